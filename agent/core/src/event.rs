@@ -1,0 +1,200 @@
+//! What leaves the board: the event document of the wire, version 1.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::finding::{Attributes, Label, ModelRef};
+use crate::frame::TimeSource;
+use crate::geometry::Region;
+use crate::id::Name;
+
+/// The version of the event document.
+pub const EVENT_SCHEMA: u32 = 1;
+
+/// What an event is about; the last level of its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Something is in view.
+    Object,
+    /// Something crossed a line.
+    Line,
+    /// Something is in a zone.
+    Zone,
+    /// A face.
+    Face,
+    /// Read text.
+    Text,
+    /// A sound.
+    Sound,
+    /// Spoken words.
+    Speech,
+    /// How well a camera sees.
+    Sight,
+    /// The node itself.
+    Node,
+}
+
+impl Kind {
+    /// As in topics and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Object => "object",
+            Kind::Line => "line",
+            Kind::Zone => "zone",
+            Kind::Face => "face",
+            Kind::Text => "text",
+            Kind::Sound => "sound",
+            Kind::Speech => "speech",
+            Kind::Sight => "sight",
+            Kind::Node => "node",
+        }
+    }
+}
+
+/// Where in the life of a thing the event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// A thing that lasts began.
+    Began,
+    /// It goes on, and something about it changed.
+    Updated,
+    /// It ended.
+    Ended,
+    /// A point in time.
+    Once,
+}
+
+/// How much an event matters. Ordered: what is lost first comes first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// For the record.
+    #[default]
+    Info,
+    /// Somebody may want to look.
+    Notice,
+    /// Somebody should act.
+    Alarm,
+}
+
+/// Which way a line was crossed, looking from its `from` to its `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From the left-hand side to the right-hand side.
+    In,
+    /// From the right-hand side to the left-hand side.
+    Out,
+}
+
+/// The crossing that a `line` event reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crossing {
+    /// Which line.
+    pub id: Name,
+    /// Which way.
+    pub direction: Direction,
+    /// Crossings inwards so far, this one included.
+    pub in_total: u64,
+    /// Crossings outwards so far, this one included.
+    pub out_total: u64,
+}
+
+/// The evidence that made an event fire.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Because {
+    /// Frames in which the thing was seen.
+    pub frames: u32,
+    /// Its best score so far.
+    pub peak_score: f32,
+    /// How long it has not moved, in seconds.
+    pub still_s: f32,
+}
+
+/// What happened at a source, before the node adds who it is and counts it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    /// When, UTC, milliseconds.
+    #[serde(with = "rfc3339_ms")]
+    pub time: Timestamp,
+    /// Where `time` comes from.
+    pub time_source: TimeSource,
+    /// The source; `node` for events of the node itself.
+    pub source: Name,
+    /// What it is about.
+    pub kind: Kind,
+    /// Where in the life of the thing.
+    pub phase: Phase,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The class, or the name of what happened.
+    pub label: Label,
+    /// Score at this moment.
+    pub score: Option<f32>,
+    /// Where, at this moment.
+    pub region: Option<Region>,
+    /// The track.
+    pub track: Option<u64>,
+    /// The lasting thing that this is a phase of: stable from `began` to `ended`.
+    pub thing: Option<Ulid>,
+    /// The zone.
+    pub zone: Option<Name>,
+    /// The crossing.
+    pub line: Option<Crossing>,
+    /// Extra facts.
+    #[serde(default)]
+    pub attributes: Attributes,
+    /// Which model found it.
+    pub model: Option<ModelRef>,
+    /// Why it fired.
+    pub because: Option<Because>,
+}
+
+/// One event, as it stands on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Version of this document: [`EVENT_SCHEMA`].
+    pub schema: u32,
+    /// Unique; the key to drop doubles by.
+    pub id: Ulid,
+    /// The life of the program that made it.
+    pub boot: Ulid,
+    /// Counts the node's events without gaps, over restarts; given by the store when it accepts the event.
+    pub seq: u64,
+    /// Whether it waited while the broker was away.
+    pub replay: bool,
+    /// Whether the board's clock was known to be right.
+    pub clock_ok: bool,
+    /// The site.
+    pub site: Name,
+    /// The node.
+    pub node: Name,
+    /// The version of the configuration that was in force.
+    pub config_version: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: Happening,
+}
+
+/// RFC 3339 in UTC with exactly three digits of seconds.
+pub mod rfc3339_ms {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes the time.
+    #[expect(clippy::missing_errors_doc, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(time: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{time:.3}"))
+    }
+
+    /// Reads any RFC 3339 time.
+    #[expect(clippy::missing_errors_doc, reason = "serde's signature")]
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+        Timestamp::deserialize(d)
+    }
+}

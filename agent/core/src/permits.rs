@@ -1,0 +1,91 @@
+//! A bound on how many inferences run at once, given in the order in which they were asked for.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+#[derive(Debug)]
+struct Queue {
+    free: usize,
+    next_ticket: u64,
+    serving: u64,
+}
+
+/// Permits to run an inference: first come, first served, so that no source starves another.
+#[derive(Debug, Clone)]
+pub struct Permits {
+    shared: Arc<(Mutex<Queue>, Condvar)>,
+}
+
+/// Held while an inference runs; given back when dropped, also by a panic.
+#[derive(Debug)]
+pub struct Permit {
+    shared: Arc<(Mutex<Queue>, Condvar)>,
+}
+
+impl Permits {
+    /// `count` inferences may run at once; at least one.
+    pub fn new(count: usize) -> Self {
+        let queue = Queue { free: count.max(1), next_ticket: 0, serving: 0 };
+        Permits { shared: Arc::new((Mutex::new(queue), Condvar::new())) }
+    }
+
+    /// Waits for its turn.
+    pub fn acquire(&self) -> Permit {
+        let (lock, turn) = &*self.shared;
+        let mut queue = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        while queue.free == 0 || queue.serving != ticket {
+            queue = turn.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.free -= 1;
+        queue.serving += 1;
+        drop(queue);
+        turn.notify_all();
+        Permit { shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let (lock, turn) = &*self.shared;
+        lock.lock().unwrap_or_else(PoisonError::into_inner).free += 1;
+        turn.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn no_more_than_the_permitted_number_run_at_once() {
+        let permits = Permits::new(2);
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|s| {
+            for _ in 0..8 {
+                s.spawn(|| {
+                    for _ in 0..50 {
+                        let _permit = permits.acquire();
+                        let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        running.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= 2);
+    }
+
+    #[test]
+    fn a_panic_gives_the_permit_back() {
+        let permits = Permits::new(1);
+        let inside = permits.clone();
+        let caught = std::panic::catch_unwind(move || {
+            let _permit = inside.acquire();
+            panic!("analyzer died");
+        });
+        assert!(caught.is_err());
+        drop(permits.acquire());
+    }
+}
