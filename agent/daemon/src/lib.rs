@@ -1,1 +1,4 @@
-//! x
+//! The program `aimass-agent`: configuration, wiring, HTTP and the command line.
+
+pub mod health;
+pub mod views;

@@ -1,0 +1,253 @@
+//! Read views: what the HTTP API, the health message and the metrics may look at. Never the data path.
+//!
+//! Workers write here with atomics and `watch` channels, which never block; readers take copies. No reader can
+//! slow a camera down.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aimass_core::clock::SharedClock;
+use aimass_core::event::{Event, Kind};
+use aimass_core::finding::StageTimes;
+use aimass_core::frame::Frame;
+use aimass_core::geometry::{Point, Polygon, Region};
+use aimass_core::id::Name;
+use aimass_core::ports::StreamInfo;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{broadcast, watch};
+
+/// Events that a slow viewer may fall behind before it is told that it missed some.
+pub const LIVE_EVENTS: usize = 128;
+
+/// One tracked object, as drawn over the picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OverlayTrack {
+    /// The track.
+    pub id: u64,
+    /// Its class.
+    pub label: String,
+    /// Its latest score.
+    pub score: f32,
+    /// Where it is.
+    pub region: Region,
+    /// Where it has been, oldest first; fractions of the frame.
+    pub path: Vec<Point>,
+    /// Landmarks, if the analyzer gives any.
+    pub points: Vec<Point>,
+    /// The zones it is in.
+    pub zones: Vec<Name>,
+}
+
+/// What was found in the latest analysed frame.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Overlay {
+    /// The frame's number.
+    pub frame: u64,
+    /// Whether the motion gate sees motion.
+    pub motion: bool,
+    /// The tracked objects.
+    pub tracks: Vec<OverlayTrack>,
+    /// The latest states of the source, by the name they have under `state/<source>/`.
+    pub states: BTreeMap<String, serde_json::Value>,
+}
+
+/// A zone or a line, as drawn over the picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shape {
+    /// Its id.
+    pub id: Name,
+    /// Corners of a zone or a mask; the two ends of a line.
+    pub points: Polygon,
+}
+
+/// What is drawn over a source's picture and does not change with the frames.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Shapes {
+    /// Zones.
+    pub zones: Vec<Shape>,
+    /// Lines, from → to.
+    pub lines: Vec<Shape>,
+    /// Privacy masks.
+    pub masks: Vec<Polygon>,
+}
+
+/// How a source is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceStatus {
+    /// `connecting`, `delivering`, `stalled`, `failed` or `ended`.
+    pub state: &'static str,
+    /// Since when.
+    #[serde(with = "aimass_core::event::rfc3339_ms")]
+    pub since: Timestamp,
+    /// The latest error: one line, no secrets.
+    pub error: Option<String>,
+}
+
+/// Frames and errors, counted since the program began.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Frames that reached us.
+    pub seen: AtomicU64,
+    /// Frames that the motion gate held back.
+    pub idle: AtomicU64,
+    /// Frames that a newer one replaced before they could be analysed.
+    pub replaced: AtomicU64,
+    /// Frames that went through the whole chain.
+    pub analysed: AtomicU64,
+    /// Frames on which an analyzer failed.
+    pub errors: AtomicU64,
+    /// Attempts to open the source after the first.
+    pub reconnects: AtomicU64,
+    /// Microseconds in the motion gate.
+    pub gate_us: AtomicU64,
+    /// Microseconds from planes to tensors.
+    pub prepare_us: AtomicU64,
+    /// Microseconds in models.
+    pub infer_us: AtomicU64,
+    /// Microseconds from model outputs to findings.
+    pub decode_us: AtomicU64,
+    /// Microseconds of tracking and rules.
+    pub track_us: AtomicU64,
+    /// Times a model ran.
+    pub inferences: AtomicU64,
+}
+
+impl Counters {
+    /// Adds one analysed frame.
+    pub fn add_analysis(&self, times: &StageTimes) {
+        self.analysed.fetch_add(1, Ordering::Relaxed);
+        self.prepare_us.fetch_add(times.prepare.as_micros() as u64, Ordering::Relaxed);
+        self.infer_us.fetch_add(times.infer.as_micros() as u64, Ordering::Relaxed);
+        self.decode_us.fetch_add(times.decode.as_micros() as u64, Ordering::Relaxed);
+        self.inferences.fetch_add(u64::from(times.inferences), Ordering::Relaxed);
+    }
+}
+
+/// Everything that can be seen of one source.
+pub struct SourceView {
+    /// Its id.
+    pub id: Name,
+    /// Analysed frames a second, at most; 0 is no limit.
+    pub fps_wanted: f32,
+    /// The chain of analyzers, by name.
+    pub chain: Vec<String>,
+    /// Zones, lines, masks.
+    pub shapes: Shapes,
+    /// Figures.
+    pub counters: Counters,
+    /// Whether the motion gate sees motion.
+    pub motion: AtomicBool,
+    status: Mutex<SourceStatus>,
+    stream: Mutex<Option<StreamInfo>>,
+    frame: watch::Sender<Option<Frame>>,
+    overlay: watch::Sender<Arc<Overlay>>,
+}
+
+impl SourceView {
+    /// A source that is about to connect.
+    pub fn new(id: Name, fps_wanted: f32, chain: Vec<String>, shapes: Shapes, now: Timestamp) -> Self {
+        SourceView {
+            id,
+            fps_wanted,
+            chain,
+            shapes,
+            counters: Counters::default(),
+            motion: AtomicBool::new(false),
+            status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
+            stream: Mutex::new(None),
+            frame: watch::Sender::new(None),
+            overlay: watch::Sender::default(),
+        }
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> SourceStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets how it is doing; `since` moves only when the state changes. Returns whether it did.
+    pub fn set_status(&self, state: &'static str, error: Option<String>, now: Timestamp) -> bool {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = status.state != state;
+        let since = if changed { now } else { status.since };
+        *status = SourceStatus { state, since, error };
+        changed
+    }
+
+    /// What the stream is made of, once it was open.
+    pub fn stream(&self) -> Option<StreamInfo> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what the stream is made of.
+    pub fn set_stream(&self, info: StreamInfo) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
+    }
+
+    /// Shows a frame to viewers. Never blocks; keeps a handle to it until the next.
+    pub fn show_frame(&self, frame: Frame) {
+        self.frame.send_replace(Some(frame));
+    }
+
+    /// The newest frames, masks already painted; `None` before the first.
+    pub fn frames(&self) -> watch::Receiver<Option<Frame>> {
+        self.frame.subscribe()
+    }
+
+    /// Shows what was found.
+    pub fn show_overlay(&self, overlay: Overlay) {
+        self.overlay.send_replace(Arc::new(overlay));
+    }
+
+    /// What was found in the newest analysed frames.
+    pub fn overlays(&self) -> watch::Receiver<Arc<Overlay>> {
+        self.overlay.subscribe()
+    }
+}
+
+/// Which events a reader wants; all conditions must hold.
+#[derive(Debug, Clone)]
+pub struct EventQuery {
+    /// Not before this time.
+    pub since: Option<Timestamp>,
+    /// With a higher `seq` than this.
+    pub after_seq: Option<u64>,
+    /// At most so many: the newest of those that match, oldest first.
+    pub limit: usize,
+    /// Of this source.
+    pub source: Option<Name>,
+    /// Of this kind.
+    pub kind: Option<Kind>,
+}
+
+/// The answer of the event log, in time.
+pub type EventAnswer = Pin<Box<dyn Future<Output = Result<Vec<Event>, String>> + Send>>;
+
+/// Asks the store for events.
+pub type EventLog = Arc<dyn Fn(EventQuery) -> EventAnswer + Send + Sync>;
+
+/// Everything that can be seen of the node.
+#[derive(Clone)]
+pub struct Views {
+    /// The sources, in the order of the configuration. Replaced as a whole when the configuration changes.
+    pub sources: watch::Receiver<Arc<Vec<Arc<SourceView>>>>,
+    /// Events as they are accepted.
+    pub events: broadcast::Sender<Arc<Event>>,
+    /// Events that were accepted before.
+    pub log: EventLog,
+    /// Collects the health of the node now.
+    pub health: Arc<dyn Fn() -> crate::health::HealthDocument + Send + Sync>,
+    /// The program's clock.
+    pub clock: SharedClock,
+}
+
+impl Views {
+    /// The source of this name, if there is one.
+    pub fn source(&self, id: &str) -> Option<Arc<SourceView>> {
+        self.sources.borrow().iter().find(|s| s.id.as_str() == id).cloned()
+    }
+}
