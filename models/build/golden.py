@@ -1,0 +1,82 @@
+"""Writes models/<name>/golden.json: what onnxruntime finds in the pictures of models/golden/.
+
+    python golden.py [--check] NAME...
+
+The least score of each case is chosen so that no finding lies within 0.1 of it, on either side, and so
+that a slightly different suppression limit changes nothing: a runtime that computes a little
+differently cannot flip such a case, one that computes wrongly fails it. A picture where no such score
+exists is refused rather than weakened. `--check` compares with the file that is there.
+"""
+
+import argparse
+import json
+import sys
+
+import cv2
+import onnxruntime
+
+from reference import LIBRARY, Model, sha256
+
+MARGIN = 0.1
+TOLERANCE = {"score": 0.08, "iou": 0.9, "points": 0.1}
+# Least scores to try, the usual one first; below 0.3 a detector's answers are noise.
+SCORES = [0.5, 0.55, 0.45, 0.6, 0.4, 0.65, 0.7, 0.75, 0.35, 0.3, 0.8]
+
+
+def case(model, picture):
+    """One case, or None when no least score is clear of all findings."""
+    pixels = cv2.imread(str(picture))
+    usual = model.toml["decoder"]["nms_iou"]
+    for min_score in SCORES:
+        findings = model.find(pixels, min_score - MARGIN)
+        if any(finding["score"] < min_score + MARGIN for finding in findings):
+            continue
+        steady = all(
+            len(model.find(pixels, min_score, usual + step)) == len(findings) for step in (-0.1, 0.1))
+        if steady:
+            return {
+                "picture": f"../golden/{picture.name}",
+                "sha256": sha256(picture),
+                "min_score": min_score,
+                "findings": findings,
+            }
+    return None
+
+
+def golden(name):
+    """The golden.json of a model, as text."""
+    model = Model(name)
+    cases = []
+    for picture in sorted((LIBRARY / "golden").glob("*.jpg")):
+        made = case(model, picture)
+        if made is None:
+            print(f"{name}: {picture.name} left out, no least score is clear of all findings", file=sys.stderr)
+        else:
+            cases.append(made)
+    return json.dumps({
+        "model_sha256": sha256(model.path),
+        "made_by": f"onnxruntime {onnxruntime.__version__}",
+        "tolerance": TOLERANCE,
+        "cases": cases,
+    }, indent=1) + "\n"
+
+
+def main():
+    """Writes or checks each named model."""
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    arguments.add_argument("--check", action="store_true")
+    arguments.add_argument("names", nargs="+")
+    options = arguments.parse_args()
+    stale = []
+    for name in options.names:
+        path, text = LIBRARY / name / "golden.json", golden(name)
+        if not options.check:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            stale.append(name)
+    if stale:
+        sys.exit(f"golden.json is not what onnxruntime finds now: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()
