@@ -17,3 +17,4 @@ pub mod permits;
 pub mod ports;
 pub mod slot;
 pub mod stop;
+pub mod tracker;
