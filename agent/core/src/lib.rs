@@ -16,6 +16,7 @@ pub mod line;
 pub mod mask;
 pub mod permits;
 pub mod ports;
+pub mod scene;
 pub mod slot;
 pub mod stop;
 pub mod tracker;

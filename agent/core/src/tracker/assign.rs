@@ -45,7 +45,11 @@ impl Assignment {
         }
         // The method wants no more rows than columns: a tall table is solved on its side.
         let tall = self.rows > self.columns;
-        let (n, m) = if tall { (self.columns, self.rows) } else { (self.rows, self.columns) };
+        let (n, m) = if tall {
+            (self.columns, self.rows)
+        } else {
+            (self.rows, self.columns)
+        };
         self.row_price.clear();
         self.row_price.resize(n + 1, 0.0);
         self.column_price.clear();
@@ -62,7 +66,11 @@ impl Assignment {
             if row == FREE {
                 continue;
             }
-            let (r, c) = if tall { (column - 1, row - 1) } else { (row - 1, column - 1) };
+            let (r, c) = if tall {
+                (column - 1, row - 1)
+            } else {
+                (row - 1, column - 1)
+            };
             if self.cost[r * self.columns + c] < self.limit {
                 pairs.push((r, c));
             }
@@ -85,8 +93,11 @@ impl Assignment {
                 if self.done[j] {
                     continue;
                 }
-                let at =
-                    if tall { (j - 1) * self.columns + current - 1 } else { (current - 1) * self.columns + j - 1 };
+                let at = if tall {
+                    (j - 1) * self.columns + current - 1
+                } else {
+                    (current - 1) * self.columns + j - 1
+                };
                 let reduced = self.cost[at] - self.row_price[current] - self.column_price[j];
                 if reduced < self.distance[j] {
                     self.distance[j] = reduced;

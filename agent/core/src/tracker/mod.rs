@@ -126,11 +126,17 @@ impl Tracker {
         let (high, low) = (self.config.high_score, self.config.low_score);
         let min_iou = self.config.min_iou.max(1e-3);
         self.select(findings, |score| score >= high);
-        self.pair(findings, elapsed, |track, seen, _| overlap_cost(track, seen, min_iou));
+        self.pair(findings, elapsed, |track, seen, _| {
+            overlap_cost(track, seen, min_iou)
+        });
         self.select(findings, |score| (low..high).contains(&score));
         self.pair(findings, elapsed, |track, seen, _| {
             let settled = track.state != TrackState::Tentative && track.missed < 2;
-            if settled { overlap_cost(track, seen, UNSURE_IOU) } else { f32::INFINITY }
+            if settled {
+                overlap_cost(track, seen, UNSURE_IOU)
+            } else {
+                f32::INFINITY
+            }
         });
         self.select(findings, |score| score >= high);
         self.pair(findings, elapsed, near_cost);
@@ -141,7 +147,9 @@ impl Tracker {
         }
         for (finding, owner) in findings.iter_mut().zip(&self.owner) {
             let confirmed = |id: &u64| {
-                self.tracks.iter().any(|t| t.id == *id && t.state == TrackState::Confirmed)
+                self.tracks
+                    .iter()
+                    .any(|t| t.id == *id && t.state == TrackState::Confirmed)
             };
             finding.track = owner.filter(confirmed);
         }
@@ -162,8 +170,10 @@ impl Tracker {
     fn sort_out(&mut self, findings: &[Finding]) {
         let low = self.config.low_score;
         self.order.clear();
-        self.order.extend((0..findings.len()).filter(|&n| is_trackable(&findings[n]) && findings[n].score >= low));
-        self.order.sort_by(|&a, &b| findings[b].score.total_cmp(&findings[a].score).then(a.cmp(&b)));
+        self.order
+            .extend((0..findings.len()).filter(|&n| is_trackable(&findings[n]) && findings[n].score >= low));
+        self.order
+            .sort_by(|&a, &b| findings[b].score.total_cmp(&findings[a].score).then(a.cmp(&b)));
         self.order.truncate(MOST_FINDINGS);
         self.groups.clear();
         self.groups.resize(findings.len(), None);
@@ -173,9 +183,9 @@ impl Tracker {
             let n = self.order[at];
             let group = Group::of(&findings[n].label, &self.config);
             let twin = matches!(group, Group::Listed(_))
-                && self.order[..kept].iter().any(|&m| {
-                    self.groups[m].as_ref() == Some(&group) && is_twin(&findings[n], &findings[m])
-                });
+                && self.order[..kept]
+                    .iter()
+                    .any(|&m| self.groups[m].as_ref() == Some(&group) && is_twin(&findings[n], &findings[m]));
             if !twin {
                 self.groups[n] = Some(group);
                 self.order[kept] = n;
@@ -189,12 +199,19 @@ impl Tracker {
     fn select(&mut self, findings: &[Finding], wanted: impl Fn(f32) -> bool) {
         let free = self.order.iter().copied();
         self.free_findings.clear();
-        self.free_findings.extend(free.filter(|&n| self.owner[n].is_none() && wanted(findings[n].score)));
+        self.free_findings
+            .extend(free.filter(|&n| self.owner[n].is_none() && wanted(findings[n].score)));
     }
 
     /// Matches free tracks with free findings at the least total cost; costs of 1 or more are no match.
-    fn pair(&mut self, findings: &[Finding], now: Duration, cost: impl Fn(&Track, &Finding, Duration) -> f32) {
-        self.table.begin(self.free_tracks.len(), self.free_findings.len(), 1.0);
+    fn pair(
+        &mut self,
+        findings: &[Finding],
+        now: Duration,
+        cost: impl Fn(&Track, &Finding, Duration) -> f32,
+    ) {
+        self.table
+            .begin(self.free_tracks.len(), self.free_findings.len(), 1.0);
         for (row, &t) in self.free_tracks.iter().enumerate() {
             let track = &self.tracks[t];
             for (column, &f) in self.free_findings.iter().enumerate() {
@@ -216,14 +233,20 @@ impl Tracker {
     /// Findings that were left out as a second name of one thing get its track, and vote for its label.
     fn share(&mut self, findings: &[Finding]) {
         for n in 0..findings.len() {
-            if self.groups[n].is_some() || !is_trackable(&findings[n]) || findings[n].score < self.config.low_score {
+            if self.groups[n].is_some()
+                || !is_trackable(&findings[n])
+                || findings[n].score < self.config.low_score
+            {
                 continue;
             }
             let group = Group::of(&findings[n].label, &self.config);
-            let twin = self.order.iter().copied().find(|&m| {
-                self.groups[m].as_ref() == Some(&group) && is_twin(&findings[n], &findings[m])
-            });
-            let Some(id) = twin.and_then(|m| self.owner[m]) else { continue };
+            let twin =
+                self.order.iter().copied().find(|&m| {
+                    self.groups[m].as_ref() == Some(&group) && is_twin(&findings[n], &findings[m])
+                });
+            let Some(id) = twin.and_then(|m| self.owner[m]) else {
+                continue;
+            };
             self.owner[n] = Some(id);
             if let Some(track) = self.tracks.iter_mut().find(|t| t.id == id) {
                 track.vote(&findings[n].label, findings[n].score);
@@ -235,7 +258,9 @@ impl Tracker {
         for &f in &self.order {
             let finding = &findings[f];
             let room = self.tracks.len() < MOST_TRACKS;
-            let Some(group) = self.groups[f].clone().filter(|_| room) else { continue };
+            let Some(group) = self.groups[f].clone().filter(|_| room) else {
+                continue;
+            };
             if self.owner[f].is_none() && finding.score >= self.config.high_score {
                 self.last_id += 1;
                 let mut track = Track::begin(self.last_id, group, finding, now);
@@ -251,11 +276,15 @@ impl Tracker {
     fn end_tracks(&mut self, now: Duration) -> Vec<Track> {
         let config = &self.config;
         let is_over = |track: &mut Track| {
-            let Some(since) = track.lost_since else { return false };
+            let Some(since) = track.lost_since else {
+                return false;
+            };
             let limit_s = match track.state {
                 TrackState::Tentative if track.missed >= 2 => return true,
                 TrackState::Tentative => config.lost_after_s,
-                _ if track.is_still(config.still_after_s) => config.still_lost_after_s.max(config.lost_after_s),
+                _ if track.is_still(config.still_after_s) => {
+                    config.still_lost_after_s.max(config.lost_after_s)
+                }
                 _ => config.lost_after_s,
             };
             let limit = Duration::try_from_secs_f32(limit_s).unwrap_or_default();
@@ -274,7 +303,11 @@ fn is_twin(a: &Finding, b: &Finding) -> bool {
 /// By overlap with where the track is expected; the surer finding wins a draw.
 fn overlap_cost(track: &Track, seen: &Finding, min_iou: f32) -> f32 {
     let iou = track.region().iou(&seen.region);
-    if iou < min_iou { f32::INFINITY } else { (1.0 - iou) * 0.98 + (1.0 - seen.score.clamp(0.0, 1.0)) * 0.01 }
+    if iou < min_iou {
+        f32::INFINITY
+    } else {
+        (1.0 - iou) * 0.98 + (1.0 - seen.score.clamp(0.0, 1.0)) * 0.01
+    }
 }
 
 /// By distance from where the track is expected, in sizes of the boxes: for steps so wide that nothing overlaps.

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::finding::{Finding, Label, ModelRef};
 use crate::geometry::{Point, Region};
 
@@ -24,7 +26,8 @@ const VOTE_MEMORY: f32 = 0.98;
 const VOTE_LEAD: f32 = 1.25;
 
 /// How sure it is that the thing is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TrackState {
     /// Seen too few times to count.
     Tentative,
@@ -49,6 +52,7 @@ pub struct Track {
     predicted_at: Duration,
     first_seen: Duration,
     last_seen: Duration,
+    last_region: Region,
     stands_at: Point,
     stands_since: Duration,
     path: VecDeque<Point>,
@@ -67,7 +71,10 @@ pub(super) enum Group {
 
 impl Group {
     pub(super) fn of(label: &Label, config: &TrackerConfig) -> Self {
-        let listed = config.label_groups.iter().position(|g| g.iter().any(|l| **l == **label));
+        let listed = config
+            .label_groups
+            .iter()
+            .position(|g| g.iter().any(|l| **l == **label));
         listed.map_or_else(|| Group::Only(label.clone()), Group::Listed)
     }
 }
@@ -86,6 +93,7 @@ impl Track {
             predicted_at: now,
             first_seen: now,
             last_seen: now,
+            last_region: finding.region,
             stands_at: finding.region.centre(),
             stands_since: now,
             path: VecDeque::with_capacity(PATH_POINTS),
@@ -130,9 +138,13 @@ impl Track {
             self.path.pop_front();
         }
         let region = self.region();
+        self.last_region = region;
         self.path.push_back(region.bottom_centre());
         let centre = region.centre();
-        let (dx, dy) = ((centre.x - self.stands_at.x) / region.w, (centre.y - self.stands_at.y) / region.h);
+        let (dx, dy) = (
+            (centre.x - self.stands_at.x) / region.w,
+            (centre.y - self.stands_at.y) / region.h,
+        );
         if dx.hypot(dy) > MOVED {
             (self.stands_at, self.stands_since) = (centre, now);
         }
@@ -144,7 +156,11 @@ impl Track {
             Some((_, votes)) => *votes += score,
             None => self.votes.push((label.clone(), score)),
         }
-        let own = self.votes.iter().find(|(l, _)| *l == self.label).map_or(0.0, |v| v.1);
+        let own = self
+            .votes
+            .iter()
+            .find(|(l, _)| *l == self.label)
+            .map_or(0.0, |v| v.1);
         if let Some((label, votes)) = self.votes.iter().max_by(|a, b| a.1.total_cmp(&b.1))
             && *votes > own * VOTE_LEAD
         {
@@ -184,6 +200,16 @@ impl Track {
     /// Time from its first to its last sighting.
     pub fn age(&self) -> Duration {
         self.last_seen.saturating_sub(self.first_seen)
+    }
+
+    /// Where it was, smoothed, when it was seen last.
+    pub fn last_region(&self) -> Region {
+        self.last_region
+    }
+
+    /// Whether the last analysed frame did not show it.
+    pub fn is_missed(&self) -> bool {
+        self.missed > 0
     }
 
     /// When it was seen last, on the source's timeline.
