@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The wire to the centre: one MQTT 5 session that carries events, states and status to a broker.
+//!
+//! One task owns the client and its event loop ([`Link::spawn`]). An event counts as delivered only when the
+//! broker's PUBACK with a success reason came back; until then it stays in the outbox. States ([`StateBoard`])
+//! are values, not a queue: the latest one per topic is sent, and all of them again on every connect.
+//! This is the only crate that names the MQTT client library.
+
+#![forbid(unsafe_code)]
+
+mod acks;
+mod board;
+mod config;
+mod document;
+mod error;
+mod feed;
+mod link;
+mod options;
+mod probe;
+mod refusals;
+mod session;
+mod status;
+mod window;
+
+pub use board::{BoardError, MAX_STATE_BYTES, MAX_STATES, StateBoard};
+pub use config::{BrokerAddress, BrokerConfig, Problem};
+pub use document::NodeIdentity;
+pub use error::{LinkError, LinkErrorKind};
+pub use link::{Link, LinkHandle, Stopped};
+pub use session::{MAX_IN_FLIGHT, Undeliverable};
+pub use status::{LinkState, LinkStatus};

@@ -1,0 +1,295 @@
+//! What the broker answers, what it does not answer in time, and what it chokes on.
+
+use std::time::Duration;
+
+use aimass_core::ports::Outbox;
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::Error as PacketError;
+use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet, PubAckReason};
+use rumqttc::v5::{ConnectionError, Event as MqttEvent, EventLoop, StateError};
+use tokio::time::Instant;
+
+use super::{End, Message, Session, Ticket};
+use crate::error::{self, LinkError, LinkErrorKind};
+use crate::window::OutOfStep;
+
+/// How often a stopping link looks whether all is delivered.
+const STOP_TICK: Duration = Duration::from_millis(20);
+/// The reason "packet too large", which MQTT does not allow in a PUBACK and Mosquitto sends there all the same.
+const TOO_LARGE: u8 = 0x95;
+/// How often a broker may break over the same event before the event is given up.
+const STRIKES: u8 = 3;
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Delivered,
+    /// Later, perhaps. `all`: the broker takes nothing at all for now.
+    NotNow {
+        all: bool,
+    },
+    Never,
+    /// The broker's view of the session is not ours.
+    OutOfStep,
+}
+
+fn verdict(reason: PubAckReason) -> Verdict {
+    match reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Verdict::Delivered,
+        PubAckReason::NotAuthorized
+        | PubAckReason::UnspecifiedError
+        | PubAckReason::ImplementationSpecificError => Verdict::NotNow { all: false },
+        PubAckReason::QuotaExceeded => Verdict::NotNow { all: true },
+        PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => Verdict::Never,
+        PubAckReason::PacketIdentifierInUse => Verdict::OutOfStep,
+    }
+}
+
+fn words(reason: PubAckReason) -> &'static str {
+    match reason {
+        PubAckReason::NotAuthorized => "not authorised",
+        PubAckReason::QuotaExceeded => "quota exceeded",
+        PubAckReason::TopicNameInvalid => "topic name invalid",
+        PubAckReason::PayloadFormatInvalid => "payload format invalid",
+        PubAckReason::ImplementationSpecificError => "a reason of the broker's own",
+        _ => "unspecified error",
+    }
+}
+
+impl Session<'_> {
+    /// One thing from the library. An error is the end of the connection.
+    pub(super) async fn handle(
+        &mut self,
+        polled: Result<MqttEvent, ConnectionError>,
+        eventloop: &mut EventLoop,
+    ) -> Result<(), End> {
+        let error = match polled {
+            Ok(event) => {
+                return self.on_event(event).await.map_err(|OutOfStep| {
+                    self.lost(
+                        LinkErrorKind::Protocol,
+                        "the broker acknowledged what was not sent",
+                    )
+                });
+            }
+            Err(error) => error,
+        };
+        // Acks that came in before the end count.
+        while let Some(event) = eventloop.state.events.pop_front() {
+            if self.on_event(event).await.is_err() {
+                break;
+            }
+        }
+        self.find_culprit(&error).await;
+        Err(End::Lost(error::name(&error, &self.core.at, &self.core.config)))
+    }
+
+    async fn on_event(&mut self, event: MqttEvent) -> Result<(), OutOfStep> {
+        match event {
+            MqttEvent::Outgoing(Outgoing::Publish(packet_id)) => {
+                self.window.sent(packet_id)?;
+                self.core.published();
+            }
+            MqttEvent::Incoming(Packet::PubAck(ack)) => {
+                let ticket = self.window.acked(ack.pkid)?;
+                self.core.answered(self.window.len());
+                return self.on_answer(ticket, ack.reason).await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn on_answer(&mut self, ticket: Ticket, reason: PubAckReason) -> Result<(), OutOfStep> {
+        let verdict = verdict(reason);
+        let (seq, id, topic) = match ticket.what {
+            Message::Event {
+                seq,
+                id,
+                topic,
+                replay,
+            } => {
+                self.replay_in_flight -= usize::from(replay);
+                (seq, id, topic)
+            }
+            Message::State { topic, version } => {
+                if verdict == Verdict::Delivered {
+                    self.core.board.settled(&topic, version);
+                } else {
+                    tracing::warn!(
+                        topic = &*topic,
+                        reason = words(reason),
+                        "The broker refused a state; it is sent again when it changes."
+                    );
+                }
+                return Ok(());
+            }
+            Message::Status => {
+                if verdict != Verdict::Delivered {
+                    tracing::warn!(
+                        reason = words(reason),
+                        "The broker refused our status: check its access list."
+                    );
+                }
+                return Ok(());
+            }
+        };
+        match verdict {
+            Verdict::Delivered => {
+                self.core.acks.delivered(seq).await;
+                if self.refusals.accepted(&topic, seq) {
+                    tracing::info!(topic, "The broker takes events of this topic again.");
+                    self.core.refused(self.refusals.len());
+                    if !self.refusals.any_refused() {
+                        self.core.topic_works();
+                    }
+                }
+            }
+            Verdict::NotNow { all } => self.refuse(topic, seq, reason, all),
+            Verdict::Never => self.give_up(seq, id, topic, words(reason).to_owned()).await,
+            Verdict::OutOfStep => return Err(OutOfStep),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, topic: String, seq: u64, reason: PubAckReason, all: bool) {
+        if self.refusals.refuse(&topic, seq) {
+            tracing::warn!(
+                topic,
+                reason = words(reason),
+                "The broker refuses events of a topic; they stay in the outbox and are tried again."
+            );
+        }
+        self.paused |= all;
+        if self.retry_at.is_none() {
+            self.retry_at = Some(Instant::now() + self.refusals.next_wait());
+        }
+        self.core.refused(self.refusals.len());
+        self.core.failed_topic(LinkError::TopicRefused {
+            topic,
+            reason: words(reason).to_owned(),
+        });
+    }
+
+    /// The moment at which something must happen though nothing came in.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let ack = self
+            .window
+            .oldest()
+            .map(|oldest| oldest.since + self.core.ack_timeout());
+        let stop = if self.stopping {
+            Some(self.look_at.unwrap_or_else(Instant::now))
+        } else {
+            None
+        };
+        [ack, self.retry_at, stop].into_iter().flatten().min()
+    }
+
+    /// The deadline has passed.
+    pub(super) async fn on_time(&mut self, outbox: &impl Outbox) -> Option<End> {
+        let now = Instant::now();
+        if self
+            .window
+            .oldest()
+            .is_some_and(|oldest| oldest.since + self.core.ack_timeout() <= now)
+        {
+            let problem = format!(
+                "no acknowledgement for {} s: a new connection is made and everything unacknowledged is sent again",
+                self.core.config.ack_timeout_s
+            );
+            return Some(self.lost(LinkErrorKind::AckTimeout, &problem));
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.paused = false;
+            self.refusals.begin_round();
+            self.retry_at = self
+                .refusals
+                .any_refused()
+                .then(|| now + self.refusals.next_wait());
+            if self.refusals.needs_rescan() && self.window.is_empty() {
+                return Some(End::Rescan);
+            }
+        }
+        if !self.stopping {
+            return None;
+        }
+        if self.core.stop.deadline().is_some_and(|at| at <= now) || self.is_drained(outbox).await {
+            return Some(End::Stopped);
+        }
+        self.look_at = Some(now + STOP_TICK);
+        None
+    }
+
+    /// Whether the broker has everything that it takes.
+    async fn is_drained(&self, outbox: &impl Outbox) -> bool {
+        if !self.window.is_empty() || self.announced.is_none() {
+            return false;
+        }
+        self.core.acks.flush().await;
+        let refused = self.refusals.len();
+        outbox
+            .pending(0, refused + 1)
+            .await
+            .is_ok_and(|left| left.len() <= refused)
+    }
+
+    /// The connection broke: was it over one of our messages? Then it must not break for ever.
+    async fn find_culprit(&mut self, error: &ConnectionError) {
+        let ConnectionError::MqttState(error) = error else {
+            return;
+        };
+        let guilty = match error {
+            // Answers come in the order of the messages: the one that cannot be read is for the oldest.
+            StateError::Deserialization(PacketError::InvalidConnectReturnCode(_)) => self.window.oldest(),
+            StateError::ServerDisconnect {
+                reason_code: DisconnectReasonCode::PacketTooLarge,
+                ..
+            } => self.window.unanswered().max_by_key(|t| t.bytes),
+            _ => return,
+        };
+        let Some(Ticket { what, bytes, .. }) = guilty else {
+            return;
+        };
+        let unreadable = matches!(error, StateError::Deserialization(PacketError::InvalidConnectReturnCode(code)) if *code != TOO_LARGE);
+        if !unreadable {
+            tracing::warn!(
+                bytes,
+                "The broker finds a message too large without having told its limit; from now on we keep below that."
+            );
+            self.core.learned_max_packet = self.core.learned_max_packet.min(bytes - 1);
+            return;
+        }
+        if let Message::Event { seq, id, topic, .. } = what {
+            let (seq, id, topic) = (*seq, *id, topic.clone());
+            if self.core.strike(seq) >= STRIKES {
+                self.give_up(
+                    seq,
+                    id,
+                    topic,
+                    format!("the broker answers it with what MQTT does not know ({error})"),
+                )
+                .await;
+            }
+        }
+    }
+
+    fn lost(&self, kind: LinkErrorKind, problem: &str) -> End {
+        End::Lost(LinkError::connection(kind, &self.core.at, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_success_counts_as_delivered_and_only_what_can_never_pass_is_given_up() {
+        use PubAckReason as R;
+        assert_eq!(verdict(R::Success), Verdict::Delivered);
+        assert_eq!(verdict(R::NoMatchingSubscribers), Verdict::Delivered);
+        assert_eq!(verdict(R::NotAuthorized), Verdict::NotNow { all: false });
+        assert_eq!(verdict(R::QuotaExceeded), Verdict::NotNow { all: true });
+        assert_eq!(verdict(R::PayloadFormatInvalid), Verdict::Never);
+        assert_eq!(verdict(R::PacketIdentifierInUse), Verdict::OutOfStep);
+    }
+}

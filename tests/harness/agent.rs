@@ -1,0 +1,145 @@
+//! The agent's own binary as a child process: started with a configuration, listened to, ended in every way.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use aimass_core::files::write_atomically;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::lines::Lines;
+
+/// A running `aimass-agent`. Killed when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    pid: Pid,
+    stdout: Lines,
+    stderr: Lines,
+    folder: Option<TempDir>,
+}
+
+impl Agent {
+    /// `aimass-agent run --config <a file with this text>`.
+    ///
+    /// # Panics
+    /// The binary is not there (the message says how to build it) or does not start.
+    pub fn run(config: &str) -> Agent {
+        let folder = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary folder: {e}"));
+        let path = folder.path().join("agent.toml");
+        write_atomically(&path, config.as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut agent = Self::with_arguments(&["run", "--config", &path.to_string_lossy()]);
+        agent.folder = Some(folder);
+        agent
+    }
+
+    /// `aimass-agent` with any arguments.
+    ///
+    /// # Panics
+    /// See [`Agent::run`].
+    pub fn with_arguments(arguments: &[&str]) -> Agent {
+        let program = binary();
+        let mut child = Command::new(&program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
+        let pid = child
+            .id()
+            .and_then(|id| Pid::from_raw(id as i32))
+            .unwrap_or_else(|| panic!("no pid"));
+        let stdout = child
+            .stdout
+            .take()
+            .map_or_else(|| panic!("no stdout"), Lines::collect);
+        let stderr = child
+            .stderr
+            .take()
+            .map_or_else(|| panic!("no stderr"), Lines::collect);
+        Agent {
+            child,
+            pid,
+            stdout,
+            stderr,
+            folder: None,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get() as u32
+    }
+
+    /// What it prints.
+    pub fn stdout(&self) -> &Lines {
+        &self.stdout
+    }
+
+    /// What it logs.
+    pub fn stderr(&self) -> &Lines {
+        &self.stderr
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait(crate::PATIENCE).await;
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It does not end within the deadline; the message holds the last of what it logged.
+    pub async fn wait(&mut self, within: Duration) -> ExitStatus {
+        match tokio::time::timeout(within, self.child.wait()).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(e)) => panic!("cannot wait for the agent: {e}"),
+            Err(_) => panic!(
+                "the agent does not end within {within:?}; it logged:\n{}",
+                self.stderr.tail()
+            ),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Only while the child is not waited for is the pid surely its own.
+        if self.child.id().is_some() {
+            kill_process(self.pid, signal).unwrap_or_else(|e| panic!("cannot signal the agent: {e}"));
+        }
+    }
+}
+
+/// The built binary: `$AIMASS_AGENT`, or beside the running test in the target folder.
+///
+/// # Panics
+/// It is not there.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("AIMASS_AGENT") {
+        let path = PathBuf::from(path);
+        assert!(path.exists(), "AIMASS_AGENT={} does not exist", path.display());
+        return path;
+    }
+    let test = std::env::current_exe().unwrap_or_else(|e| panic!("where am I? {e}"));
+    // target/<profile>/deps/<test> → target/<profile>/aimass-agent
+    let path = test
+        .parent()
+        .and_then(Path::parent)
+        .map(|folder| folder.join("aimass-agent"))
+        .unwrap_or_default();
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build -p aimass-agent, or set AIMASS_AGENT",
+        path.display()
+    );
+    path
+}
