@@ -1,0 +1,120 @@
+//! The store's books: counts, cursors and what is still to be told, in one small row.
+//!
+//! Invariant: the ledger on disk is true as of its `last_seq`; whoever deletes rows writes it in the same
+//! transaction. So at start only the rows above `last_seq` have to be counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use crate::losses::Owed;
+
+/// Levels of events: info, notice, alarm, loss receipt. What is lost first comes first.
+pub(crate) const LEVELS: usize = 4;
+/// The level of a loss receipt.
+pub(crate) const RECEIPT: usize = 3;
+/// The ledger's row in the table `value`.
+const ROW: &str = "s/ledger";
+
+/// The books, as they are written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ledger {
+    /// The highest `seq` that was ever accepted.
+    pub(crate) last_seq: u64,
+    /// Events that exist, by level.
+    pub(crate) counts: [u64; LEVELS],
+    /// Events that were lost, ever.
+    pub(crate) lost: u64,
+    /// The age clock at the time of writing.
+    pub(crate) tick: u64,
+    /// The latest wall time ever seen, in seconds since 1970.
+    pub(crate) wall: i64,
+    /// Cursors by sink.
+    pub(crate) sinks: BTreeMap<String, Cursor>,
+    /// Losses that no receipt has told yet.
+    #[serde(default)]
+    pub(crate) owed: Owed,
+}
+
+/// How far a sink is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    /// The sink has everything up to here.
+    pub(crate) seq: u64,
+    /// Events above that exist, acknowledged out of order or not.
+    pub(crate) depth: u64,
+}
+
+impl Ledger {
+    /// The ledger as written, brought up to date with the rows that came after it.
+    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Ledger> {
+        let text: Option<String> = db
+            .query_row("SELECT document FROM value WHERE name = ?1", [ROW], |row| row.get(0))
+            .optional()?;
+        let mut ledger = match text {
+            Some(text) => serde_json::from_str(&text).map_err(|_| {
+                rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                    Some("the ledger cannot be read".into()),
+                )
+            })?,
+            None => Ledger::default(),
+        };
+        let mut later = db.prepare("SELECT level, count(*), max(seq) FROM event WHERE seq > ?1 GROUP BY level")?;
+        let mut rows = later.query([ledger.last_seq])?;
+        let mut newest = ledger.last_seq;
+        while let Some(row) = rows.next()? {
+            let (level, count, seq): (usize, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            ledger.counts[level.min(LEVELS - 1)] += count;
+            newest = newest.max(seq);
+            for cursor in ledger.sinks.values_mut() {
+                cursor.depth += count;
+            }
+        }
+        ledger.last_seq = newest;
+        Ok(ledger)
+    }
+
+    /// Writes it, within the caller's transaction.
+    pub(crate) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
+        let text = serde_json::to_string(self).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        db.prepare_cached("INSERT OR REPLACE INTO value (name, document) VALUES (?1, ?2)")?
+            .execute(params![ROW, text])?;
+        Ok(())
+    }
+
+    /// Up to where all sinks have everything. Without any sink, nothing is owed to anybody.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.sinks.values().map(|c| c.seq).min().unwrap_or(self.last_seq)
+    }
+}
+
+/// Moves a cursor over everything that is acknowledged or does not exist.
+pub(crate) fn advance(
+    db: &Connection,
+    cursor: &mut Cursor,
+    acked: &mut BTreeSet<u64>,
+    last_seq: u64,
+) -> rusqlite::Result<()> {
+    let mut next_row = db.prepare_cached("SELECT seq FROM event WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
+    while cursor.seq < last_seq {
+        let next = match acked.first() {
+            Some(&first) if first == cursor.seq + 1 => Some(first),
+            _ => next_row.query_row([cursor.seq], |row| row.get(0)).optional()?,
+        };
+        match next {
+            Some(seq) if acked.remove(&seq) => {
+                cursor.seq = seq;
+                cursor.depth = cursor.depth.saturating_sub(1);
+            }
+            // All before the next event is gone; the event itself is still owed.
+            Some(seq) => {
+                cursor.seq = seq - 1;
+                break;
+            }
+            None => cursor.seq = last_seq,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,433 @@
+//! The `store` thread: takes commands, gathers what can be committed together, keeps the books.
+//!
+//! Owns the only connection that writes. Accepted events wait in memory, not in an open transaction, so reads
+//! between two commits see only what is on the disk.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimass_core::clock::SharedClock;
+use aimass_core::event::{Event, Happening, Severity};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::age::AgeClock;
+use crate::codec::{self, Parts};
+use crate::config::{StoreConfig, Tuning};
+use crate::database::{self, FileId, beside};
+use crate::error::{ErrorKind, StoreError};
+use crate::ledger::{Cursor, LEVELS, Ledger, advance};
+use crate::losses::LossReason;
+use crate::reader::{COLUMNS, Decoder};
+use crate::recovery::{self, USER};
+use crate::retention::Hints;
+use crate::seqfile::SeqFile;
+use crate::store::{SinkStats, Stats};
+
+/// Where an answer goes.
+pub(crate) type Answer<T> = oneshot::Sender<T>;
+/// Makes an event of the node's own happening.
+pub(crate) type Stamp = Box<dyn Fn(Happening) -> Event + Send>;
+
+/// Rows that are committed together at most; more commands wait in the channel.
+const GROUP_ROWS: usize = 1024;
+/// The most events that one question for pending ones is answered with.
+const MAX_PENDING: usize = 1024;
+const MAX_SINKS: usize = 16;
+const MAX_SINK_NAME_BYTES: usize = 63;
+const MAX_KEY_BYTES: usize = 128;
+const MAX_KEYS: usize = 1024;
+const MAX_VALUE_BYTES: usize = 64 * 1024;
+
+/// What the handles ask for.
+pub(crate) enum Command {
+    Accept { events: Vec<Event>, reply: Answer<Result<Vec<u64>, StoreError>> },
+    Pending { sink: Arc<str>, after: u64, limit: usize, reply: Answer<Result<Vec<Event>, StoreError>> },
+    Acknowledge { sink: Arc<str>, seq: u64 },
+    Register { sink: Arc<str>, reply: Answer<Result<(), StoreError>> },
+    Remove { sink: Arc<str>, reply: Answer<Result<(), StoreError>> },
+    Put { key: String, document: Option<String>, reply: Answer<Result<(), StoreError>> },
+    Get { key: String, reply: Answer<Option<String>> },
+    Stats { reply: Answer<Result<Stats, StoreError>> },
+    Close { reply: Answer<Result<(), StoreError>> },
+}
+
+/// An event on its way into the table.
+pub(crate) struct NewRow {
+    pub(crate) level: usize,
+    pub(crate) parts: Parts,
+}
+
+/// What waits for the next commit.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) rows: Vec<NewRow>,
+    /// How many of the rows belong to whom, in order.
+    pub(crate) accepts: Vec<(usize, Answer<Result<Vec<u64>, StoreError>>)>,
+    /// Values to put, with their prefix.
+    pub(crate) values: BTreeMap<String, Option<String>>,
+    pub(crate) puts: Vec<Answer<Result<(), StoreError>>>,
+    /// When it must be committed, on the monotonic clock.
+    pub(crate) due: Option<Duration>,
+}
+
+/// The thread's state.
+pub(crate) struct Writer {
+    pub(crate) path: PathBuf,
+    pub(crate) max_bytes: u64,
+    pub(crate) max_days: u32,
+    pub(crate) tuning: Tuning,
+    pub(crate) clock: SharedClock,
+    pub(crate) age: AgeClock,
+    pub(crate) stamp: Stamp,
+    /// `None` while the file cannot be opened; each command tries again.
+    pub(crate) db: Option<Connection>,
+    pub(crate) files: (FileId, FileId),
+    pub(crate) ledger: Ledger,
+    /// Acknowledged above the cursor, by sink.
+    pub(crate) acked: BTreeMap<String, BTreeSet<u64>>,
+    pub(crate) values: BTreeMap<String, String>,
+    /// Ids of the contexts of this generation, by document.
+    pub(crate) contexts: HashMap<String, i64>,
+    pub(crate) generation: u64,
+    pub(crate) decoder: Decoder,
+    pub(crate) seqs: SeqFile,
+    pub(crate) newest: watch::Sender<u64>,
+    pub(crate) group: Group,
+    /// Since when the ledger on disk is behind.
+    pub(crate) cursors_moved: Option<Duration>,
+    pub(crate) housekeeping_due: Duration,
+    pub(crate) told: HashMap<LossReason, Duration>,
+    pub(crate) hints: Hints,
+    pub(crate) room_tried: Option<Duration>,
+    pub(crate) quarantined: Vec<PathBuf>,
+    pub(crate) commits: u64,
+    // The last field: released after the connection is closed.
+    _lock: File,
+}
+
+impl Writer {
+    pub(crate) fn open(
+        config: &StoreConfig,
+        tuning: Tuning,
+        clock: SharedClock,
+        stamp: Stamp,
+    ) -> Result<(Writer, watch::Receiver<u64>), StoreError> {
+        let path = config.path.clone();
+        let lock = database::lock(&path)?;
+        let begun = recovery::begin(&path, tuning.page_limit, &*clock)?;
+        let newest_tick: Option<u64> = begun
+            .db
+            .query_row("SELECT tick FROM event ORDER BY seq DESC LIMIT 1", [], |row| row.get(0))
+            .optional()
+            .map_err(|e| StoreError::sqlite(&path, "cannot read it", &e))?;
+        let (tick, wall) = (begun.ledger.tick, begun.ledger.wall);
+        let age = AgeClock::resume(clock.clone(), tick, wall, newest_tick.unwrap_or(0), config.max_days);
+        let (sender, newest) = watch::channel(begun.ledger.last_seq);
+        let now = clock.monotonic();
+        let mut writer = Writer {
+            files: (FileId::at(&path), FileId::at(&beside(&path, "-wal"))),
+            max_bytes: tuning.max_bytes.unwrap_or(u64::from(config.max_mib) << 20),
+            max_days: config.max_days,
+            acked: begun.ledger.sinks.keys().map(|name| (name.clone(), BTreeSet::new())).collect(),
+            generation: begun.ledger.last_seq + 1,
+            quarantined: begun.quarantined.into_iter().collect(),
+            db: Some(begun.db),
+            ledger: begun.ledger,
+            values: begun.values,
+            seqs: begun.seqs,
+            contexts: HashMap::new(),
+            decoder: Decoder::default(),
+            newest: sender,
+            group: Group::default(),
+            cursors_moved: None,
+            housekeeping_due: now,
+            told: HashMap::new(),
+            hints: Hints::default(),
+            room_tried: None,
+            commits: 0,
+            path,
+            tuning,
+            clock,
+            age,
+            stamp,
+            _lock: lock,
+        };
+        writer.ledger.wall = writer.ledger.wall.max(writer.age.wall());
+        Ok((writer, newest))
+    }
+
+    pub(crate) fn quarantined(&self) -> Option<PathBuf> {
+        self.quarantined.last().cloned()
+    }
+
+    /// The thread's life: until it is told to close, or all handles are gone.
+    pub(crate) fn run(mut self, runtime: &Runtime, mut inbox: mpsc::Receiver<Command>) {
+        loop {
+            let wake = self.wake();
+            let wait = wake.saturating_sub(self.clock.monotonic());
+            let received = runtime.block_on(async { tokio::time::timeout(wait, inbox.recv()).await });
+            let mut now = self.clock.monotonic();
+            match received {
+                Ok(Some(command)) => {
+                    let mut next = Some(command);
+                    // Whatever waits already goes into the same commit.
+                    while let Some(command) = next {
+                        if let Command::Close { reply } = command {
+                            inbox.close();
+                            let closed = self.finish();
+                            drop(self);
+                            reply.send(closed).ok();
+                            return;
+                        }
+                        self.obey(command);
+                        let full = self.group.rows.len() >= GROUP_ROWS;
+                        next = if full { None } else { inbox.try_recv().ok() };
+                    }
+                    now = now.max(self.clock.monotonic());
+                }
+                Ok(None) => {
+                    if let Err(error) = self.finish() {
+                        tracing::error!(%error, "The event store did not close in order.");
+                    }
+                    return;
+                }
+                // A clock that stands still must not keep us from what is due.
+                Err(_) => now = now.max(wake),
+            }
+            self.do_what_is_due(now);
+        }
+    }
+
+    /// When something is due next.
+    fn wake(&self) -> Duration {
+        let cursors = self.cursors_moved.map(|since| since + self.tuning.cursor_alone);
+        [self.group.due, cursors].into_iter().flatten().fold(self.housekeeping_due, Duration::min)
+    }
+
+    fn do_what_is_due(&mut self, now: Duration) {
+        if self.group.due.is_some_and(|due| due <= now) || self.group.rows.len() >= GROUP_ROWS {
+            self.commit_group();
+        }
+        if self.housekeeping_due <= now {
+            self.housekeeping_due = now + self.tuning.housekeeping;
+            if let Err(error) = self.keep_house() {
+                tracing::warn!(%error, "The event store could not be tidied up; it will be tried again.");
+            }
+        }
+        if self.cursors_moved.is_some_and(|since| since + self.tuning.cursor_alone <= now)
+            && let Err(error) = self.write_ledger()
+        {
+            self.cursors_moved = Some(now);
+            tracing::warn!(%error, "The sinks' cursors could not be written; it will be tried again.");
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.commit_group();
+        self.write_ledger()?;
+        let Some(db) = self.db.take() else { return Ok(()) };
+        let failed = |e: &rusqlite::Error| StoreError::sqlite(&self.path, "cannot close it", e);
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| failed(&e))?;
+        db.close().map_err(|(_, e)| failed(&e))
+    }
+
+    fn obey(&mut self, command: Command) {
+        // An answer that nobody waits for any more is no error.
+        match command {
+            Command::Accept { events, reply } => self.gather(events, reply),
+            Command::Put { key, document, reply } => self.gather_value(key, document, reply),
+            Command::Get { key, reply } => drop(reply.send(self.values.get(&format!("{USER}{key}")).cloned())),
+            Command::Pending { sink, after, limit, reply } => {
+                reply.send(self.pending(&sink, after, limit)).ok();
+            }
+            Command::Acknowledge { sink, seq } => {
+                if let Err(error) = self.acknowledge(&sink, seq) {
+                    tracing::warn!(%error, seq, "An acknowledgement could not be noted; the event will come again.");
+                }
+            }
+            Command::Register { sink, reply } => drop(reply.send(self.register(&sink))),
+            Command::Remove { sink, reply } => {
+                self.ledger.sinks.remove(&*sink);
+                self.acked.remove(&*sink);
+                reply.send(self.write_ledger()).ok();
+            }
+            Command::Stats { reply } => drop(reply.send(self.stats())),
+            Command::Close { reply } => drop(reply.send(Ok(()))),
+        }
+    }
+
+    fn gather(&mut self, events: Vec<Event>, reply: Answer<Result<Vec<u64>, StoreError>>) {
+        let mut rows = Vec::with_capacity(events.len());
+        for event in &events {
+            match codec::encode(event) {
+                Ok(parts) => rows.push(NewRow { level: level(event.what.severity), parts }),
+                Err(problem) => {
+                    let refused = format!("event {} cannot be stored: {problem}", event.id);
+                    reply.send(Err(StoreError::Refused(refused))).ok();
+                    return;
+                }
+            }
+        }
+        let alarm = events.iter().any(|e| e.what.severity == Severity::Alarm);
+        self.group.accepts.push((rows.len(), reply));
+        self.group.rows.append(&mut rows);
+        self.commit_by(if alarm { Duration::ZERO } else { self.tuning.commit_window });
+    }
+
+    fn gather_value(&mut self, key: String, document: Option<String>, reply: Answer<Result<(), StoreError>>) {
+        let name = format!("{USER}{key}");
+        let size = document.as_ref().map_or(0, String::len);
+        if key.len() > MAX_KEY_BYTES || size > MAX_VALUE_BYTES {
+            let refused = format!("value {key} is too large: {size} bytes, the limit is {MAX_VALUE_BYTES}");
+            reply.send(Err(StoreError::Refused(refused))).ok();
+        } else if self.values.len() + self.group.values.len() >= MAX_KEYS && !self.values.contains_key(&name) {
+            let refused = format!("value {key} is one too many: {MAX_KEYS} are kept");
+            reply.send(Err(StoreError::Refused(refused))).ok();
+        } else {
+            self.group.values.insert(name, document);
+            self.group.puts.push(reply);
+            self.commit_by(self.tuning.commit_window);
+        }
+    }
+
+    fn commit_by(&mut self, within: Duration) {
+        let due = self.clock.monotonic() + within;
+        self.group.due = Some(self.group.due.map_or(due, |d| d.min(due)));
+    }
+
+    fn register(&mut self, sink: &str) -> Result<(), StoreError> {
+        if self.ledger.sinks.contains_key(sink) {
+            return Ok(());
+        }
+        if sink.is_empty() || sink.len() > MAX_SINK_NAME_BYTES || self.ledger.sinks.len() >= MAX_SINKS {
+            return Err(StoreError::Refused(format!(
+                "sink {sink:?} cannot be added: 1 to {MAX_SINK_NAME_BYTES} bytes, {MAX_SINKS} sinks at most"
+            )));
+        }
+        let depth = self.ledger.counts.iter().sum();
+        self.ledger.sinks.insert(sink.into(), Cursor { seq: 0, depth });
+        self.acked.insert(sink.into(), BTreeSet::new());
+        self.write_ledger()
+    }
+
+    fn acknowledge(&mut self, sink: &str, seq: u64) -> Result<(), StoreError> {
+        let moved = self.clock.monotonic();
+        self.open_db()?;
+        let Writer { db: Some(db), ledger, acked, path, .. } = self else { return Ok(()) };
+        let (Some(cursor), Some(acked)) = (ledger.sinks.get_mut(sink), acked.get_mut(sink)) else { return Ok(()) };
+        if seq <= cursor.seq || seq > ledger.last_seq || acked.contains(&seq) {
+            return Ok(());
+        }
+        let failed = |e: rusqlite::Error| StoreError::sqlite(path, "cannot read it", &e);
+        let exists = |db: &Connection| {
+            db.prepare_cached("SELECT 1 FROM event WHERE seq = ?1")?.exists([seq])
+        };
+        if exists(db).map_err(failed)? {
+            acked.insert(seq);
+            let before = cursor.seq;
+            advance(db, cursor, acked, ledger.last_seq).map_err(failed)?;
+            if cursor.seq != before && self.cursors_moved.is_none() {
+                self.cursors_moved = Some(moved);
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&mut self, sink: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let answer = self.read_pending(sink, after, limit);
+        match answer {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.replace_damaged(&error)?;
+                self.read_pending(sink, after, limit)
+            }
+            other => other,
+        }
+    }
+
+    fn read_pending(&mut self, sink: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.open_db()?;
+        let Writer { db: Some(db), ledger, acked, path, decoder, .. } = self else { return Ok(Vec::new()) };
+        let (Some(cursor), Some(acked)) = (ledger.sinks.get(sink), acked.get(sink)) else {
+            return Err(StoreError::Refused(format!("sink {sink:?} is not registered")));
+        };
+        let limit = limit.min(MAX_PENDING);
+        let (mut events, mut unreadable) = (Vec::new(), Vec::new());
+        let mut read = || -> rusqlite::Result<()> {
+            let sql = format!("SELECT {COLUMNS}, level FROM event WHERE seq > ?1 ORDER BY seq");
+            let mut statement = db.prepare_cached(&sql)?;
+            let mut rows = statement.query([after.max(cursor.seq)])?;
+            while events.len() < limit {
+                let Some(row) = rows.next()? else { break };
+                let seq: u64 = row.get(0)?;
+                if !acked.contains(&seq) {
+                    match decoder.event(db, row)? {
+                        Ok(event) => events.push(event),
+                        Err(problem) => {
+                            tracing::error!(seq, problem, "A stored event cannot be read; it is given up.");
+                            unreadable.push((seq, row.get::<_, usize>(5)?.min(LEVELS - 1)));
+                        }
+                    }
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|e| StoreError::sqlite(path, "cannot read pending events", &e))?;
+        if !unreadable.is_empty() {
+            self.give_up(&unreadable, LossReason::Unreadable)?;
+            self.tell_losses();
+        }
+        Ok(events)
+    }
+
+    fn stats(&mut self) -> Result<Stats, StoreError> {
+        self.open_db()?;
+        let bytes = self.used_bytes()?;
+        let Writer { db: Some(db), ledger, acked, path, .. } = self else { return Err(StoreError::Closed) };
+        let oldest = |after: u64, acked: &BTreeSet<u64>| -> rusqlite::Result<Option<i64>> {
+            let mut statement = db.prepare_cached("SELECT seq, at FROM event WHERE seq > ?1 ORDER BY seq")?;
+            let mut rows = statement.query([after])?;
+            while let Some(row) = rows.next()? {
+                if !acked.contains(&row.get(0)?) {
+                    return row.get(1).map(Some);
+                }
+            }
+            Ok(None)
+        };
+        let mut sinks = BTreeMap::new();
+        for (name, cursor) in &ledger.sinks {
+            let acked = &acked[name];
+            let at = oldest(cursor.seq, acked).map_err(|e| StoreError::sqlite(path, "cannot read it", &e))?;
+            let stats = SinkStats {
+                cursor: cursor.seq,
+                depth: cursor.depth.saturating_sub(acked.len() as u64),
+                oldest: at.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            };
+            sinks.insert(name.clone(), stats);
+        }
+        Ok(Stats {
+            last_seq: ledger.last_seq,
+            events: ledger.counts.iter().sum(),
+            bytes,
+            bytes_max: self.max_bytes,
+            lost: ledger.lost,
+            quarantines: self.quarantined.len() as u64,
+            quarantined: self.quarantined.last().cloned(),
+            commits: self.commits,
+            sinks,
+        })
+    }
+}
+
+fn level(severity: Severity) -> usize {
+    match severity {
+        Severity::Info => 0,
+        Severity::Notice => 1,
+        Severity::Alarm => 2,
+    }
+}
