@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Frames to findings: the model library, the loader, pre-processing, decoders and the analyzers of a chain.
+//!
+//! Everything here runs on the caller's thread. Models are shared ([`ModelCache`]); what changes while a model
+//! runs belongs to one analyzer. Bytes from outside (manifests, model files) never panic past this crate.
+
+pub mod analyzer;
+pub mod bench;
+pub mod choice;
+pub mod decode;
+mod detector;
+mod error;
+pub mod library;
+pub mod manifest;
+pub mod nms;
+pub mod onnx;
+pub mod prepare;
+pub mod tract;
+pub mod verify;
+
+pub use analyzer::{AnalyzerConfig, build};
+pub use bench::{ModelBench, bench_model};
+pub use choice::Choices;
+pub use detector::{Detector, LoadedModel, ModelCache, Seen};
+pub use error::{ErrorKind, InferenceError};
+pub use library::Library;
+pub use manifest::{Manifest, Precision, Task};
+pub use verify::{CaseReport, VerifyReport, verify_model};

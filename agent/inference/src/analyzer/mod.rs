@@ -1,0 +1,101 @@
+//! The analyzers: what a chain can be made of. One file each; adding one is a file and its lines here.
+
+mod detect;
+mod faces;
+
+use aimass_core::finding::Label;
+use aimass_core::ports::Analyzer;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use detect::DetectConfig;
+pub use faces::FacesConfig;
+
+use crate::detector::ModelCache;
+use crate::error::InferenceError;
+
+/// The label of a face.
+pub const FACE: &str = "face";
+
+/// What an analyzer is and how it works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum AnalyzerConfig {
+    /// Finds objects of the model's classes.
+    Detect(DetectConfig),
+    /// Finds faces with their landmarks.
+    Faces(FacesConfig),
+}
+
+impl AnalyzerConfig {
+    /// The configuration that a bare name in a chain stands for: `detect` or `faces` with their defaults.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "detect" => Some(AnalyzerConfig::Detect(DetectConfig::default())),
+            "faces" => Some(AnalyzerConfig::Faces(FacesConfig::default())),
+            _ => None,
+        }
+    }
+
+    /// The model that it needs.
+    pub fn model(&self) -> &str {
+        match self {
+            AnalyzerConfig::Detect(config) => &config.model,
+            AnalyzerConfig::Faces(config) => &config.model,
+        }
+    }
+}
+
+/// Builds the analyzer that a chain calls `name`, for one thread. Loads its model if nobody has it yet.
+///
+/// # Errors
+/// The model is unknown, missing, damaged or for another task; a setting does not fit.
+pub fn build(
+    name: &str,
+    config: &AnalyzerConfig,
+    models: &ModelCache,
+) -> Result<Box<dyn Analyzer>, InferenceError> {
+    Ok(match config {
+        AnalyzerConfig::Detect(config) => Box::new(detect::Detect::new(name, config, models)?),
+        AnalyzerConfig::Faces(config) => Box::new(faces::Faces::new(name, config, models)?),
+    })
+}
+
+fn check_fraction(what: &str, value: f32) -> Result<f32, InferenceError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(InferenceError::Config {
+        what: what.into(),
+        problem: format!("{value} is not within 0..=1"),
+    })
+}
+
+fn wrong_task(model: &str, task: &str) -> InferenceError {
+    InferenceError::Config {
+        what: "model".into(),
+        problem: format!("{model} is no model for {task}"),
+    }
+}
+
+/// The label of each class, ready to be cloned into findings.
+fn labels_of(model: &crate::detector::LoadedModel) -> Vec<Label> {
+    let name = crate::verify::label_of(model);
+    (0..model.decoder.classes())
+        .map(|class| match model.labels.get(class) {
+            Some(Some(label)) => label.clone(),
+            _ => name(class).into(),
+        })
+        .collect()
+}
+
+/// The longest side of a picture beyond which this input sees nothing more. A stretched input loses most on the
+/// long side of a wide picture; with 8/3 a 16:9 picture still has 1.5 source pixels a target pixel on its short
+/// side, so that scaling before does not show.
+fn useful_side(input: &crate::manifest::InputSpec) -> u32 {
+    let side = input.width().max(input.height()) as u32;
+    match input.resize {
+        crate::manifest::Resize::Stretch => side * 8 / 3,
+        crate::manifest::Resize::Letterbox | crate::manifest::Resize::LetterboxCentred => side,
+    }
+}

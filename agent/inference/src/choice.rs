@@ -1,0 +1,125 @@
+//! Which precision is faster on this machine: measured once, remembered in a small JSON file.
+//!
+//! Invariant: a record counts only for the same model file, the same processor and the same version of this crate;
+//! without one the answer is f32. A torn or foreign file is no error: it is measured again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use aimass_core::files::write_atomically;
+use serde::{Deserialize, Serialize};
+
+use crate::error::InferenceError;
+use crate::manifest::Precision;
+
+const FILE: &str = "model-choices.json";
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The winner of a measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// What is used from now on.
+    pub precision: Precision,
+    /// Median of a run folded to f32, in milliseconds.
+    pub f32_ms: f64,
+    /// Median of a run as stored, in milliseconds.
+    pub int8_ms: f64,
+}
+
+/// The measured choices of this machine.
+#[derive(Debug)]
+pub struct Choices {
+    file: Option<PathBuf>,
+    machine: String,
+    records: Mutex<BTreeMap<String, Choice>>,
+}
+
+impl Choices {
+    /// Reads what was measured before. Without a folder nothing is kept beyond the program's end.
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        let file = folder.map(|f| f.join(FILE));
+        let text = file
+            .as_ref()
+            .and_then(|f| crate::library::read_text(f, MAX_BYTES).ok());
+        let records = text
+            .and_then(|t| serde_json::from_str(&t).ok())
+            .unwrap_or_default();
+        Choices {
+            file,
+            machine: machine(),
+            records: Mutex::new(records),
+        }
+    }
+
+    /// What won for the model file with this hash; `None` if it was not measured here.
+    pub fn winner(&self, sha256: &str) -> Option<Precision> {
+        self.get(sha256).map(|choice| choice.precision)
+    }
+
+    /// The whole record.
+    pub fn get(&self, sha256: &str) -> Option<Choice> {
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&self.key(sha256))
+            .cloned()
+    }
+
+    /// Remembers a measurement.
+    ///
+    /// # Errors
+    /// The state folder cannot be written; the choice still counts until the program ends.
+    pub fn remember(&self, sha256: &str, choice: Choice) -> Result<(), InferenceError> {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.insert(self.key(sha256), choice);
+        let Some(file) = &self.file else { return Ok(()) };
+        let text = serde_json::to_vec_pretty(&*records).map_err(|e| InferenceError::io(file, e.into()))?;
+        write_atomically(file, &text).map_err(|e| InferenceError::io(file, e))
+    }
+
+    fn key(&self, sha256: &str) -> String {
+        format!("{sha256} on {} by {}", self.machine, env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// The processor's model, as the kernel names it.
+fn machine() -> String {
+    let text = crate::library::read_text("/proc/cpuinfo".as_ref(), 1024 * 1024).unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let arm = || Some(format!("{} {}", field("CPU implementer")?, field("CPU part")?));
+    field("model name")
+        .or_else(arm)
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measured_winner_is_remembered_over_restarts_and_only_for_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let choices = Choices::new(Some(folder.path().to_owned()));
+        assert_eq!(choices.winner("aa"), None);
+        let choice = Choice {
+            precision: Precision::Int8,
+            f32_ms: 9.0,
+            int8_ms: 5.0,
+        };
+        choices.remember("aa", choice.clone()).unwrap();
+        let again = Choices::new(Some(folder.path().to_owned()));
+        assert_eq!(again.get("aa"), Some(choice));
+        assert_eq!(again.winner("bb"), None);
+    }
+
+    #[test]
+    fn a_torn_file_means_that_nothing_was_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        write_atomically(&folder.path().join(FILE), b"{\"aa on").unwrap();
+        assert_eq!(Choices::new(Some(folder.path().to_owned())).winner("aa"), None);
+    }
+}

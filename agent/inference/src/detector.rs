@@ -1,0 +1,273 @@
+//! A loaded model with its decoder, shared; and a detector, which is what one thread needs to look at pictures.
+//!
+//! Invariant: a model is loaded once for each precision, however many sources use it, and is freed when the last
+//! of them goes.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use aimass_core::clock::Stopwatch;
+use aimass_core::finding::{Label, ModelRef, StageTimes};
+use aimass_core::frame::Picture;
+use aimass_core::geometry::{Point, Region};
+
+use crate::choice::Choices;
+use crate::decode::Decoder;
+use crate::error::InferenceError;
+use crate::library::{Entry, Library};
+use crate::manifest::{Manifest, Precision};
+use crate::nms::{self, Detection, MAX_POINTS};
+use crate::prepare::Preparer;
+use crate::tract::{Model, Session};
+
+/// A model that is ready: shared between threads.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// What it is.
+    pub manifest: Arc<Manifest>,
+    /// How it runs.
+    pub precision: Precision,
+    /// Its classes by index; `None` for an unused one.
+    pub labels: Vec<Option<Label>>,
+    /// How findings name it.
+    pub reference: Arc<ModelRef>,
+    /// How its outputs are read.
+    pub decoder: Decoder,
+    model: Model,
+}
+
+impl LoadedModel {
+    /// Reads, checks and loads a model of the library. Takes up to seconds: never call it on an async worker.
+    ///
+    /// # Errors
+    /// The file is missing or is another one, cannot be run, or does not fit its decoder.
+    pub fn load(entry: &Entry, precision: Precision) -> Result<Self, InferenceError> {
+        let manifest = entry.manifest.clone();
+        let labels = entry.read_labels()?;
+        let bytes = entry.read_model()?;
+        let model =
+            Model::load(bytes, &manifest.input, precision).map_err(|problem| InferenceError::BadModel {
+                model: manifest.name.clone(),
+                problem,
+            })?;
+        let decoder = Decoder::new(&manifest, model.outputs())?;
+        if decoder.landmarks().is_none() && labels.len() > decoder.classes() {
+            return Err(InferenceError::WrongOutputs {
+                model: manifest.name.clone(),
+                decoder: manifest.decoder.kind(),
+                problem: format!(
+                    "{} labels, but scores for {} classes",
+                    labels.len(),
+                    decoder.classes()
+                ),
+            });
+        }
+        let reference = Arc::new(entry.model_ref());
+        Ok(LoadedModel {
+            manifest,
+            precision,
+            labels,
+            reference,
+            decoder,
+            model,
+        })
+    }
+}
+
+/// Loads each model once and hands out shares of it.
+#[derive(Debug)]
+pub struct ModelCache {
+    library: Library,
+    choices: Choices,
+    loaded: Mutex<HashMap<(String, Precision), Weak<LoadedModel>>>,
+}
+
+impl ModelCache {
+    /// On a library. `state_folder` is where measured choices of precision are kept.
+    pub fn new(library: Library, state_folder: Option<PathBuf>) -> Self {
+        ModelCache {
+            library,
+            choices: Choices::new(state_folder),
+            loaded: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The library.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// The measured choices.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// The model, loaded now if nobody uses it yet. Without a pinned precision: the measured winner on this
+    /// machine, or f32 where nothing was measured. Others that ask for a model meanwhile wait: two loads at
+    /// once would double the memory's peak.
+    ///
+    /// # Errors
+    /// As [`Library::get`] and [`LoadedModel::load`].
+    pub fn get(&self, name: &str, pin: Option<Precision>) -> Result<Arc<LoadedModel>, InferenceError> {
+        let entry = self.library.get(name)?;
+        let precision = self.precision(entry, pin)?;
+        let key = (name.to_owned(), precision);
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
+            return Ok(model);
+        }
+        let mut watch = Stopwatch::start();
+        let model = Arc::new(LoadedModel::load(entry, precision)?);
+        tracing::info!(
+            model = name,
+            precision = precision.as_str(),
+            load_ms = watch.lap().as_millis() as u64,
+            "The model is loaded."
+        );
+        loaded.insert(key, Arc::downgrade(&model));
+        Ok(model)
+    }
+
+    fn precision(&self, entry: &Entry, pin: Option<Precision>) -> Result<Precision, InferenceError> {
+        match (pin, entry.manifest.precision) {
+            (Some(Precision::Int8), Precision::F32) => Err(InferenceError::Config {
+                what: "precision".into(),
+                problem: format!("model {} is stored as f32: use \"f32\"", entry.manifest.name),
+            }),
+            (Some(pin), _) => Ok(pin),
+            (None, Precision::F32) => Ok(Precision::F32),
+            (None, Precision::Int8) => Ok(self
+                .choices
+                .winner(&entry.manifest.sha256)
+                .unwrap_or(Precision::F32)),
+        }
+    }
+}
+
+/// Something that was seen, in fractions of the picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// Index of its class.
+    pub class: usize,
+    /// How sure the model is, 0..1.
+    pub score: f32,
+    /// Where, within the picture.
+    pub region: Region,
+    points: [Point; MAX_POINTS],
+    point_count: usize,
+}
+
+impl Seen {
+    /// Its landmarks; they may lie outside the picture.
+    pub fn points(&self) -> &[Point] {
+        &self.points[..self.point_count]
+    }
+}
+
+/// What one thread needs to find things in pictures with one model.
+#[derive(Debug)]
+pub struct Detector {
+    model: Arc<LoadedModel>,
+    session: Session,
+    preparer: Preparer,
+    wanted: Vec<bool>,
+    found: Vec<Detection>,
+}
+
+impl Detector {
+    /// On a shared model; all classes that have a label are wanted.
+    ///
+    /// # Errors
+    /// The backend refuses.
+    pub fn new(model: Arc<LoadedModel>) -> Result<Self, InferenceError> {
+        let session = model.model.session().map_err(|problem| InferenceError::Failed {
+            model: model.manifest.name.clone(),
+            problem,
+        })?;
+        let wanted = model.labels.iter().map(Option::is_some).collect();
+        let preparer = Preparer::new(&model.manifest.input);
+        Ok(Detector {
+            model,
+            session,
+            preparer,
+            wanted,
+            found: Vec::new(),
+        })
+    }
+
+    /// Only these classes, from now on.
+    ///
+    /// # Errors
+    /// A label that the model does not know; the nearest is offered.
+    pub fn want(&mut self, labels: &[String]) -> Result<(), InferenceError> {
+        let known = || self.model.labels.iter().flatten().map(|label| &**label);
+        for label in labels {
+            if !known().any(|k| k == label) {
+                let near = crate::library::nearest(label, known());
+                return Err(InferenceError::Config {
+                    what: "labels".into(),
+                    problem: format!(
+                        "model {} knows no \"{label}\"{}",
+                        self.model.manifest.name,
+                        near.map_or(String::new(), |n| format!(": did you mean \"{n}\"?"))
+                    ),
+                });
+            }
+        }
+        let wanted =
+            |label: &Option<Label>| label.as_ref().is_some_and(|l| labels.iter().any(|w| **w == **l));
+        self.wanted = self.model.labels.iter().map(wanted).collect();
+        Ok(())
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<LoadedModel> {
+        &self.model
+    }
+
+    /// Looks at a part of a picture. What it finds comes strongest first, in fractions of the whole picture.
+    ///
+    /// # Errors
+    /// The backend failed; the next picture may work.
+    pub fn detect(
+        &mut self,
+        picture: &Picture,
+        part: Region,
+        min_score: f32,
+        times: &mut StageTimes,
+    ) -> Result<impl Iterator<Item = Seen> + '_, InferenceError> {
+        let failed = |problem| InferenceError::Failed {
+            model: self.model.manifest.name.clone(),
+            problem,
+        };
+        let mut watch = Stopwatch::start();
+        let preparer = &mut self.preparer;
+        let placement = self
+            .session
+            .fill(|tensor| preparer.prepare(picture, part, tensor))
+            .map_err(failed)?;
+        times.prepare += watch.lap();
+        self.session.run().map_err(failed)?;
+        times.infer += watch.lap();
+        times.inferences += 1;
+        self.found.clear();
+        // A score of 0 would make every cell a candidate.
+        self.model
+            .decoder
+            .decode(&self.session, min_score.max(0.01), &self.wanted, &mut self.found);
+        nms::suppress(&mut self.found, self.model.manifest.decoder.nms_iou());
+        times.decode += watch.lap();
+        Ok(self
+            .found
+            .iter()
+            .map(move |d| Seen {
+                class: d.class,
+                score: d.score.clamp(0.0, 1.0),
+                region: placement.region(d.corners).clipped(),
+                points: d.points.map(|p| placement.point(p)),
+                point_count: d.point_count,
+            })
+            .filter(|seen| seen.region.is_sound()))
+    }
+}

@@ -1,0 +1,65 @@
+//! ONNX files as bytes from outside: bounded decoding, checking, and folding before a backend sees them.
+//!
+//! Invariant: a [`ModelProto`] that [`decode`] returns has bounded counts, no data outside the file, and tensors
+//! whose data is as long as their shape says.
+
+pub mod fold;
+mod scan;
+mod tensor;
+
+use prost::Message;
+use tract_onnx::pb;
+pub use tract_onnx::pb::ModelProto;
+
+/// The most nodes, of the main graph and its subgraphs together.
+pub const MAX_NODES: usize = 20_000;
+/// The most elements of a tensor.
+pub const MAX_ELEMENTS: usize = 1 << 27;
+
+/// Decodes and checks a model.
+///
+/// # Errors
+/// What is wrong with it, on one line.
+pub fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
+    scan::scan(bytes)?;
+    let model = ModelProto::decode(bytes).map_err(|e| format!("is no ONNX file: {e}"))?;
+    let graph = model.graph.as_ref().ok_or("is no ONNX file: it holds no graph")?;
+    let opset = model
+        .opset_import
+        .iter()
+        .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+    let opset = opset.map_or(0, |o| o.version);
+    if !(7..=21).contains(&opset) {
+        return Err(format!("uses ONNX operator set {opset}: export it with 7 to 21"));
+    }
+    let mut nodes = 0;
+    check_graph(graph, &mut nodes, 0)?;
+    Ok(model)
+}
+
+fn check_graph(graph: &pb::GraphProto, nodes: &mut usize, depth: usize) -> Result<(), String> {
+    if depth > 8 {
+        return Err("graphs are nested more than 8 deep".into());
+    }
+    *nodes += graph.node.len();
+    if *nodes > MAX_NODES {
+        return Err(format!("has more than {MAX_NODES} nodes"));
+    }
+    if !graph.sparse_initializer.is_empty() {
+        return Err("has sparse tensors, which are not supported".into());
+    }
+    graph.initializer.iter().try_for_each(tensor::check)?;
+    for attribute in graph.node.iter().flat_map(|n| &n.attribute) {
+        attribute
+            .t
+            .iter()
+            .chain(&attribute.tensors)
+            .try_for_each(tensor::check)?;
+        attribute
+            .g
+            .iter()
+            .chain(&attribute.graphs)
+            .try_for_each(|g| check_graph(g, nodes, depth + 1))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Pre-processing allocates nothing after the first picture of a size: frames come at any rate for years.
+
+// SAFETY (of the allocator below): it only counts and hands everything on to the system's allocator.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use aimass_core::frame::{Colour, Picture, PixelFormat};
+use aimass_core::geometry::Region;
+use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout as Axes, Resize};
+use aimass_inference::prepare::Preparer;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: see the head of the file.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_second_picture_of_a_size_allocates_nothing() {
+    let spec = InputSpec {
+        name: "in".into(),
+        shape: [1, 3, 48, 64],
+        layout: Axes::Nchw,
+        colour: ChannelOrder::Rgb,
+        mean: [127.5; 3],
+        std: [127.5; 3],
+        resize: Resize::Letterbox,
+    };
+    for format in [
+        PixelFormat::I420,
+        PixelFormat::Nv12,
+        PixelFormat::Rgb8,
+        PixelFormat::Gray8,
+    ] {
+        let size = |n| {
+            if n < format.planes() {
+                format.plane_size(n, 200, 100)
+            } else {
+                (0, 0)
+            }
+        };
+        let planes = [0, 1, 2].map(|n| vec![7u8; size(n).0 * size(n).1]);
+        let strides = [0, 1, 2].map(|n| size(n).0);
+        let picture = Picture::new((200, 100), format, Colour::SD, strides, Arc::new(planes)).unwrap();
+        let (mut preparer, mut tensor) = (Preparer::new(&spec), vec![0.0; spec.len()]);
+        preparer.prepare(&picture, Region::FULL, &mut tensor);
+        let before = ALLOCATIONS.with(Cell::get);
+        preparer.prepare(&picture, Region::FULL, &mut tensor);
+        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{format:?}");
+    }
+}
