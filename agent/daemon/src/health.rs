@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aimass_core::id::Name;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -46,6 +47,18 @@ pub struct SourceHealth {
     pub stage_seconds_total: BTreeMap<&'static str, f64>,
     /// Whether the motion gate sees motion.
     pub motion: bool,
+}
+
+impl SourceHealth {
+    /// Mean milliseconds by stage since the program began.
+    pub fn stage_ms_mean(&self) -> BTreeMap<&'static str, f64> {
+        let mean = |stage: &'static str, total_s: f64| {
+            // The gate sees every frame, the other stages those that are analysed.
+            let frames = if stage == "gate" { self.frames_seen_total } else { self.frames_analysed_total };
+            (stage, total_s * 1000.0 / frames.max(1) as f64)
+        };
+        self.stage_seconds_total.iter().map(|(stage, total_s)| mean(stage, *total_s)).collect()
+    }
 }
 
 /// The connection to the broker.
@@ -98,6 +111,10 @@ pub struct WorkerHealth {
 /// The health of the node.
 #[derive(Debug, Clone, Serialize)]
 pub struct HealthDocument {
+    /// The site.
+    pub site: Name,
+    /// The node.
+    pub node: Name,
     /// Whether nothing below is a problem.
     pub healthy: bool,
     /// What is wrong, one line each.

@@ -1,1 +1,34 @@
-fn main() {}
+//! `aimass-agent`: parse → run the command → tell how it ended.
+
+use std::process::ExitCode;
+
+use aimass_agent::cli::{Cli, Command};
+use aimass_agent::exit::{self, Failure};
+use aimass_agent::{analyze, bench, commands, demo, logging, models_command, probe, run};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; whether they can be printed is the terminal's business.
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    exit::report(logging::start(&cli.log, cli.log_json).and_then(|()| act(cli.command)))
+}
+
+fn act(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run { config } => run::run(&config),
+        Command::Demo(args) => demo::run(&args),
+        Command::Validate { config, json } => commands::validate(&config, json),
+        Command::Reference { schema } => commands::reference(schema),
+        Command::Probe { json } => probe::run(json),
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Models { command, models } => models_command::run(&command, &models),
+        Command::Events(args) => commands::events(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}

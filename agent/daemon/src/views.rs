@@ -114,6 +114,8 @@ pub struct Counters {
     pub track_us: AtomicU64,
     /// Times a model ran.
     pub inferences: AtomicU64,
+    /// Microseconds spent in loading models.
+    pub load_us: AtomicU64,
 }
 
 impl Counters {
@@ -133,6 +135,10 @@ pub struct SourceView {
     pub id: Name,
     /// Analysed frames a second, at most; 0 is no limit.
     pub fps_wanted: f32,
+    /// Whether its frames come at the pace of life; an unpaced file comes as fast as it is analysed.
+    pub paced: bool,
+    /// Whether it is a file, which does not become better by waiting.
+    pub is_file: bool,
     /// The chain of analyzers, by name.
     pub chain: Vec<String>,
     /// Zones, lines, masks.
@@ -143,6 +149,7 @@ pub struct SourceView {
     pub motion: AtomicBool,
     status: Mutex<SourceStatus>,
     stream: Mutex<Option<StreamInfo>>,
+    problem: Mutex<Option<String>>,
     frame: watch::Sender<Option<Frame>>,
     overlay: watch::Sender<Arc<Overlay>>,
 }
@@ -153,12 +160,15 @@ impl SourceView {
         SourceView {
             id,
             fps_wanted,
+            paced: true,
+            is_file: false,
             chain,
             shapes,
             counters: Counters::default(),
             motion: AtomicBool::new(false),
             status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
             stream: Mutex::new(None),
+            problem: Mutex::new(None),
             frame: watch::Sender::new(None),
             overlay: watch::Sender::default(),
         }
@@ -176,6 +186,16 @@ impl SourceView {
         let since = if changed { now } else { status.since };
         *status = SourceStatus { state, since, error };
         changed
+    }
+
+    /// Why its frames are not analysed although they come, if so.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why its frames are not analysed.
+    pub fn set_problem(&self, problem: String) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
     }
 
     /// What the stream is made of, once it was open.

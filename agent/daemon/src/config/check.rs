@@ -1,0 +1,103 @@
+//! What types cannot say: limits, names that must be unique or known, and what belongs together.
+
+use std::collections::HashSet;
+
+use aimass_core::id::Name;
+use aimass_inference::analyzer::AnalyzerConfig;
+use aimass_media::uri::SourceUri;
+
+use super::{CameraConfig, Config, MAX_CAMERAS, MAX_FPS, Problem};
+
+/// Everything that is wrong with a configuration whose types are right.
+pub(super) fn check(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if config.camera.len() > MAX_CAMERAS {
+        let message = format!("{} cameras: a node has at most {MAX_CAMERAS}", config.camera.len());
+        problems.push(Problem::new("camera", message));
+    }
+    unique(config.camera.iter().map(|c| &c.id), |n| format!("camera[{n}].id"), &mut problems);
+    for (n, camera) in config.camera.iter().enumerate() {
+        check_camera(config, camera, &format!("camera[{n}]"), &mut problems);
+    }
+    if let Some(broker) = &config.broker {
+        problems
+            .extend(broker.problems().into_iter().map(|p| Problem::new(format!("broker.{}", p.field), p.message)));
+    }
+    for (name, analyzer) in &config.analyzer {
+        for (field, message) in analyzer.check() {
+            problems.push(Problem::new(format!("analyzer.{name}.{field}"), message));
+        }
+    }
+    if config.inference.parallel == Some(0) {
+        problems.push(Problem::new("inference.parallel", "is 0: give 1 or more, or leave it out"));
+    }
+    if let Err(error) = config.http.check() {
+        problems.push(Problem::new("http", error.to_string()));
+    }
+    if let Err(error) = config.store.validate() {
+        problems.push(Problem::new("store", error.to_string()));
+    }
+    problems
+}
+
+fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut Vec<Problem>) {
+    let mut say = |field: &str, message: String| problems.push(Problem::new(format!("{at}.{field}"), message));
+    if let Err(error) = camera.source.parse::<SourceUri>() {
+        say("source", error.to_string());
+    }
+    if camera.id.as_str() == "node" {
+        say("id", "\"node\" is the source of the node's own events: choose another name".to_owned());
+    }
+    if !(camera.fps > 0.0 && camera.fps <= MAX_FPS) {
+        say("fps", format!("{} is not above 0 and at most {MAX_FPS}", camera.fps));
+    }
+    for (field, value) in [("stall_after_s", camera.stall_after_s), ("open_timeout_s", camera.open_timeout_s)] {
+        if !(1.0..=600.0).contains(&value) {
+            say(field, format!("{value} is not within 1..600"));
+        }
+    }
+    if camera.latency_ms > 10_000 {
+        say("latency_ms", format!("{} is above the limit of 10000", camera.latency_ms));
+    }
+    if camera.password_file.is_some() && camera.username.is_none() {
+        say("username", "password_file is set without a username: set both or none".to_owned());
+    }
+    for (n, name) in camera.chain.iter().enumerate() {
+        if !config.analyzer.contains_key(name) && AnalyzerConfig::named(name).is_none() {
+            say(&format!("chain[{n}]"), crate::chain::unknown(name, &config.analyzer));
+        }
+    }
+    for (n, mask) in camera.mask.iter().enumerate() {
+        if let Err(problem) = mask.polygon.check() {
+            say(&format!("mask[{n}].polygon"), problem);
+        }
+    }
+    for (n, zone) in camera.zone.iter().enumerate() {
+        for (field, problem) in zone.check() {
+            say(&format!("zone[{n}].{field}"), problem);
+        }
+    }
+    for (n, line) in camera.line.iter().enumerate() {
+        for (field, problem) in line.check() {
+            say(&format!("line[{n}].{field}"), problem);
+        }
+    }
+    for (field, problem) in camera.motion.check() {
+        say(&format!("motion.{field}"), problem);
+    }
+    for (field, problem) in camera.tracker.check() {
+        say(&format!("tracker.{field}"), problem);
+    }
+    unique(camera.zone.iter().map(|z| &z.id), |n| format!("{at}.zone[{n}].id"), problems);
+    unique(camera.line.iter().map(|l| &l.id), |n| format!("{at}.line[{n}].id"), problems);
+}
+
+/// Notes every name that stands a second time.
+fn unique<'a>(names: impl Iterator<Item = &'a Name>, path: impl Fn(usize) -> String, problems: &mut Vec<Problem>) {
+    let mut seen = HashSet::new();
+    for (n, name) in names.enumerate() {
+        if !seen.insert(name) {
+            problems.push(Problem::new(path(n), format!("\"{name}\" is used twice: every id must be unique")));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Configurations, good and bad, as people write them.
+
+use super::*;
+
+const GOOD: &str = r#"
+[node]
+site = "warehouse-1"
+id = "dock-3"
+[broker]
+url = "mqtt://127.0.0.1:1883"
+[[camera]]
+id = "dock"
+source = "test:"
+fps = 5
+chain = ["detect", "faces"]
+[[camera.mask]]
+polygon = [[0,0],[0.2,0],[0.2,1],[0,1]]
+[[camera.zone]]
+id = "bay"
+polygon = [[0.2,0.2],[0.8,0.2],[0.8,0.9],[0.2,0.9]]
+labels = ["person", "truck"]
+dwell_s = 30
+[[camera.line]]
+id = "door"
+from = [0.1,0.6]
+to = [0.9,0.6]
+labels = ["person"]
+[analyzer.detect]
+model = "coco-ssd-lite"
+min_score = 0.5
+"#;
+
+fn paths(text: &str) -> Vec<String> {
+    parse(text).unwrap_err().0.into_iter().map(|p| p.path).collect()
+}
+
+#[test]
+fn the_example_of_the_design_is_accepted() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.camera[0].chain, ["detect", "faces"]);
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8642");
+}
+
+#[test]
+fn an_accepted_configuration_survives_a_round_trip_through_json() {
+    let config = parse(GOOD).unwrap();
+    let tree = serde_json::to_value(&config).unwrap();
+    assert_eq!(from_tree(tree).unwrap(), config);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let errors = parse(&GOOD.replace("fps = 5", "fpss = 5")).unwrap_err();
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    assert_eq!(errors.0[0].path, "camera[0].fpss");
+    assert!(errors.0[0].message.contains("did you mean `fps`?"), "{errors}");
+}
+
+#[test]
+fn all_errors_are_told_at_once_with_their_paths() {
+    let bad = GOOD
+        .replace("fps = 5", "fps = \"many\"\nstall_after = 3")
+        .replace("dwell_s = 30", "dwell_s = true")
+        .replace("id = \"dock-3\"", "id = \"Dock 3\"")
+        .replace("min_score = 0.5", "min_scor = 0.5");
+    let mut found = paths(&bad);
+    found.sort();
+    assert_eq!(
+        found,
+        ["analyzer.detect.min_scor", "camera[0].fps", "camera[0].stall_after", "camera[0].zone[0].dwell_s", "node.id"]
+    );
+}
+
+#[test]
+fn values_that_cannot_be_are_told_with_their_limits() {
+    let bad = GOOD
+        .replace("fps = 5", "fps = 0")
+        .replace("\"faces\"]", "\"facs\"]")
+        .replace("to = [0.9,0.6]", "to = [0.1,0.6]")
+        .replace("source = \"test:\"", "source = \"webcam\"");
+    let found = paths(&bad);
+    for path in ["camera[0].fps", "camera[0].chain[1]", "camera[0].source"] {
+        assert!(found.iter().any(|p| p == path), "{path} in {found:?}");
+    }
+    assert!(found.iter().any(|p| p.starts_with("camera[0].line[0]")), "{found:?}");
+}
+
+#[test]
+fn ids_that_are_used_twice_are_refused() {
+    let twice = format!("{GOOD}\n[[camera]]\nid = \"dock\"\nsource = \"test:\"\n");
+    assert_eq!(paths(&twice), ["camera[1].id"]);
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line() {
+    let errors = parse("[node]\nsite = \n").unwrap_err();
+    assert!(errors.to_string().contains("line 2"), "{errors}");
+}
+
+#[test]
+fn an_empty_file_says_what_is_missing() {
+    let errors = parse("").unwrap_err();
+    assert!(errors.to_string().contains("missing field `node`"), "{errors}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let errors = load(Path::new("/nowhere/agent.toml")).unwrap_err();
+    assert!(errors.to_string().contains("/nowhere/agent.toml"), "{errors}");
+}
+
+#[test]
+fn a_password_in_the_broker_url_is_refused_and_not_repeated() {
+    let bad = GOOD.replace("mqtt://127.0.0.1", "mqtt://user:topsecret@127.0.0.1");
+    let errors = parse(&bad).unwrap_err().to_string();
+    assert!(errors.contains("broker.url") && !errors.contains("topsecret"), "{errors}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,300}") {
+        let _outcome = parse(&text);
+    }
+
+    #[test]
+    fn no_damage_to_a_good_file_makes_the_reader_panic(at in 0..GOOD.len(), with in proptest::num::u8::ANY) {
+        let mut bytes = GOOD.as_bytes().to_vec();
+        bytes[at] = with;
+        let _outcome = parse(&String::from_utf8_lossy(&bytes));
+    }
+}

@@ -1,0 +1,53 @@
+//! How the program ends: one line for people, one code for programs.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line makes no sense (64).
+    Usage(String),
+    /// A file that was given is not as it should be: configuration, clip, picture, model (65).
+    BadInput(String),
+    /// Something that is needed is not there now: a port, a camera, a broker, a file (69).
+    Unavailable(String),
+    /// A mistake in the program (70).
+    Bug(String),
+}
+
+impl Failure {
+    /// The exit code, as in sysexits.h.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 64,
+            Failure::BadInput(_) => 65,
+            Failure::Unavailable(_) => 69,
+            Failure::Bug(_) => 70,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(m) | Failure::BadInput(m) | Failure::Unavailable(m) | Failure::Bug(m) => f.write_str(m),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Prints the failure, if any, and gives the exit code.
+#[expect(clippy::print_stderr, reason = "the last word of the program")]
+pub fn report(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                eprintln!("error: {line}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}

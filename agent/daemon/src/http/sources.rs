@@ -1,0 +1,104 @@
+//! What can be seen of the sources: `/v1/sources` and `/v1/sources/{id}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::{App, Shared, query};
+use crate::health::{HealthDocument, SourceHealth};
+use crate::views::{Shapes, SourceStatus, SourceView};
+
+#[derive(Serialize)]
+struct Stream {
+    width: u32,
+    height: u32,
+    fps: f64,
+    description: String,
+}
+
+/// One source.
+#[derive(Serialize)]
+struct Document<'a> {
+    id: &'a str,
+    status: SourceStatus,
+    stream: Option<Stream>,
+    chain: &'a [String],
+    shapes: &'a Shapes,
+    motion: bool,
+    /// Rates, stage times and counters, as in the health document.
+    health: Option<&'a SourceHealth>,
+}
+
+fn document<'a>(source: &'a SourceView, health: &'a HealthDocument) -> Document<'a> {
+    let stream = source.stream().map(|s| Stream {
+        width: s.width,
+        height: s.height,
+        fps: s.fps,
+        description: s.description,
+    });
+    Document {
+        id: source.id.as_str(),
+        status: source.status(),
+        stream,
+        chain: &source.chain,
+        shapes: &source.shapes,
+        motion: source.motion.load(std::sync::atomic::Ordering::Relaxed),
+        health: health.sources.iter().find(|h| h.id == source.id.as_str()),
+    }
+}
+
+/// The source that a path names. What is no text names no source.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Id(id)).map_err(|_| unknown())
+    }
+}
+
+fn unknown() -> ApiError {
+    let message = "there is no source of this name: /v1/sources lists them";
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_source", message)
+}
+
+pub(super) fn find(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
+    app.views.source(id).ok_or_else(unknown)
+}
+
+fn to_json(document: impl Serialize) -> Result<Value, ApiError> {
+    serde_json::to_value(document)
+        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string()))
+}
+
+pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Json<Value>, ApiError> {
+    query::none(&uri)?;
+    let sources = app.views.sources.borrow().clone();
+    let health = (app.views.health)();
+    let documents: Vec<_> = sources.iter().map(|s| document(s, &health)).collect();
+    to_json(serde_json::json!({
+        "site": health.site,
+        "node": health.node,
+        "sources": to_json(documents)?,
+    }))
+    .map(Json)
+}
+
+pub(super) async fn one(
+    State(app): Shared,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Json<Value>, ApiError> {
+    query::none(&uri)?;
+    let source = find(&app, &id)?;
+    let health = (app.views.health)();
+    to_json(document(&source, &health)).map(Json)
+}

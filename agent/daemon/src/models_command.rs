@@ -1,0 +1,172 @@
+//! `aimass-agent models list | verify | bench`.
+
+#![expect(clippy::print_stdout, reason = "these commands answer on stdout")]
+
+use std::path::PathBuf;
+
+use aimass_inference::{ModelCache, Precision, bench_model, verify_model};
+use serde_json::{Value, json};
+
+use crate::chain;
+use crate::cli::ModelsCommand;
+use crate::exit::Failure;
+use crate::progress::Progress;
+
+/// Runs the command.
+///
+/// # Errors
+/// `BadInput` when a model is damaged or does not answer as recorded.
+pub fn run(command: &ModelsCommand, folders: &[PathBuf]) -> Result<(), Failure> {
+    let models = chain::open_models(folders).map_err(|e| Failure::Unavailable(e.to_string()))?;
+    match command {
+        ModelsCommand::List { json } => list(&models, *json),
+        ModelsCommand::Verify { names, json } => verify(&models, names, *json),
+        ModelsCommand::Bench { names, runs, json } => bench(&models, names, *runs as usize, *json),
+    }
+}
+
+/// The models asked for; all that have their file if none was named.
+fn wanted(models: &ModelCache, names: &[String]) -> Vec<String> {
+    if !names.is_empty() {
+        return names.to_vec();
+    }
+    let there = |entry: Result<&aimass_inference::library::Entry, _>| entry.is_ok_and(|e| e.has_file());
+    models.library().list().filter(|(_, entry)| there(entry.to_owned())).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn list(models: &ModelCache, json: bool) -> Result<(), Failure> {
+    let mut damaged = 0;
+    let mut rows: Vec<Value> = Vec::new();
+    for (name, entry) in models.library().list() {
+        let row = match entry {
+            Ok(entry) => {
+                let state = match entry.has_file() {
+                    false => "missing: `make models` brings it".to_owned(),
+                    true => entry.read_model().map_or_else(|e| e.to_string(), |_| "ok".to_owned()),
+                };
+                damaged += u32::from(entry.has_file() && state != "ok");
+                let m = &entry.manifest;
+                json!({
+                    "name": name, "version": m.version, "task": m.task, "precision": m.precision.as_str(),
+                    "bytes": m.bytes, "licence": m.licence.spdx, "sha256": m.sha256, "folder": entry.folder,
+                    "state": state,
+                })
+            }
+            Err(error) => {
+                damaged += 1;
+                json!({ "name": name, "state": error.to_string() })
+            }
+        };
+        rows.push(row);
+    }
+    if json {
+        println!("{}", Value::from(rows));
+    } else {
+        println!("{:<18} {:<8} {:<8} {:<6} {:>9}  {:<12} state", "name", "version", "task", "stored", "bytes", "licence");
+        for row in &rows {
+            let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
+            println!(
+                "{:<18} {:<8} {:<8} {:<6} {:>9}  {:<12} {}",
+                text("name"), text("version"), text("task"), text("precision"), row["bytes"], text("licence"), text("state")
+            );
+        }
+    }
+    match damaged {
+        0 => Ok(()),
+        n => Err(Failure::BadInput(format!("{n} model(s) are damaged, see above"))),
+    }
+}
+
+fn verify(models: &ModelCache, names: &[String], json: bool) -> Result<(), Failure> {
+    let names = wanted(models, names);
+    let bar = Progress::bar(names.len() as u64, "models");
+    let (mut failed, mut rows) = (Vec::new(), Vec::new());
+    for name in &names {
+        bar.say(name.as_str());
+        let report = verify_model(models, name, None).map_err(|e| Failure::BadInput(e.to_string()))?;
+        bar.step();
+        let Some(report) = report else {
+            rows.push(json!({ "model": name, "passed": null, "problems": ["has no golden.json"] }));
+            continue;
+        };
+        let problems: Vec<String> = report
+            .cases
+            .iter()
+            .flat_map(|case| case.problems.iter().map(|p| format!("{}: {p}", case.picture)))
+            .collect();
+        if !report.passed() {
+            failed.push(name.as_str());
+        }
+        rows.push(json!({
+            "model": name, "passed": report.passed(), "cases": report.cases.len(), "problems": problems,
+            "made_by": report.made_by, "precision": report.precision.as_str(),
+        }));
+    }
+    bar.finish();
+    if json {
+        println!("{}", Value::from(rows));
+    } else {
+        for row in &rows {
+            let word = match row["passed"].as_bool() {
+                Some(true) => "ok",
+                Some(false) => "FAILED",
+                None => "not checked",
+            };
+            println!("{}: {word} ({} pictures, answers by {})", text(&row["model"]), row["cases"], text(&row["made_by"]));
+            for problem in row["problems"].as_array().into_iter().flatten() {
+                println!("    {}", text(problem));
+            }
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::BadInput(format!("answers differ from the recorded ones: {}", failed.join(", "))))
+}
+
+fn bench(models: &ModelCache, names: &[String], runs: usize, json: bool) -> Result<(), Failure> {
+    let names = wanted(models, names);
+    let bar = Progress::bar(names.len() as u64, "models");
+    let mut rows = Vec::new();
+    for name in &names {
+        bar.say(name.as_str());
+        let measured = bench_model(models, name, runs).map_err(|e| Failure::BadInput(e.to_string()))?;
+        bar.step();
+        let figures: Vec<Value> = measured
+            .figures
+            .iter()
+            .map(|f| {
+                json!({
+                    "precision": f.precision.as_str(), "load_ms": f.load_ms, "infer_median_ms": f.infer_median_ms,
+                    "infer_min_ms": f.infer_min_ms, "prepare_median_ms": f.prepare_median_ms,
+                    "decode_median_ms": f.decode_median_ms, "golden": f.golden,
+                })
+            })
+            .collect();
+        rows.push(json!({ "model": name, "chosen": measured.chosen.as_str(), "figures": figures }));
+    }
+    bar.finish();
+    if json {
+        println!("{}", Value::from(rows));
+        return Ok(());
+    }
+    println!("| model | runs as | load ms | infer ms, median (min) | prepare ms | decode ms | answers | chosen |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for row in &rows {
+        for f in row["figures"].as_array().into_iter().flatten() {
+            let ms = |key: &str| f[key].as_f64().unwrap_or(0.0);
+            let answers = f["golden"].as_bool().map_or("not recorded", |g| if g { "as recorded" } else { "DIFFER" });
+            let shown = if f["precision"] == Precision::F32.as_str() { "f32 (folded)" } else { "int8, as stored" };
+            println!(
+                "| {} | {shown} | {:.0} | {:.1} ({:.1}) | {:.2} | {:.2} | {answers} | {} |",
+                text(&row["model"]), ms("load_ms"), ms("infer_median_ms"), ms("infer_min_ms"),
+                ms("prepare_median_ms"), ms("decode_median_ms"), if row["chosen"] == f["precision"] { "✓" } else { "" }
+            );
+        }
+    }
+    Ok(())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}

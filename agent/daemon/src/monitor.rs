@@ -1,0 +1,254 @@
+//! Watches the node: samples counters, collects the health document, tells it over MQTT.
+//!
+//! Owner: the task `monitor`, woken every ten seconds. Invariant: it only reads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aimass_core::worker::{Health as WorkerStatus, Watch};
+use aimass_link::{LinkStatus, StateBoard};
+use aimass_store::Store;
+use tokio::sync::watch;
+
+use crate::health::{BrokerHealth, HealthDocument, OutboxHealth, SourceHealth, WorkerHealth};
+use crate::node::{Node, VERSION};
+use crate::process;
+use crate::views::SourceView;
+
+/// Rates and stage times are means over at least this.
+const SAMPLE: Duration = Duration::from_secs(10);
+/// How often the health is told over MQTT: every so many samples.
+const SAMPLES_PER_MESSAGE: u32 = 6;
+/// A worker that shows no life for so long is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// Stage names, in the order of the data.
+const STAGES: [&str; 5] = ["gate", "prepare", "infer", "decode", "track"];
+
+/// The counters of a source at a moment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Snapshot {
+    at: Duration,
+    seen: u64,
+    analysed: u64,
+    stage_us: [u64; 5],
+}
+
+impl Snapshot {
+    fn of(view: &SourceView, at: Duration) -> Self {
+        let c = &view.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let stage_us = [&c.gate_us, &c.prepare_us, &c.infer_us, &c.decode_us, &c.track_us].map(get);
+        Snapshot { at, seen: get(&c.seen), analysed: get(&c.analysed), stage_us }
+    }
+}
+
+/// What the last sample knew.
+#[derive(Default)]
+struct Sampled {
+    before: Vec<Snapshot>,
+    store: OutboxHealth,
+}
+
+/// Collects the health of the node.
+#[derive(Clone)]
+pub struct Monitor {
+    node: Node,
+    sources: Arc<Vec<Arc<SourceView>>>,
+    workers: Watch,
+    store: Store,
+    link: Option<watch::Receiver<LinkStatus>>,
+    sampled: Arc<Mutex<Sampled>>,
+}
+
+impl Monitor {
+    /// Watches these.
+    pub fn new(
+        node: Node,
+        sources: Arc<Vec<Arc<SourceView>>>,
+        workers: Watch,
+        store: Store,
+        link: Option<watch::Receiver<LinkStatus>>,
+    ) -> Self {
+        let before = sources.iter().map(|s| Snapshot::of(s, node.clock.monotonic())).collect();
+        let sampled = Arc::new(Mutex::new(Sampled { before, store: OutboxHealth::default() }));
+        Monitor { node, sources, workers, store, link, sampled }
+    }
+
+    /// Samples every ten seconds, tells the health every minute; runs until it is aborted.
+    pub async fn run(self, board: Arc<StateBoard>) {
+        let mut every = tokio::time::interval(SAMPLE);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut samples = 0u32;
+        loop {
+            every.tick().await;
+            let store = self.ask_store().await;
+            self.sampled.lock().unwrap_or_else(PoisonError::into_inner).store = store;
+            let document = self.collect();
+            if samples.is_multiple_of(SAMPLES_PER_MESSAGE) {
+                let text = serde_json::to_string(&document).unwrap_or_default();
+                if let Err(error) = board.set("health", text, false) {
+                    tracing::warn!(%error, "The health could not be told.");
+                }
+            }
+            samples = samples.wrapping_add(1);
+            let at = self.node.clock.monotonic();
+            let before = self.sources.iter().map(|s| Snapshot::of(s, at)).collect();
+            self.sampled.lock().unwrap_or_else(PoisonError::into_inner).before = before;
+        }
+    }
+
+    async fn ask_store(&self) -> OutboxHealth {
+        match self.store.stats().await {
+            Ok(stats) => {
+                let sink = stats.sinks.values().next();
+                let age = sink.and_then(|s| s.oldest).map(|t| self.node.clock.wall().duration_since(t).as_secs_f64());
+                OutboxHealth {
+                    depth: sink.map_or(0, |s| s.depth),
+                    oldest_age_s: age.map(|s| s.max(0.0)),
+                    bytes: stats.bytes,
+                    newest_seq: stats.last_seq,
+                    lost_total: stats.lost,
+                    last_error: None,
+                }
+            }
+            Err(error) => OutboxHealth { last_error: Some(error.to_string()), ..OutboxHealth::default() },
+        }
+    }
+
+    /// The health now. The outbox's figures are at most one sample old.
+    pub fn collect(&self) -> HealthDocument {
+        let now = self.node.clock.monotonic();
+        let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
+        let sources: Vec<SourceHealth> = self
+            .sources
+            .iter()
+            .zip(&sampled.before)
+            .map(|(view, before)| source_health(view, before, &Snapshot::of(view, now)))
+            .collect();
+        let outbox = OutboxHealth { newest_seq: self.store.newest(), ..sampled.store.clone() };
+        drop(sampled);
+        let workers: Vec<WorkerHealth> = self.workers.list().into_iter().map(worker_health).collect();
+        let broker = self.broker();
+        let problems = problems(&sources, &workers, &broker, &outbox);
+        let (rss_bytes, peak_rss_bytes) = process::memory_bytes();
+        HealthDocument {
+            healthy: problems.is_empty(),
+            problems,
+            time: self.node.clock.wall(),
+            site: self.node.site.clone(),
+            node: self.node.id.clone(),
+            version: VERSION,
+            boot: self.node.boot.to_string(),
+            uptime_s: now.as_secs_f64(),
+            config_version: self.node.config_version,
+            rss_bytes,
+            peak_rss_bytes,
+            cpu_seconds_total: process::cpu_seconds(),
+            temperatures_c: process::temperatures_c(),
+            broker,
+            outbox,
+            sources,
+            workers,
+        }
+    }
+
+    fn broker(&self) -> BrokerHealth {
+        let Some(link) = &self.link else { return BrokerHealth { state: "off".into(), ..BrokerHealth::default() } };
+        let status = link.borrow();
+        BrokerHealth {
+            state: word(&status.state),
+            last_error: status.last_error.as_ref().map(ToString::to_string),
+            reconnects_total: status.reconnects,
+            in_flight: u64::from(status.in_flight),
+            delivered_total: status.acked_total,
+        }
+    }
+}
+
+fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> SourceHealth {
+    let (status, stream) = (view.status(), view.stream().unwrap_or_default());
+    let seconds = (now.at.saturating_sub(before.at)).as_secs_f64().max(0.001);
+    let rate = |now: u64, before: u64| ((now - before) as f64 / seconds) as f32;
+    let mut stage_ms = BTreeMap::new();
+    let mut stage_seconds_total = BTreeMap::new();
+    for (n, stage) in STAGES.into_iter().enumerate() {
+        // The gate sees every frame, the other stages those that are analysed.
+        let frames = if n == 0 { now.seen - before.seen } else { now.analysed - before.analysed };
+        let us = now.stage_us[n] - before.stage_us[n];
+        stage_ms.insert(stage, if frames > 0 { us as f64 / frames as f64 / 1000.0 } else { 0.0 });
+        stage_seconds_total.insert(stage, now.stage_us[n] as f64 / 1e6);
+    }
+    let c = &view.counters;
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    SourceHealth {
+        id: view.id.to_string(),
+        state: status.state.to_owned(),
+        error: view.problem().or(status.error),
+        width: stream.width,
+        height: stream.height,
+        description: stream.description,
+        fps_wanted: view.fps_wanted,
+        fps_seen: rate(now.seen, before.seen),
+        fps_analysed: rate(now.analysed, before.analysed),
+        frames_seen_total: now.seen,
+        frames_idle_total: get(&c.idle),
+        frames_replaced_total: get(&c.replaced),
+        frames_analysed_total: now.analysed,
+        errors_total: get(&c.errors),
+        reconnects_total: get(&c.reconnects),
+        inferences_total: get(&c.inferences),
+        stage_ms,
+        stage_seconds_total,
+        motion: view.motion.load(Ordering::Relaxed),
+    }
+}
+
+fn worker_health(worker: WorkerStatus) -> WorkerHealth {
+    WorkerHealth {
+        name: worker.name,
+        state: word(&worker.state),
+        restarts_total: u64::from(worker.restarts),
+        heartbeat_age_s: worker.heartbeat_age_s,
+        last_error: worker.last_error,
+    }
+}
+
+/// An enum without fields, as it stands in documents.
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| Some(v.as_str()?.to_owned())).unwrap_or_default()
+}
+
+/// What is wrong, one line each.
+fn problems(
+    sources: &[SourceHealth],
+    workers: &[WorkerHealth],
+    broker: &BrokerHealth,
+    outbox: &OutboxHealth,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        let troubled = matches!(source.state.as_str(), "failed" | "stalled");
+        if let Some(error) = source.error.as_ref().filter(|_| troubled || source.state == "delivering") {
+            found.push(format!("source {}: {error}", source.id));
+        } else if troubled {
+            found.push(format!("source {}: {}", source.id, source.state));
+        }
+    }
+    for worker in workers {
+        if worker.state == "gave_up" {
+            found.push(format!("worker {}: gave up: {}", worker.name, worker.last_error.as_deref().unwrap_or("?")));
+        } else if worker.state == "running" && worker.heartbeat_age_s > STUCK_AFTER.as_secs_f64() {
+            found.push(format!("worker {}: no sign of life for {:.0} s", worker.name, worker.heartbeat_age_s));
+        }
+    }
+    if broker.state == "connecting" {
+        found.push(format!("broker: {}", broker.last_error.as_deref().unwrap_or("connecting")));
+    }
+    if let Some(error) = &outbox.last_error {
+        found.push(format!("store: {error}"));
+    }
+    found
+}

@@ -1,0 +1,76 @@
+//! `aimass-agent run`: the daemon. Parse → build → ready → wait → drain.
+
+use std::path::Path;
+
+use aimass_core::clock::SystemClock;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config;
+use crate::exit::Failure;
+use crate::node::{Node, VERSION};
+use crate::supervisor;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// `BadInput` for a configuration that is wrong; `Unavailable` for a port or a store that cannot be had.
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let config = config::load(path).map_err(|e| Failure::BadInput(format!("{}:\n{e}", path.display())))?;
+    let node = Node::new(config.node.site.clone(), config.node.id.clone(), SystemClock::shared());
+    runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
+        tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = config.camera.len(), "Starting.");
+        let running = supervisor::start(&config, node).await?;
+        tracing::info!(page = %format!("http://{}", running.address), "The node runs.");
+        signals.wait().await;
+        signals.leave_on_next();
+        running.stop().await;
+        Ok(())
+    })
+}
+
+/// The runtime of every long-running command: two threads, as the work is done elsewhere.
+///
+/// # Errors
+/// The system refuses threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Unavailable(format!("cannot start the runtime: {e}")))
+}
+
+/// SIGTERM and SIGINT.
+pub struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Catches them from now on.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn new() -> Result<Self, Failure> {
+        let catch = |kind| signal(kind).map_err(|e| Failure::Bug(format!("cannot catch signals: {e}")));
+        Ok(Signals { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The next one ends the program at once.
+    pub fn leave_on_next(mut self) {
+        tokio::spawn(async move {
+            self.wait().await;
+            tracing::warn!("Told twice: leaving at once. What the store accepted is safe.");
+            std::process::exit(0);
+        });
+    }
+}
