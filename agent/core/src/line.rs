@@ -257,11 +257,11 @@ mod tests {
             // Corners alternate between the sides; each leg is sampled as finely as a frame rate would.
             let corner = |n: usize| {
                 let (x, depth) = turns[n];
-                (x, if n % 2 == 0 { 0.5 - depth } else { 0.5 + depth } + shift)
+                (x, if n.is_multiple_of(2) { 0.5 - depth } else { 0.5 + depth } + shift)
             };
             let mut way = vec![corner(0)];
-            for n in 1..turns.len() {
-                let ((x0, y0), (x1, y1), steps) = (corner(n - 1), corner(n), samples[n]);
+            for (n, &steps) in samples.iter().enumerate().take(turns.len()).skip(1) {
+                let ((x0, y0), (x1, y1)) = (corner(n - 1), corner(n));
                 way.extend((1..=steps).map(|s| {
                     let t = s as f32 / steps as f32;
                     (x0 + t * (x1 - x0), y0 + t * (y1 - y0))

@@ -170,6 +170,11 @@ impl Scene {
         self.motion = Some(motion);
     }
 
+    /// Whether anything is being followed, so that the passing of time can bring something.
+    pub fn is_following(&self) -> bool {
+        !self.tracker.tracks().is_empty()
+    }
+
     /// The confirmed and the lost tracks, for viewers.
     pub fn tracks(&self) -> Vec<TrackView> {
         let counted = self
