@@ -28,6 +28,9 @@ pub enum AnalyzerConfig {
 }
 
 impl AnalyzerConfig {
+    /// The kinds that there are, as a chain may name them.
+    pub const KINDS: [&str; 2] = ["detect", "faces"];
+
     /// The configuration that a bare name in a chain stands for: `detect` or `faces` with their defaults.
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -43,6 +46,49 @@ impl AnalyzerConfig {
             AnalyzerConfig::Detect(config) => &config.model,
             AnalyzerConfig::Faces(config) => &config.model,
         }
+    }
+
+    /// Score below which nothing is reported; `None` is the model's own default.
+    pub fn min_score(&self) -> Option<f32> {
+        match self {
+            AnalyzerConfig::Detect(config) => config.min_score,
+            AnalyzerConfig::Faces(config) => config.min_score,
+        }
+    }
+
+    /// Takes another model, another least score, or both.
+    pub fn set(&mut self, model: Option<&str>, min_score: Option<f32>) {
+        let (own_model, own_score) = match self {
+            AnalyzerConfig::Detect(config) => (&mut config.model, &mut config.min_score),
+            AnalyzerConfig::Faces(config) => (&mut config.model, &mut config.min_score),
+        };
+        if let Some(model) = model {
+            model.clone_into(own_model);
+        }
+        *own_score = min_score.or(*own_score);
+    }
+
+    /// What is wrong with these settings, without looking at the model: the field, and what to do.
+    pub fn check(&self) -> Vec<(&'static str, String)> {
+        let outside = |value: f32| !(0.0..=1.0).contains(&value);
+        let mut wrong = Vec::new();
+        if let Some(score) = self.min_score().filter(|s| outside(*s)) {
+            wrong.push(("min_score", format!("{score} is not within 0..1")));
+        }
+        if let AnalyzerConfig::Faces(config) = self
+            && outside(config.min_size)
+        {
+            wrong.push(("min_size", format!("{} is not within 0..1", config.min_size)));
+        }
+        wrong
+    }
+
+    /// The longest side, in pixels, that is of use to it; `None` if its model is unknown.
+    pub fn useful_side_px(&self, models: &crate::library::Library) -> Option<u32> {
+        models
+            .get(self.model())
+            .ok()
+            .map(|entry| useful_side(&entry.manifest.input))
     }
 }
 

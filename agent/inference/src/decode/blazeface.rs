@@ -52,7 +52,7 @@ impl Blazeface {
             let scores = outputs.output(layer.scores);
             let boxes = outputs.output(layer.boxes).chunks_exact(VALUES);
             for (n, (&score, values)) in scores.iter().zip(boxes).enumerate() {
-                if !(score >= least) {
+                if score < least || score.is_nan() {
                     continue;
                 }
                 let cell = n / layer.per_cell;

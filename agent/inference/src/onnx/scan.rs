@@ -23,7 +23,7 @@ impl Kind {
             (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) => Some(Kind::Tensor),
             (Kind::Node, 5) => Some(Kind::Attribute),
             (Kind::Model, 8 | 14 | 20 | 25)
-            | (Kind::Graph, 11 | 12 | 13 | 14 | 15)
+            | (Kind::Graph, 11..=15)
             | (Kind::Attribute, 14 | 15 | 22 | 23) => Some(Kind::Other),
             _ => None,
         }
