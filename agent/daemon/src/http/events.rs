@@ -57,7 +57,10 @@ pub(super) async fn events(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
     let accepts_stream = headers
         .get(header::ACCEPT)
         .and_then(|a| a.to_str().ok())
-        .is_some_and(|a| a.split(',').any(|kind| kind.trim().starts_with("text/event-stream")));
+        .is_some_and(|a| {
+            a.split(',')
+                .any(|kind| kind.trim().starts_with("text/event-stream"))
+        });
     if asked.follow || accepts_stream {
         return follow(app, asked, &headers);
     }
@@ -65,8 +68,24 @@ pub(super) async fn events(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ApiError::bad_query(format!("limit: give 1 to {MAX_LIMIT}")));
     }
-    let EventsQuery { since, after_seq, source, kind, .. } = asked;
-    let events = read_log(&app, EventQuery { since, after_seq, limit, source, kind }).await?;
+    let EventsQuery {
+        since,
+        after_seq,
+        source,
+        kind,
+        ..
+    } = asked;
+    let events = read_log(
+        &app,
+        EventQuery {
+            since,
+            after_seq,
+            limit,
+            source,
+            kind,
+        },
+    )
+    .await?;
     Ok(Json(json!({ "events": events })).into_response())
 }
 
@@ -110,7 +129,9 @@ fn follow(app: Arc<App>, asked: EventsQuery, headers: &HeaderMap) -> Result<Resp
     };
     app.streams.spawn(follower.run());
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(ReceiverStream::new(body)).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(ReceiverStream::new(body))
+        .keep_alive(keep_alive)
+        .into_response())
 }
 
 /// Somebody who follows the events.
@@ -165,7 +186,9 @@ impl Follower {
         let w = &self.wanted;
         w.after_seq.is_none_or(|seq| event.seq > seq)
             && w.since.is_none_or(|since| event.what.time >= since)
-            && w.source.as_ref().is_none_or(|source| event.what.source == *source)
+            && w.source
+                .as_ref()
+                .is_none_or(|source| event.what.source == *source)
             && w.kind.is_none_or(|kind| event.what.kind == kind)
     }
 
@@ -174,7 +197,8 @@ impl Follower {
             Ok(events) => events,
             Err(error) => {
                 let told = json!({ "error": { "kind": error.kind, "message": error.message } });
-                self.message(sse::Event::default().event("failed").data(told.to_string())).await?;
+                self.message(sse::Event::default().event("failed").data(told.to_string()))
+                    .await?;
                 return Err(Over);
             }
         };
@@ -196,13 +220,17 @@ impl Follower {
     async fn send_missed(&mut self, count: u64) -> Result<(), Over> {
         self.app.missed_events.fetch_add(count, Ordering::Relaxed);
         let told = json!({ "count": count, "after_seq": self.wanted.after_seq });
-        self.message(sse::Event::default().event("missed").data(told.to_string())).await
+        self.message(sse::Event::default().event("missed").data(told.to_string()))
+            .await
     }
 
     async fn send(&mut self, event: &Event) -> Result<(), Over> {
         self.wanted.after_seq = Some(event.seq);
-        let Ok(text) = serde_json::to_string(event) else { return Ok(()) };
-        self.message(sse::Event::default().id(event.seq.to_string()).data(text)).await
+        let Ok(text) = serde_json::to_string(event) else {
+            return Ok(());
+        };
+        self.message(sse::Event::default().id(event.seq.to_string()).data(text))
+            .await
     }
 
     async fn message(&self, message: sse::Event) -> Result<(), Over> {

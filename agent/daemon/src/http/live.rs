@@ -68,9 +68,11 @@ struct Caption<'a> {
 
 fn check_side(max_side: Option<u32>) -> Result<Option<u32>, ApiError> {
     match max_side {
-        Some(side) if !SIDES.contains(&side) => {
-            Err(ApiError::bad_query(format!("max_side: give {} to {} pixels", SIDES.start(), SIDES.end())))
-        }
+        Some(side) if !SIDES.contains(&side) => Err(ApiError::bad_query(format!(
+            "max_side: give {} to {} pixels",
+            SIDES.start(),
+            SIDES.end()
+        ))),
         side => Ok(side),
     }
 }
@@ -104,7 +106,11 @@ pub(super) async fn live(
     let asked: LiveQuery = query::parse(&uri)?;
     let fps = asked.fps.unwrap_or(DEFAULT_FPS);
     if !FPS.contains(&fps) {
-        return Err(ApiError::bad_query(format!("fps: give {} to {}", FPS.start(), FPS.end())));
+        return Err(ApiError::bad_query(format!(
+            "fps: give {} to {}",
+            FPS.start(),
+            FPS.end()
+        )));
     }
     let max_side = check_side(asked.max_side)?;
     let source = find(&app, &id)?;
@@ -123,14 +129,20 @@ pub(super) async fn live(
                 .on_upgrade(move |socket| app.streams.clone().track_future(viewer.talk(socket)));
             Ok(answer)
         }
-        Err(rejection) if headers.contains_key(header::UPGRADE) => {
-            Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_upgrade", rejection.body_text()))
-        }
+        Err(rejection) if headers.contains_key(header::UPGRADE) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "bad_upgrade",
+            rejection.body_text(),
+        )),
         Err(_) => {
             let (parts, body) = mpsc::channel(3);
             app.streams.spawn(viewer(&app)?.send_parts(parts));
             let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
-            Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(ReceiverStream::new(body))).into_response())
+            Ok((
+                [(header::CONTENT_TYPE, kind)],
+                Body::from_stream(ReceiverStream::new(body)),
+            )
+                .into_response())
         }
     }
 }
@@ -205,9 +217,13 @@ impl Viewer {
                 } => frame,
             };
             let Some(frame) = frame else { return };
-            let Some(jpeg) = self.jpeg(frame).await else { return };
-            let head =
-                format!("--{BOUNDARY}\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n", jpeg.len());
+            let Some(jpeg) = self.jpeg(frame).await else {
+                return;
+            };
+            let head = format!(
+                "--{BOUNDARY}\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n",
+                jpeg.len()
+            );
             for bytes in [Bytes::from(head), jpeg, Bytes::from_static(b"\r\n")] {
                 if parts.send(Ok(bytes)).await.is_err() {
                     return;
@@ -234,9 +250,15 @@ impl Viewer {
                 }
                 frame = self.next() => frame,
             };
-            let Some(frame) = frame else { break "the source is gone" };
-            let Some(caption) = self.caption(&frame) else { break "the caption could not be written" };
-            let Some(jpeg) = self.jpeg(frame).await else { break "the picture could not be encoded" };
+            let Some(frame) = frame else {
+                break "the source is gone";
+            };
+            let Some(caption) = self.caption(&frame) else {
+                break "the caption could not be written";
+            };
+            let Some(jpeg) = self.jpeg(frame).await else {
+                break "the picture could not be encoded";
+            };
             for message in [Message::Text(caption.into()), Message::Binary(jpeg)] {
                 let sent = tokio::select! {
                     () = stop.cancelled() => return,
@@ -247,7 +269,10 @@ impl Viewer {
                 }
             }
         };
-        let close = CloseFrame { code: close_code::AWAY, reason: farewell.into() };
+        let close = CloseFrame {
+            code: close_code::AWAY,
+            reason: farewell.into(),
+        };
         socket.send(Message::Close(Some(close))).await.ok();
     }
 

@@ -8,7 +8,11 @@ pub(super) const PATHS: [&str; 3] = ["/", "/app.js", "/style.css"];
 
 fn asset(kind: &'static str, text: &'static str) -> Response {
     // A browser may keep them, but must ask again: another version of the program has other files.
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
+    (
+        [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")],
+        text,
+    )
+        .into_response()
 }
 
 pub(super) async fn index() -> Response {

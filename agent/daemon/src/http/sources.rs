@@ -92,11 +92,7 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Json<Value>, Ap
     .map(Json)
 }
 
-pub(super) async fn one(
-    State(app): Shared,
-    Id(id): Id,
-    uri: Uri,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn one(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Json<Value>, ApiError> {
     query::none(&uri)?;
     let source = find(&app, &id)?;
     let health = (app.views.health)();
