@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Frames from the world: GStreamer (RTSP, files, test pictures), cameras on the board (V4L2), stills.
+//!
+//! [`SourceUri`] is what people write, [`SourceOptions::build`] makes the source, [`run_forever`] keeps it going.
+//! This crate is the only one that names GStreamer and nokhwa.
+
+mod convert;
+mod gst;
+mod limit;
+pub mod options;
+pub mod pool;
+pub mod probe;
+pub mod run;
+mod still_source;
+pub mod stills;
+pub mod uri;
+#[cfg(feature = "v4l2")]
+mod v4l2;
+
+pub use options::{SourceOptions, Transport};
+pub use run::{SourceState, camera_backoff, run_forever};
+pub use stills::Stills;
+pub use uri::{BadUri, SourceUri};

@@ -1,0 +1,199 @@
+//! The beginning of each kind of pipeline: where the data comes from and how it gets decoded.
+//!
+//! Owner: the source's thread builds it; pads are linked on GStreamer's threads as they appear.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+
+use aimass_core::ports::SourceErrorKind;
+use gio::prelude::*;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use super::errors::{self, Problem};
+use super::tail::Tail;
+use crate::options::SourceOptions;
+use crate::uri::{FileClip, SourceUri, TestPicture};
+
+type Made<T> = Result<T, Problem>;
+
+/// Puts the head into the pipeline and links it to the tail, now or as soon as its pads appear.
+pub(super) fn build(pipeline: &gst::Pipeline, tail: &Tail, options: &SourceOptions, udp: bool) -> Made<()> {
+    match &options.uri {
+        SourceUri::File(clip) => file(pipeline, tail, clip),
+        SourceUri::Rtsp(url) => rtsp(pipeline, tail, url, options, udp),
+        SourceUri::Gst(description) => own(pipeline, tail, description),
+        SourceUri::Test(test) => test_picture(pipeline, tail, test),
+        SourceUri::V4l2(_) => Err(Problem::new(SourceErrorKind::Config, "is not a GStreamer source")),
+    }
+}
+
+fn make(name: &str) -> Made<gst::Element> {
+    gst::ElementFactory::make(name)
+        .build()
+        .map_err(|_| errors::missing_element(name))
+}
+
+fn broken(error: impl std::fmt::Display) -> Problem {
+    Problem::new(
+        SourceErrorKind::Config,
+        format!("GStreamer refuses the pipeline ({error})"),
+    )
+}
+
+/// Decodes video only; other streams are left where they are.
+fn decoder(pipeline: &gst::Pipeline, tail: &Tail) -> Made<gst::Element> {
+    let decoder = make("decodebin")?;
+    decoder.set_property("expose-all-streams", false);
+    decoder.set_property("caps", gst::Caps::new_empty_simple("video/x-raw"));
+    pipeline.add(&decoder).map_err(broken)?;
+    let entry = tail.entry.downgrade();
+    decoder.connect_pad_added(move |_, pad| {
+        let Some(entry) = entry.upgrade() else { return };
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let is_video = caps.structure(0).is_some_and(|s| s.name() == "video/x-raw");
+        if is_video && !entry.is_linked() && pad.link(&entry).is_err() {
+            tracing::debug!("a video pad could not be linked");
+        }
+    });
+    let (entry, watch) = (tail.entry.downgrade(), tail.watch.clone());
+    decoder.connect_no_more_pads(move |_| {
+        if entry.upgrade().is_some_and(|e| !e.is_linked()) {
+            watch.no_video.store(true, Ordering::SeqCst);
+        }
+    });
+    Ok(decoder)
+}
+
+fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
+    let not_found = |error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => SourceErrorKind::NotFound,
+            _ => SourceErrorKind::Unavailable,
+        };
+        Problem::new(
+            kind,
+            format!("cannot be read ({error}): check the path and its permissions"),
+        )
+    };
+    let about = fs::metadata(&clip.path).map_err(not_found)?;
+    if about.is_dir() {
+        return Err(Problem::new(
+            SourceErrorKind::NotMedia,
+            "is a folder: give a clip or a picture",
+        ));
+    }
+    if about.is_file() && about.len() == 0 {
+        return Err(Problem::new(
+            SourceErrorKind::NotMedia,
+            "the file is empty (0 bytes): check that it is a clip",
+        ));
+    }
+    fs::File::open(&clip.path).map_err(not_found)?;
+    let source = make("filesrc")?;
+    source.set_property("location", clip.path.as_os_str().to_string_lossy().as_ref());
+    let decoder = decoder(pipeline, tail)?;
+    pipeline.add(&source).map_err(broken)?;
+    source.link(&decoder).map_err(broken)
+}
+
+fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOptions, udp: bool) -> Made<()> {
+    let source = make("rtspsrc")?;
+    source.set_property("location", url);
+    source.set_property("latency", options.latency_ms);
+    source.set_property_from_str("protocols", if udp { "udp" } else { "tcp" });
+    let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    source.set_property("tcp-timeout", micros(options.open_timeout));
+    // Stalls are watched for all kinds of sources alike; rtspsrc's own timer knows nothing of decoded frames.
+    source.set_property("timeout", 0u64);
+    if let Some(username) = &options.username {
+        source.set_property("user-id", username);
+    }
+    if let Some(path) = &options.password_file {
+        let password = fs::read_to_string(path).map_err(|error| {
+            let text = format!("the password_file {} cannot be read ({error})", path.display());
+            Problem::new(SourceErrorKind::Unauthorised, text)
+        })?;
+        source.set_property("user-pw", password.trim_end_matches(['\r', '\n']));
+    }
+    if let Some(path) = &options.tls_ca_file {
+        let database = gio::TlsFileDatabase::new(path).map_err(|error| {
+            let text = format!(
+                "the tls_ca_file {} cannot be used ({})",
+                path.display(),
+                error.message()
+            );
+            Problem::new(SourceErrorKind::Config, text)
+        })?;
+        source.set_property("tls-database", database.upcast::<gio::TlsDatabase>());
+    }
+    let decoder = decoder(pipeline, tail)?;
+    pipeline.add(&source).map_err(broken)?;
+    // Sound and metadata are not even asked for.
+    source.connect("select-stream", false, |values| {
+        let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
+        let media = caps
+            .as_ref()
+            .and_then(|c| c.structure(0))
+            .and_then(|s| s.get::<String>("media").ok());
+        Some((media.as_deref() == Some("video")).to_value())
+    });
+    let input = decoder
+        .static_pad("sink")
+        .ok_or_else(|| errors::missing_element("decodebin"))?
+        .downgrade();
+    source.connect_pad_added(move |_, pad| {
+        if let Some(input) = input.upgrade()
+            && !input.is_linked()
+            && pad.link(&input).is_err()
+        {
+            tracing::debug!("an RTSP stream could not be linked");
+        }
+    });
+    Ok(())
+}
+
+fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
+    let bin = gst::parse::bin_from_description(description, true).map_err(|error| {
+        let said = crate::uri::redacted(error.message());
+        Problem::new(
+            SourceErrorKind::Config,
+            format!("GStreamer cannot read the pipeline ({said})"),
+        )
+    })?;
+    let Some(pad) = bin.static_pad("src") else {
+        let text = "the pipeline has no open end: let it end in a raw video pad, such as … ! videoconvert";
+        return Err(Problem::new(SourceErrorKind::Config, text));
+    };
+    pipeline.add(&bin).map_err(broken)?;
+    match pad.link(&tail.entry) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let text = "the pipeline does not end in raw video (video/x-raw in system memory): add a decoder";
+            Err(Problem::new(SourceErrorKind::Config, text))
+        }
+    }
+}
+
+fn test_picture(pipeline: &gst::Pipeline, tail: &Tail, test: &TestPicture) -> Made<()> {
+    let source = make("videotestsrc")?;
+    source.set_property("is-live", test.realtime);
+    source.set_property_from_str("pattern", &test.pattern);
+    if let Some(frames) = test.frames {
+        source.set_property("num-buffers", i32::try_from(frames).unwrap_or(i32::MAX));
+    }
+    let filter = make("capsfilter")?;
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("format", "I420")
+        .field("width", test.width as i32)
+        .field("height", test.height as i32)
+        .field("framerate", gst::Fraction::new(test.fps as i32, 1))
+        .build();
+    filter.set_property("caps", caps);
+    pipeline.add_many([&source, &filter]).map_err(broken)?;
+    source.link(&filter).map_err(broken)?;
+    let end = filter
+        .static_pad("src")
+        .ok_or_else(|| errors::missing_element("capsfilter"))?;
+    end.link(&tail.entry).map(|_| ()).map_err(broken)
+}

@@ -1,0 +1,156 @@
+//! What this machine offers: cameras with their formats, video decoders, GStreamer's version.
+//!
+//! Owner: the caller. Invariant: nothing found is not an error; what is missing is said.
+
+use std::fs;
+use std::path::PathBuf;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use serde::Serialize;
+
+/// A camera on this board.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CameraReport {
+    /// The device.
+    pub path: PathBuf,
+    /// What the driver calls it.
+    pub name: String,
+    /// What it can send: format, size and frames a second, one entry each.
+    pub formats: Vec<String>,
+    /// Why it cannot be asked, if so.
+    pub problem: Option<String>,
+}
+
+/// How one codec is decoded here.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CodecReport {
+    /// `h264`, `h265`, `mjpeg`, `vp8`, `vp9`, `av1` or `mpeg4`.
+    pub codec: &'static str,
+    /// GStreamer elements that decode it, the preferred one first.
+    pub decoders: Vec<String>,
+    /// Those of them that use hardware.
+    pub hardware: Vec<String>,
+}
+
+/// What [`media`] found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MediaReport {
+    /// GStreamer's version, or why it cannot start.
+    pub gstreamer: Result<String, String>,
+    /// Cameras on this board; empty without the feature `v4l2`.
+    pub cameras: Vec<CameraReport>,
+    /// Every codec we look for, also those without a decoder.
+    pub codecs: Vec<CodecReport>,
+}
+
+const CODECS: [(&str, &str); 7] = [
+    ("h264", "video/x-h264"),
+    ("h265", "video/x-h265"),
+    ("mjpeg", "image/jpeg"),
+    ("vp8", "video/x-vp8"),
+    ("vp9", "video/x-vp9"),
+    ("av1", "video/x-av1"),
+    (
+        "mpeg4",
+        "video/mpeg, mpegversion=(int)4, systemstream=(boolean)false",
+    ),
+];
+
+/// Looks at this machine. Opens each camera for a moment.
+pub fn media() -> MediaReport {
+    let gstreamer = crate::gst::init().map(|()| gst::version_string().to_string());
+    let codecs = if gstreamer.is_ok() { codecs() } else { Vec::new() };
+    MediaReport {
+        gstreamer,
+        cameras: cameras(),
+        codecs,
+    }
+}
+
+fn codecs() -> Vec<CodecReport> {
+    let mut factories: Vec<_> =
+        gst::ElementFactory::factories_with_type(crate::gst::picture_decoders(), gst::Rank::MARGINAL)
+            .into_iter()
+            .collect();
+    factories.sort_by_key(|f| std::cmp::Reverse(f.rank()));
+    let report = |(codec, caps): &(&'static str, &str)| {
+        let caps: gst::Caps = caps.parse().ok()?;
+        let fits = factories.iter().filter(|f| f.can_sink_any_caps(&caps));
+        let (mut decoders, mut hardware) = (Vec::new(), Vec::new());
+        for factory in fits {
+            decoders.push(factory.name().to_string());
+            if is_hardware(factory) {
+                hardware.push(factory.name().to_string());
+            }
+        }
+        Some(CodecReport {
+            codec,
+            decoders,
+            hardware,
+        })
+    };
+    CODECS.iter().filter_map(report).collect()
+}
+
+fn is_hardware(factory: &gst::ElementFactory) -> bool {
+    let makers = ["v4l2", "va", "vaapi", "nv", "omx", "msdk", "qsv", "mpp", "imx"];
+    let name = factory.name();
+    factory.metadata("klass").is_some_and(|k| k.contains("Hardware"))
+        || makers.iter().any(|maker| name.starts_with(maker))
+}
+
+fn cameras() -> Vec<CameraReport> {
+    if !cfg!(feature = "v4l2") {
+        return Vec::new();
+    }
+    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let mut numbers: Vec<u32> = entries
+        .filter_map(|e| e.file_name().to_str()?.strip_prefix("video")?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    numbers.into_iter().map(camera).collect()
+}
+
+fn camera(number: u32) -> CameraReport {
+    let name = fs::read_to_string(format!("/sys/class/video4linux/video{number}/name")).unwrap_or_default();
+    let (formats, problem) = match formats(number) {
+        Ok(formats) => (formats, None),
+        Err(problem) => (Vec::new(), Some(problem)),
+    };
+    CameraReport {
+        path: format!("/dev/video{number}").into(),
+        name: name.trim().to_owned(),
+        formats,
+        problem,
+    }
+}
+
+#[cfg(feature = "v4l2")]
+fn formats(number: u32) -> Result<Vec<String>, String> {
+    let offers = crate::v4l2::offers(number)?;
+    Ok(offers
+        .iter()
+        .map(|offer| crate::v4l2::listed(std::slice::from_ref(offer)))
+        .collect())
+}
+
+#[cfg(not(feature = "v4l2"))]
+fn formats(_: u32) -> Result<Vec<String>, String> {
+    Err("built without the feature v4l2".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_codec_is_reported_also_when_nothing_decodes_it() {
+        let report = media();
+        assert!(report.gstreamer.unwrap().contains("GStreamer 1."));
+        let names: Vec<&str> = report.codecs.iter().map(|c| c.codec).collect();
+        assert_eq!(names, CODECS.map(|(name, _)| name));
+        let mjpeg = report.codecs.iter().find(|c| c.codec == "mjpeg").unwrap();
+        assert!(mjpeg.decoders.iter().any(|d| d == "jpegdec"), "{mjpeg:?}");
+    }
+}

@@ -1,0 +1,288 @@
+//! Runs a source for ever: attempts with backoff in between, and tells how it goes.
+//!
+//! Owner: the source's thread. Invariant: a wait between two attempts ends at once when the stop is requested; a
+//! camera that comes back is tried within the backoff's longest wait.
+
+use std::time::Duration;
+
+use aimass_core::backoff::Backoff;
+use aimass_core::frame::Frame;
+use aimass_core::id::Name;
+use aimass_core::ports::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
+use aimass_core::stop::Stop;
+
+/// How a source is doing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceState {
+    /// An attempt is under way; counts attempts since the last frame, from 1.
+    Connecting {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// Frames come.
+    Delivering(StreamInfo),
+    /// Frames stopped coming; the next attempt follows.
+    Stalled {
+        /// For people.
+        message: String,
+        /// The wait before the next attempt.
+        retry_in: Duration,
+    },
+    /// The attempt failed.
+    Failed {
+        /// Kind and message.
+        error: SourceError,
+        /// The wait before the next attempt; `None`: there is none, as only a changed configuration helps.
+        retry_in: Option<Duration>,
+    },
+    /// It is over.
+    Ended(Ended),
+}
+
+/// Waits for a camera: 0.5 s, doubling to 5 s, each source with its own jitter.
+pub fn camera_backoff(id: &Name) -> Backoff {
+    // FNV-1a: the same on every start, different for every id.
+    let seed = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Backoff::new(Duration::from_millis(500), Duration::from_secs(5), seed)
+}
+
+/// Runs the source until it ends by itself, the stop is requested or the sink has enough.
+///
+/// `on_state` is called on this thread, for every change; the last one is `Ended` or a `Failed` without retry.
+///
+/// # Errors
+/// [`SourceErrorKind::Config`] only: everything else is tried again.
+pub fn run_forever(
+    source: &mut dyn Source,
+    sink: &mut dyn FrameSink,
+    stop: &Stop,
+    backoff: &mut Backoff,
+    mut on_state: impl FnMut(SourceState),
+) -> Result<Ended, SourceError> {
+    let mut attempt = 0u32;
+    loop {
+        attempt = attempt.saturating_add(1);
+        on_state(SourceState::Connecting { attempt });
+        let mut watched = Watched {
+            sink,
+            on_state: &mut on_state,
+            info: None,
+            delivered: false,
+        };
+        let result = source.run_once(&mut watched, stop);
+        if watched.delivered {
+            attempt = 0;
+            backoff.reset();
+        }
+        let error = match result {
+            Ok(ended) => {
+                on_state(SourceState::Ended(ended));
+                return Ok(ended);
+            }
+            Err(_) if stop.is_requested() => {
+                on_state(SourceState::Ended(Ended::Stopped));
+                return Ok(Ended::Stopped);
+            }
+            Err(error) if error.kind == SourceErrorKind::Config => {
+                on_state(SourceState::Failed {
+                    error: error.clone(),
+                    retry_in: None,
+                });
+                return Err(error);
+            }
+            Err(error) => error,
+        };
+        let wait = backoff.next_wait();
+        on_state(match error.kind {
+            SourceErrorKind::Stalled => SourceState::Stalled {
+                message: error.message,
+                retry_in: wait,
+            },
+            _ => SourceState::Failed {
+                error,
+                retry_in: Some(wait),
+            },
+        });
+        if stop.wait(wait) {
+            on_state(SourceState::Ended(Ended::Stopped));
+            return Ok(Ended::Stopped);
+        }
+    }
+}
+
+/// The sink, with an eye on the first frame.
+struct Watched<'a> {
+    sink: &'a mut dyn FrameSink,
+    on_state: &'a mut dyn FnMut(SourceState),
+    info: Option<StreamInfo>,
+    delivered: bool,
+}
+
+impl FrameSink for Watched<'_> {
+    fn opened(&mut self, info: &StreamInfo) {
+        self.info = Some(info.clone());
+        self.sink.opened(info);
+    }
+
+    fn frame(&mut self, frame: Frame) -> Flow {
+        if !self.delivered {
+            self.delivered = true;
+            (self.on_state)(SourceState::Delivering(self.info.take().unwrap_or_default()));
+        }
+        self.sink.frame(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aimass_core::frame::{Picture, Stamp, TimeSource};
+
+    use super::*;
+
+    /// A source that does at each attempt what its script says next.
+    struct Scripted(Vec<Result<Ended, SourceErrorKind>>, u64);
+
+    impl Source for Scripted {
+        fn run_once(&mut self, sink: &mut dyn FrameSink, _: &Stop) -> Result<Ended, SourceError> {
+            let next = self.0.remove(0);
+            if !matches!(next, Err(SourceErrorKind::NotFound | SourceErrorKind::Config)) {
+                sink.opened(&StreamInfo::default());
+                let stamp = Stamp {
+                    wall: jiff::Timestamp::UNIX_EPOCH,
+                    wall_from: TimeSource::Clock,
+                    elapsed: Duration::ZERO,
+                };
+                let picture = Picture::from_rgb((1, 1), vec![0; 3]).unwrap();
+                sink.frame(Frame {
+                    source: "dock".parse().unwrap(),
+                    seq: self.1,
+                    stamp,
+                    picture,
+                });
+                self.1 += 1;
+            }
+            next.map_err(|kind| SourceError::new(kind, "scripted"))
+        }
+    }
+
+    #[derive(Default)]
+    struct Count(usize);
+
+    impl FrameSink for Count {
+        fn opened(&mut self, _: &StreamInfo) {}
+
+        fn frame(&mut self, _: Frame) -> Flow {
+            self.0 += 1;
+            Flow::Continue
+        }
+    }
+
+    fn run(
+        script: Vec<Result<Ended, SourceErrorKind>>,
+    ) -> (Result<Ended, SourceError>, Vec<SourceState>, usize) {
+        let (mut sink, mut states) = (Count::default(), Vec::new());
+        let mut quick = Backoff::new(Duration::from_nanos(100), Duration::from_nanos(800), 1);
+        let result = run_forever(
+            &mut Scripted(script, 0),
+            &mut sink,
+            &Stop::new(),
+            &mut quick,
+            |s| states.push(s),
+        );
+        (result, states, sink.0)
+    }
+
+    #[test]
+    fn it_tries_again_after_failures_and_tells_every_step() {
+        let (result, states, frames) = run(vec![
+            Err(SourceErrorKind::NotFound),
+            Err(SourceErrorKind::Stalled),
+            Err(SourceErrorKind::Broken),
+            Ok(Ended::EndOfStream),
+        ]);
+        assert_eq!((result, frames), (Ok(Ended::EndOfStream), 3));
+        let told: Vec<&str> = states
+            .iter()
+            .map(|s| match s {
+                SourceState::Connecting { attempt: 1 } => "connecting",
+                SourceState::Connecting { .. } => "connecting again",
+                SourceState::Delivering(_) => "delivering",
+                SourceState::Stalled { .. } => "stalled",
+                SourceState::Failed { .. } => "failed",
+                SourceState::Ended(_) => "ended",
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "connecting",
+                "failed",
+                "connecting again",
+                "delivering",
+                "stalled",
+                "connecting",
+                "delivering",
+                "failed",
+                "connecting",
+                "delivering",
+                "ended"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_not_tried_again() {
+        let (result, states, _) = run(vec![Err(SourceErrorKind::Config)]);
+        assert_eq!(result.unwrap_err().kind, SourceErrorKind::Config);
+        assert!(matches!(
+            states.last(),
+            Some(SourceState::Failed { retry_in: None, .. })
+        ));
+    }
+
+    #[test]
+    fn the_wait_is_short_again_after_a_frame_and_never_above_five_seconds() {
+        let mut backoff = camera_backoff(&"dock".parse().unwrap());
+        let waits: Vec<_> = (0..20).map(|_| backoff.next_wait()).collect();
+        assert!(waits.iter().all(|w| *w <= Duration::from_secs(5)));
+        let mut waits = Vec::new();
+        let script = vec![Err(SourceErrorKind::Broken), Ok(Ended::EndOfStream)];
+        run_forever(
+            &mut Scripted(script, 0),
+            &mut Count::default(),
+            &Stop::new(),
+            &mut backoff,
+            |state| {
+                if let SourceState::Failed {
+                    retry_in: Some(wait), ..
+                } = state
+                {
+                    waits.push(wait);
+                }
+            },
+        )
+        .unwrap();
+        assert!(waits[0] <= Duration::from_millis(500), "{waits:?}");
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_between_attempts() {
+        let stop = Stop::new();
+        let mut slow = Backoff::new(Duration::from_secs(3600), Duration::from_secs(3600), 1);
+        let asked = stop.clone();
+        let result = run_forever(
+            &mut Scripted(vec![Err(SourceErrorKind::NotFound)], 0),
+            &mut Count::default(),
+            &stop,
+            &mut slow,
+            |state| {
+                if matches!(state, SourceState::Failed { .. }) {
+                    asked.request();
+                }
+            },
+        );
+        assert_eq!(result, Ok(Ended::Stopped));
+    }
+}

@@ -1,0 +1,479 @@
+//! Source addresses as people write them: parsed once, shown without secrets.
+//!
+//! Owner: none, pure. Invariant: neither `Display` nor `Debug` nor an error ever shows a password.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+const KINDS: &str = "rtsp://host/path, rtsps://host/path, v4l2:/dev/video0, file:/path/clip.mp4, \
+                     gst:<pipeline ending in a raw pad>, test:";
+
+/// Where frames come from.
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SourceUri {
+    /// `rtsp://…` or `rtsps://…`: a camera or recorder in the network. Holds the whole address.
+    Rtsp(String),
+    /// `v4l2:/dev/video0`: a camera on this board.
+    V4l2(V4l2Device),
+    /// `file:/path`: a clip or a still picture.
+    File(FileClip),
+    /// `gst:…`: a GStreamer pipeline of the administrator's own, ending in a raw video pad.
+    Gst(String),
+    /// `test:`: a moving test picture.
+    Test(TestPicture),
+}
+
+/// A camera on this board. Options: `?width=…&height=…&format=mjpeg|yuyv|nv12`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct V4l2Device {
+    /// The device, or a link to it, such as those in `/dev/v4l/by-id/`.
+    pub path: PathBuf,
+    /// Wanted width in pixels; `None` takes what suits the chain.
+    pub width: Option<u32>,
+    /// Wanted height in pixels; `None` takes what suits the chain.
+    pub height: Option<u32>,
+    /// Wanted pixel format: `mjpeg`, `yuyv` or `nv12`; `None` takes the cheapest.
+    pub format: Option<String>,
+}
+
+/// A clip or a still. Options: `?loop=true` begins anew at the end, `realtime=false` delivers as fast as it is taken.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FileClip {
+    /// The file.
+    pub path: PathBuf,
+    /// Begins anew at the end.
+    pub looped: bool,
+    /// Keeps the clip's own pace; otherwise delivers every frame as fast as it is taken.
+    pub realtime: bool,
+}
+
+/// A moving test picture. Options: `?width=640&height=480&fps=10&frames=50&realtime=false&pattern=ball`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestPicture {
+    /// Width in pixels, 16..=8192.
+    pub width: u32,
+    /// Height in pixels, 16..=8192.
+    pub height: u32,
+    /// Frames a second, 1..=240.
+    pub fps: u32,
+    /// Ends after so many frames; `None` goes on for ever.
+    pub frames: Option<u32>,
+    /// Paced as a live camera; otherwise as fast as it is taken.
+    pub realtime: bool,
+    /// What it shows: `ball`, `smpte`, `snow`, `black`, `gradient`, `circular`.
+    pub pattern: String,
+}
+
+impl Default for TestPicture {
+    fn default() -> Self {
+        TestPicture {
+            width: 640,
+            height: 480,
+            fps: 10,
+            frames: None,
+            realtime: true,
+            pattern: "ball".into(),
+        }
+    }
+}
+
+/// Why a text is no source address. The message names what is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadUri(String);
+
+fn bad<T>(message: impl Into<String>) -> Result<T, BadUri> {
+    Err(BadUri(message.into()))
+}
+
+impl SourceUri {
+    /// The same source for offline work: a clip is read once, every frame, as fast as it is taken.
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        match &mut self {
+            SourceUri::File(clip) => (clip.looped, clip.realtime) = (false, false),
+            SourceUri::Test(test) => test.realtime = false,
+            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => {}
+        }
+        self
+    }
+
+    /// The path of a `file:` source.
+    pub fn file_path(&self) -> Option<&Path> {
+        match self {
+            SourceUri::File(clip) => Some(&clip.path),
+            _ => None,
+        }
+    }
+
+    /// Whether frames come at the pace of life; else as fast as they are taken.
+    pub fn is_paced(&self) -> bool {
+        match self {
+            SourceUri::File(clip) => clip.realtime,
+            SourceUri::Test(test) => test.realtime,
+            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => true,
+        }
+    }
+
+    /// The scheme: `rtsp`, `rtsps`, `v4l2`, `file`, `gst` or `test`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            SourceUri::Rtsp(url) if url.starts_with("rtsps:") => "rtsps",
+            SourceUri::Rtsp(_) => "rtsp",
+            SourceUri::V4l2(_) => "v4l2",
+            SourceUri::File(_) => "file",
+            SourceUri::Gst(_) => "gst",
+            SourceUri::Test(_) => "test",
+        }
+    }
+}
+
+impl FromStr for SourceUri {
+    type Err = BadUri;
+
+    fn from_str(text: &str) -> Result<Self, BadUri> {
+        let text = text.trim();
+        if text.is_empty() {
+            return bad(format!("no source is given; known are {KINDS}"));
+        }
+        if text.contains('\0') {
+            return bad("a source address cannot hold a zero byte");
+        }
+        let scheme_end = text.find(':').filter(|&end| {
+            end > 0
+                && text[..end]
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        });
+        let Some(end) = scheme_end else {
+            return bad(format!(
+                "\"{}\" has no scheme: write file:{} if it is a file; known are {KINDS}",
+                redacted(text),
+                redacted(text)
+            ));
+        };
+        let (scheme, rest) = (text[..end].to_ascii_lowercase(), &text[end + 1..]);
+        match scheme.as_str() {
+            "rtsp" | "rtsps" => rtsp(&scheme, rest),
+            "v4l2" => v4l2(rest),
+            "file" => file(rest),
+            "gst" if rest.trim().is_empty() => {
+                bad("gst: needs a pipeline that ends in a raw pad, such as gst:videotestsrc ! videoconvert")
+            }
+            "gst" => Ok(SourceUri::Gst(rest.trim().to_owned())),
+            "test" => test(rest),
+            other => bad(format!(
+                "the source kind \"{other}:\" is not known; known are {KINDS}"
+            )),
+        }
+    }
+}
+
+fn rtsp(scheme: &str, rest: &str) -> Result<SourceUri, BadUri> {
+    let Some(address) = rest.strip_prefix("//") else {
+        return bad(format!("{scheme}: needs a host: {scheme}://host/path"));
+    };
+    let authority_end = address.find(['/', '?', '#']).unwrap_or(address.len());
+    // An '@' anywhere before a '/' that could still be part of a password counts as credentials.
+    let authority = &address[..authority_end];
+    if authority.contains('@') || (address.contains('@') && authority.contains(':') && !has_port(authority)) {
+        return bad(format!(
+            "a {scheme} address must not hold a user name or password: \
+             take them out and set username and password_file instead"
+        ));
+    }
+    if authority.is_empty() || authority.starts_with(':') {
+        return bad(format!("{scheme}: needs a host: {scheme}://host/path"));
+    }
+    if authority.contains(':') && !has_port(authority) && !authority.ends_with(']') {
+        return bad(format!(
+            "{scheme}://{authority}: the port is not a number between 1 and 65535"
+        ));
+    }
+    if address.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return bad(format!("a {scheme} address cannot hold blanks: write %20"));
+    }
+    Ok(SourceUri::Rtsp(format!("{scheme}://{address}")))
+}
+
+/// Whether the text is `host:port` or `[v6]:port`.
+fn has_port(authority: &str) -> bool {
+    let port = match authority.strip_prefix('[') {
+        Some(v6) => v6.split_once("]:").map(|(_, port)| port),
+        None => authority.split_once(':').map(|(_, port)| port),
+    };
+    port.is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0))
+}
+
+fn v4l2(rest: &str) -> Result<SourceUri, BadUri> {
+    let (path, options) = split_options(rest);
+    let mut device = V4l2Device {
+        path: PathBuf::from(path),
+        ..Default::default()
+    };
+    if !path.starts_with('/') {
+        return bad("v4l2: needs the path of a device: v4l2:/dev/video0");
+    }
+    for (key, value) in options {
+        match key {
+            "width" => device.width = Some(number(key, value, 16, 8192)?),
+            "height" => device.height = Some(number(key, value, 16, 8192)?),
+            "format" if ["mjpeg", "yuyv", "nv12"].contains(&value) => device.format = Some(value.to_owned()),
+            "format" => return bad(format!("format={value}: known are mjpeg, yuyv, nv12")),
+            other => return unknown_option("v4l2:", other, "width, height, format"),
+        }
+    }
+    Ok(SourceUri::V4l2(device))
+}
+
+fn file(rest: &str) -> Result<SourceUri, BadUri> {
+    // file:///x is what browsers and desktops write.
+    let rest = rest
+        .strip_prefix("//")
+        .filter(|r| r.starts_with('/'))
+        .unwrap_or(rest);
+    if rest.starts_with("//") {
+        return bad("file://host/path cannot be read: write file:/path");
+    }
+    let (path, options) = split_options(rest);
+    if path.is_empty() {
+        return bad("file: needs a path: file:/path/clip.mp4");
+    }
+    let mut clip = FileClip {
+        path: PathBuf::from(path),
+        looped: false,
+        realtime: true,
+    };
+    for (key, value) in options {
+        match key {
+            "loop" => clip.looped = yes_or_no(key, value)?,
+            "realtime" => clip.realtime = yes_or_no(key, value)?,
+            other => return unknown_option("file:", other, "loop, realtime"),
+        }
+    }
+    Ok(SourceUri::File(clip))
+}
+
+fn test(rest: &str) -> Result<SourceUri, BadUri> {
+    let (path, options) = split_options(rest);
+    if !path.trim_matches('/').is_empty() {
+        return bad("test: takes options only: test:?width=640&height=480&fps=10");
+    }
+    let mut picture = TestPicture::default();
+    for (key, value) in options {
+        match key {
+            "width" => picture.width = number(key, value, 16, 8192)?,
+            "height" => picture.height = number(key, value, 16, 8192)?,
+            "fps" => picture.fps = number(key, value, 1, 240)?,
+            "frames" => picture.frames = Some(number(key, value, 1, i32::MAX as u32)?),
+            "realtime" => picture.realtime = yes_or_no(key, value)?,
+            "pattern" if PATTERNS.contains(&value) => picture.pattern = value.to_owned(),
+            "pattern" => return bad(format!("pattern={value}: known are {}", PATTERNS.join(", "))),
+            other => return unknown_option("test:", other, "width, height, fps, frames, realtime, pattern"),
+        }
+    }
+    Ok(SourceUri::Test(picture))
+}
+
+const PATTERNS: [&str; 6] = ["ball", "smpte", "snow", "black", "gradient", "circular"];
+
+/// Options follow the last '?', so that a path may hold one when a '?' is put behind it.
+fn split_options(rest: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
+    let (path, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
+    let options = options.split('&').filter(|o| !o.is_empty());
+    (
+        path,
+        options.map(|option| option.split_once('=').unwrap_or((option, "true"))),
+    )
+}
+
+fn unknown_option<T>(kind: &str, option: &str, known: &str) -> Result<T, BadUri> {
+    bad(format!(
+        "{kind} has no option \"{}\"; known are {known}",
+        redacted(option)
+    ))
+}
+
+fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, BadUri> {
+    match value.parse() {
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        _ => bad(format!(
+            "{key}={value}: give a whole number from {least} to {most}"
+        )),
+    }
+}
+
+fn yes_or_no(key: &str, value: &str) -> Result<bool, BadUri> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => bad(format!("{key}={value}: give true or false")),
+    }
+}
+
+/// The text with everything that looks like a secret replaced by `***`: `user:password@` in addresses and the
+/// values of options such as `password=`, `user-pw=`, `token=`.
+pub fn redacted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = next_secret(rest) {
+        out.push_str(&rest[..start.0]);
+        out.push_str("***");
+        rest = &rest[start.1..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The byte range of the first secret, never empty.
+fn next_secret(text: &str) -> Option<(usize, usize)> {
+    let in_address = text.find("://").and_then(|at| {
+        let begin = at + 3;
+        let end = text[begin..]
+            .find(['/', '"', '\''])
+            .map_or(text.len(), |n| begin + n);
+        let word_end = text[begin..]
+            .find([' ', '"', '\''])
+            .map_or(text.len(), |n| begin + n);
+        // The last '@' of the word: a password may itself hold '/' or '@'.
+        let at_sign = text[begin..word_end].rfind('@').map(|n| begin + n)?;
+        let credentials = at_sign <= end || text[begin..end].contains(':') && !has_port(&text[begin..end]);
+        (credentials && at_sign > begin && &text[begin..at_sign] != "***").then_some((begin, at_sign))
+    });
+    let mut from = 0;
+    let mut in_option = None;
+    while let Some(equals) = text[from..].find('=').map(|n| from + n) {
+        let key_begin = text[..equals].rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+        let key = text
+            [key_begin.map_or(0, |n| n + text[n..].chars().next().map_or(1, char::len_utf8))..equals]
+            .to_ascii_lowercase();
+        let quoted = text[equals + 1..].starts_with(['"', '\'']);
+        let begin = equals + 1 + usize::from(quoted);
+        let stop: &[char] = if quoted {
+            &['"', '\'']
+        } else {
+            &['&', ' ', '!', ';', '#', '"', '\'']
+        };
+        let end = text[begin..].find(stop).map_or(text.len(), |n| begin + n);
+        if is_secret_key(&key) && end > begin && &text[begin..end] != "***" {
+            in_option = Some((begin, end));
+            break;
+        }
+        from = equals + 1;
+    }
+    match (in_address, in_option) {
+        (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
+fn is_secret_key(key: &str) -> bool {
+    let parts = [
+        "pass",
+        "pwd",
+        "secret",
+        "token",
+        "auth",
+        "credential",
+        "apikey",
+        "api_key",
+        "api-key",
+    ];
+    key == "pw" || key.ends_with("-pw") || key.ends_with("_pw") || parts.iter().any(|part| key.contains(part))
+}
+
+impl fmt::Display for SourceUri {
+    /// As it is written in a configuration, without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceUri::Rtsp(url) => f.write_str(&redacted(url)),
+            SourceUri::V4l2(device) => {
+                write!(f, "v4l2:{}", device.path.display())?;
+                let mut options = Options(f, '?');
+                options.number("width", device.width)?;
+                options.number("height", device.height)?;
+                options.text("format", device.format.as_deref())
+            }
+            SourceUri::File(clip) => {
+                write!(f, "file:{}", clip.path.display())?;
+                let mut options = Options(f, '?');
+                options.text("loop", clip.looped.then_some("true"))?;
+                options.text("realtime", (!clip.realtime).then_some("false"))?;
+                // A '?' in the path would be read as the start of options.
+                let ambiguous = clip.path.to_string_lossy().contains('?') && options.1 == '?';
+                if ambiguous { f.write_str("?") } else { Ok(()) }
+            }
+            SourceUri::Gst(pipeline) => write!(f, "gst:{}", redacted(pipeline)),
+            SourceUri::Test(test) => {
+                f.write_str("test:")?;
+                let mut options = Options(f, '?');
+                options.number("width", Some(test.width))?;
+                options.number("height", Some(test.height))?;
+                options.number("fps", Some(test.fps))?;
+                options.number("frames", test.frames)?;
+                options.text("realtime", (!test.realtime).then_some("false"))?;
+                options.text(
+                    "pattern",
+                    (test.pattern != "ball").then_some(test.pattern.as_str()),
+                )
+            }
+        }
+    }
+}
+
+/// Writes `?a=1&b=2`; the char is what comes before the next option.
+struct Options<'a, 'b>(&'a mut fmt::Formatter<'b>, char);
+
+impl Options<'_, '_> {
+    fn text(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
+        let Some(value) = value else { return Ok(()) };
+        write!(self.0, "{}{key}={value}", self.1)?;
+        self.1 = '&';
+        Ok(())
+    }
+
+    fn number(&mut self, key: &str, value: Option<u32>) -> fmt::Result {
+        self.text(key, value.map(|n| n.to_string()).as_deref())
+    }
+}
+
+impl fmt::Debug for SourceUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceUri({self})")
+    }
+}
+
+impl TryFrom<String> for SourceUri {
+    type Error = BadUri;
+
+    fn try_from(text: String) -> Result<Self, BadUri> {
+        text.parse()
+    }
+}
+
+impl From<SourceUri> for String {
+    /// As [`fmt::Display`]: without secrets.
+    fn from(uri: SourceUri) -> String {
+        uri.to_string()
+    }
+}
+
+impl JsonSchema for SourceUri {
+    fn schema_name() -> Cow<'static, str> {
+        "SourceUri".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(rtsps?://|v4l2:|file:|gst:|test:)" })
+    }
+}
+
+#[cfg(test)]
+#[path = "uri_tests.rs"]
+mod tests;

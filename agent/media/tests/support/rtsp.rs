@@ -1,0 +1,127 @@
+//! An RTSP camera on loopback that can freeze, die and come back.
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+
+use gstreamer as gst;
+use gstreamer::glib;
+use gstreamer::prelude::*;
+use gstreamer_rtsp_server as server;
+use gstreamer_rtsp_server::prelude::*;
+
+pub const VP8: &str = "vp8enc deadline=1 keyframe-max-dist=10 ! rtpvp8pay name=pay0 pt=96";
+pub const JPEG: &str = "jpegenc ! rtpjpegpay name=pay0 pt=26";
+
+/// What the camera asks for before it shows anything.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Lock {
+    Open,
+    Basic,
+    Digest,
+}
+
+/// 160x120 at 10 frames a second under `/stream`, user `viewer`, password `s3cret`.
+pub struct Camera {
+    pub port: i32,
+    context: glib::MainContext,
+    main: glib::MainLoop,
+    server: server::RTSPServer,
+    valves: Arc<Mutex<Vec<gst::Element>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Camera {
+    pub fn start(codec: &str, lock: Lock) -> Self {
+        Self::start_at(0, codec, lock)
+    }
+
+    /// On a given port: a camera that comes back.
+    pub fn start_at(port: i32, codec: &str, lock: Lock) -> Self {
+        gst::init().unwrap();
+        let context = glib::MainContext::new();
+        let main = glib::MainLoop::new(Some(&context), false);
+        let rtsp = server::RTSPServer::new();
+        rtsp.set_address("127.0.0.1");
+        rtsp.set_service(&port.to_string());
+        let factory = server::RTSPMediaFactory::new();
+        factory.set_launch(&format!(
+            "( videotestsrc is-live=true horizontal-speed=2 ! video/x-raw,width=160,height=120,framerate=10/1 \
+             ! valve name=valve ! {codec} )"
+        ));
+        factory.set_shared(true);
+        let valves = Arc::new(Mutex::new(Vec::new()));
+        let found = valves.clone();
+        factory.connect_media_configure(move |_, media| {
+            let bin = media.element().downcast::<gst::Bin>().unwrap();
+            found.lock().unwrap().push(bin.by_name("valve").unwrap());
+        });
+        if lock != Lock::Open {
+            rtsp.set_auth(Some(&auth(lock)));
+            let role = gst::Structure::builder("user")
+                .field("media.factory.access", true)
+                .field("media.factory.construct", true)
+                .build();
+            factory.add_role_from_structure(&role);
+        }
+        rtsp.mount_points().unwrap().add_factory("/stream", factory);
+        let source = rtsp.create_source(gio::Cancellable::NONE).unwrap();
+        source.attach(Some(&context));
+        let (ready, wait) = sync_channel(1);
+        let (inner, looping) = (context.clone(), main.clone());
+        let thread = std::thread::Builder::new().name("camera".into()).spawn(move || {
+            inner
+                .with_thread_default(|| {
+                    ready.send(()).unwrap();
+                    looping.run();
+                    source.destroy();
+                })
+                .unwrap();
+        });
+        wait.recv().unwrap();
+        let port = rtsp.bound_port();
+        Camera {
+            port,
+            context,
+            main,
+            server: rtsp,
+            valves,
+            thread: Some(thread.unwrap()),
+        }
+    }
+
+    pub fn uri(&self, path: &str) -> String {
+        format!("rtsp://127.0.0.1:{}/{path}", self.port)
+    }
+
+    /// Stays connected and sends nothing any more.
+    pub fn freeze(&self) {
+        for valve in self.valves.lock().unwrap().iter() {
+            valve.set_property("drop", true);
+        }
+    }
+}
+
+impl Drop for Camera {
+    /// Hangs up on everybody and stops listening.
+    fn drop(&mut self) {
+        self.server
+            .client_filter(Some(&mut |_, _| server::RTSPFilterResult::Remove));
+        let main = self.main.clone();
+        self.context.invoke(move || main.quit());
+        self.thread.take().unwrap().join().ok();
+    }
+}
+
+fn auth(lock: Lock) -> server::RTSPAuth {
+    let auth = server::RTSPAuth::new();
+    let token = server::RTSPToken::builder()
+        .field("media.factory.role", "user")
+        .build();
+    if lock == Lock::Basic {
+        auth.add_basic(&server::RTSPAuth::make_basic("viewer", "s3cret"), &token);
+    } else {
+        auth.set_supported_methods(server::gst_rtsp::RTSPAuthMethod::Digest);
+        auth.add_digest("viewer", "s3cret", &token);
+    }
+    auth
+}
