@@ -58,13 +58,24 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
             let mut by = String::new();
             // Who it is only makes the message better.
             file.read_to_string(&mut by).ok();
-            let by = by.trim().parse::<u32>().map_or("another process".into(), |pid| format!("process {pid}"));
-            return Err(StoreError::InUse { path: path.into(), by });
+            let by = by
+                .trim()
+                .parse::<u32>()
+                .map_or("another process".into(), |pid| format!("process {pid}"));
+            return Err(StoreError::InUse {
+                path: path.into(),
+                by,
+            });
         }
         Err(TryLockError::Error(e)) => return Err(StoreError::io(&name, "cannot lock it", &e)),
     }
     // A disk that is full may not keep us from opening; the lock itself is held all the same.
-    if file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id())).is_err() {
+    if file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .is_err()
+    {
         tracing::debug!("The lock file does not name its owner.");
     }
     Ok(file)
@@ -91,11 +102,16 @@ pub(crate) fn open(path: &Path, page_limit: Option<u32>) -> Result<Connection, S
     prepare(&db, page_limit).map_err(|e| failed(&e))?;
     migrate(&mut db).map_err(|e| failed(&e))?;
     if crashed || bytes <= CHECKED_BYTES {
-        let verdict: String =
-            db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| failed(&e))?;
+        let verdict: String = db
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|e| failed(&e))?;
         if verdict != "ok" {
             let problem = format!("the check found: {verdict}; the file is damaged");
-            return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
+            return Err(StoreError::Database {
+                kind: ErrorKind::Corrupt,
+                path: path.into(),
+                problem,
+            });
         }
     }
     Ok(db)
@@ -107,7 +123,10 @@ pub(crate) fn identify(db: &Connection, path: &Path) -> Result<(), StoreError> {
         db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
             .map_err(|e| StoreError::sqlite(path, "cannot read it", &e))
     };
-    let foreign = |problem: String| StoreError::Foreign { path: path.into(), problem };
+    let foreign = |problem: String| StoreError::Foreign {
+        path: path.into(),
+        problem,
+    };
     let (id, version) = (number("application_id")?, number("user_version")?);
     if id != i64::from(APPLICATION_ID) && (id != 0 || version != 0 || number("schema_version")? != 0) {
         return Err(foreign("is a database of another program".into()));

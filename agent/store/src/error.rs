@@ -94,7 +94,11 @@ impl StoreError {
             io::ErrorKind::NotFound => (ErrorKind::NotFound, "check the path"),
             _ => (ErrorKind::Io, "check the disk"),
         };
-        StoreError::Database { kind, path: path.into(), problem: format!("{doing}: {error}; {repair}") }
+        StoreError::Database {
+            kind,
+            path: path.into(),
+            problem: format!("{doing}: {error}; {repair}"),
+        }
     }
 
     pub(crate) fn sqlite(path: &Path, doing: &str, error: &rusqlite::Error) -> Self {
@@ -106,7 +110,11 @@ impl StoreError {
             ErrorKind::Corrupt => "the file is damaged",
             _ => "check the disk",
         };
-        StoreError::Database { kind, path: path.into(), problem: format!("{doing}: {error}; {repair}") }
+        StoreError::Database {
+            kind,
+            path: path.into(),
+            problem: format!("{doing}: {error}; {repair}"),
+        }
     }
 }
 

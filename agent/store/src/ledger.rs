@@ -50,7 +50,9 @@ impl Ledger {
     /// The ledger as written, brought up to date with the rows that came after it.
     pub(crate) fn load(db: &Connection) -> rusqlite::Result<Ledger> {
         let text: Option<String> = db
-            .query_row("SELECT document FROM value WHERE name = ?1", [ROW], |row| row.get(0))
+            .query_row("SELECT document FROM value WHERE name = ?1", [ROW], |row| {
+                row.get(0)
+            })
             .optional()?;
         let mut ledger = match text {
             Some(text) => serde_json::from_str(&text).map_err(|_| {
@@ -61,7 +63,8 @@ impl Ledger {
             })?,
             None => Ledger::default(),
         };
-        let mut later = db.prepare("SELECT level, count(*), max(seq) FROM event WHERE seq > ?1 GROUP BY level")?;
+        let mut later =
+            db.prepare("SELECT level, count(*), max(seq) FROM event WHERE seq > ?1 GROUP BY level")?;
         let mut rows = later.query([ledger.last_seq])?;
         let mut newest = ledger.last_seq;
         while let Some(row) = rows.next()? {
@@ -78,7 +81,8 @@ impl Ledger {
 
     /// Writes it, within the caller's transaction.
     pub(crate) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
-        let text = serde_json::to_string(self).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        let text =
+            serde_json::to_string(self).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
         db.prepare_cached("INSERT OR REPLACE INTO value (name, document) VALUES (?1, ?2)")?
             .execute(params![ROW, text])?;
         Ok(())

@@ -39,6 +39,7 @@ mod reader;
 mod recovery;
 mod retention;
 mod seqfile;
+mod sinks;
 mod store;
 mod writer;
 

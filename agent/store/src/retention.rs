@@ -61,7 +61,12 @@ impl Writer {
     /// Brings the WAL into the database and gives its space back.
     pub(crate) fn shrink_wal(&mut self) -> Result<(), StoreError> {
         self.open_db()?;
-        let Writer { db: Some(db), path, .. } = self else { return Err(StoreError::Closed) };
+        let Writer {
+            db: Some(db), path, ..
+        } = self
+        else {
+            return Err(StoreError::Closed);
+        };
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(|e| StoreError::sqlite(path, "cannot shrink its WAL", &e))
     }
@@ -82,7 +87,12 @@ impl Writer {
                 }
             }
             if lost {
-                let loss = noted.get_or_insert(Loss { first_seq: seq, last_seq: seq, count: 0, reason });
+                let loss = noted.get_or_insert(Loss {
+                    first_seq: seq,
+                    last_seq: seq,
+                    count: 0,
+                    reason,
+                });
                 loss.first_seq = loss.first_seq.min(seq);
                 loss.last_seq = loss.last_seq.max(seq);
                 loss.count += 1;
@@ -98,7 +108,12 @@ impl Writer {
             ledger.lost += loss.count;
             ledger.owed.add(loss);
         }
-        let Writer { db: Some(db), path, .. } = self else { return Err(StoreError::Closed) };
+        let Writer {
+            db: Some(db), path, ..
+        } = self
+        else {
+            return Err(StoreError::Closed);
+        };
         let delete = || {
             let step = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
             let mut statement = db.prepare_cached("DELETE FROM event WHERE seq = ?1")?;
@@ -122,17 +137,34 @@ impl Writer {
 
     /// The loss that a receipt tells of.
     fn told_by(&mut self, seq: u64) -> Result<Option<Loss>, StoreError> {
-        let Writer { db: Some(db), path, decoder, .. } = self else { return Err(StoreError::Closed) };
+        let Writer {
+            db: Some(db),
+            path,
+            decoder,
+            ..
+        } = self
+        else {
+            return Err(StoreError::Closed);
+        };
         let sql = format!("SELECT {} FROM event WHERE seq = ?1", crate::reader::COLUMNS);
-        let event = db.prepare_cached(&sql).and_then(|mut s| s.query_row([seq], |row| decoder.event(db, row)));
-        Ok(event.map_err(|e| StoreError::sqlite(path, "cannot read it", &e))?.ok().as_ref().and_then(Loss::of))
+        let event = db
+            .prepare_cached(&sql)
+            .and_then(|mut s| s.query_row([seq], |row| decoder.event(db, row)));
+        Ok(event
+            .map_err(|e| StoreError::sqlite(path, "cannot read it", &e))?
+            .ok()
+            .as_ref()
+            .and_then(Loss::of))
     }
 
     /// The oldest events that are past the age limit. Ticks never fall from one `seq` to the next.
     fn expired(&self) -> Result<Vec<(u64, usize)>, StoreError> {
-        let Some(limit) = self.age.expired(self.max_days) else { return Ok(Vec::new()) };
+        let Some(limit) = self.age.expired(self.max_days) else {
+            return Ok(Vec::new());
+        };
         let first = |db: &Connection| -> rusqlite::Result<Vec<(u64, usize)>> {
-            let mut statement = db.prepare_cached("SELECT seq, level, tick FROM event ORDER BY seq LIMIT ?1")?;
+            let mut statement =
+                db.prepare_cached("SELECT seq, level, tick FROM event ORDER BY seq LIMIT ?1")?;
             let mut rows = statement.query([CHUNK])?;
             let mut old = Vec::new();
             while let Some(row) = rows.next()? {
@@ -164,7 +196,9 @@ impl Writer {
                 };
                 let found = self.with(oldest)?;
                 // The found ones are about to go; if that fails, the hint must still be true.
-                self.hints.0[level] = found.first().map_or(last.min(self.ledger.last_seq), |(seq, _)| seq - 1);
+                self.hints.0[level] = found
+                    .first()
+                    .map_or(last.min(self.ledger.last_seq), |(seq, _)| seq - 1);
                 if !found.is_empty() {
                     return Ok(found);
                 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use aimass_core::clock::SharedClock;
 use aimass_core::event::{Event, Happening, Severity};
-use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,41 +19,67 @@ use crate::age::AgeClock;
 use crate::codec::{self, Parts};
 use crate::config::{StoreConfig, Tuning};
 use crate::database::{self, FileId, beside};
-use crate::error::{ErrorKind, StoreError};
-use crate::ledger::{Cursor, LEVELS, Ledger, advance};
+use crate::error::StoreError;
+use crate::ledger::Ledger;
 use crate::losses::LossReason;
-use crate::reader::{COLUMNS, Decoder};
+use crate::reader::Decoder;
 use crate::recovery::{self, USER};
 use crate::retention::Hints;
 use crate::seqfile::SeqFile;
-use crate::store::{SinkStats, Stats};
+use crate::store::Stats;
 
 /// Where an answer goes.
 pub(crate) type Answer<T> = oneshot::Sender<T>;
+/// Where an answer goes that may be an error.
+pub(crate) type Outcome<T> = Answer<Result<T, StoreError>>;
 /// Makes an event of the node's own happening.
 pub(crate) type Stamp = Box<dyn Fn(Happening) -> Event + Send>;
 
 /// Rows that are committed together at most; more commands wait in the channel.
 const GROUP_ROWS: usize = 1024;
-/// The most events that one question for pending ones is answered with.
-const MAX_PENDING: usize = 1024;
-const MAX_SINKS: usize = 16;
-const MAX_SINK_NAME_BYTES: usize = 63;
 const MAX_KEY_BYTES: usize = 128;
 const MAX_KEYS: usize = 1024;
 const MAX_VALUE_BYTES: usize = 64 * 1024;
 
 /// What the handles ask for.
 pub(crate) enum Command {
-    Accept { events: Vec<Event>, reply: Answer<Result<Vec<u64>, StoreError>> },
-    Pending { sink: Arc<str>, after: u64, limit: usize, reply: Answer<Result<Vec<Event>, StoreError>> },
-    Acknowledge { sink: Arc<str>, seq: u64 },
-    Register { sink: Arc<str>, reply: Answer<Result<(), StoreError>> },
-    Remove { sink: Arc<str>, reply: Answer<Result<(), StoreError>> },
-    Put { key: String, document: Option<String>, reply: Answer<Result<(), StoreError>> },
-    Get { key: String, reply: Answer<Option<String>> },
-    Stats { reply: Answer<Result<Stats, StoreError>> },
-    Close { reply: Answer<Result<(), StoreError>> },
+    Accept {
+        events: Vec<Event>,
+        reply: Outcome<Vec<u64>>,
+    },
+    Pending {
+        sink: Arc<str>,
+        after: u64,
+        limit: usize,
+        reply: Outcome<Vec<Event>>,
+    },
+    Acknowledge {
+        sink: Arc<str>,
+        seq: u64,
+    },
+    Register {
+        sink: Arc<str>,
+        reply: Outcome<()>,
+    },
+    Remove {
+        sink: Arc<str>,
+        reply: Outcome<()>,
+    },
+    Put {
+        key: String,
+        document: Option<String>,
+        reply: Outcome<()>,
+    },
+    Get {
+        key: String,
+        reply: Answer<Option<String>>,
+    },
+    Stats {
+        reply: Outcome<Stats>,
+    },
+    Close {
+        reply: Outcome<()>,
+    },
 }
 
 /// An event on its way into the table.
@@ -68,10 +93,10 @@ pub(crate) struct NewRow {
 pub(crate) struct Group {
     pub(crate) rows: Vec<NewRow>,
     /// How many of the rows belong to whom, in order.
-    pub(crate) accepts: Vec<(usize, Answer<Result<Vec<u64>, StoreError>>)>,
+    pub(crate) accepts: Vec<(usize, Outcome<Vec<u64>>)>,
     /// Values to put, with their prefix.
     pub(crate) values: BTreeMap<String, Option<String>>,
-    pub(crate) puts: Vec<Answer<Result<(), StoreError>>>,
+    pub(crate) puts: Vec<Outcome<()>>,
     /// When it must be committed, on the monotonic clock.
     pub(crate) due: Option<Duration>,
 }
@@ -123,18 +148,31 @@ impl Writer {
         let begun = recovery::begin(&path, tuning.page_limit, &*clock)?;
         let newest_tick: Option<u64> = begun
             .db
-            .query_row("SELECT tick FROM event ORDER BY seq DESC LIMIT 1", [], |row| row.get(0))
+            .query_row("SELECT tick FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
+                row.get(0)
+            })
             .optional()
             .map_err(|e| StoreError::sqlite(&path, "cannot read it", &e))?;
         let (tick, wall) = (begun.ledger.tick, begun.ledger.wall);
-        let age = AgeClock::resume(clock.clone(), tick, wall, newest_tick.unwrap_or(0), config.max_days);
+        let age = AgeClock::resume(
+            clock.clone(),
+            tick,
+            wall,
+            newest_tick.unwrap_or(0),
+            config.max_days,
+        );
         let (sender, newest) = watch::channel(begun.ledger.last_seq);
         let now = clock.monotonic();
         let mut writer = Writer {
             files: (FileId::at(&path), FileId::at(&beside(&path, "-wal"))),
             max_bytes: tuning.max_bytes.unwrap_or(u64::from(config.max_mib) << 20),
             max_days: config.max_days,
-            acked: begun.ledger.sinks.keys().map(|name| (name.clone(), BTreeSet::new())).collect(),
+            acked: begun
+                .ledger
+                .sinks
+                .keys()
+                .map(|name| (name.clone(), BTreeSet::new()))
+                .collect(),
             generation: begun.ledger.last_seq + 1,
             quarantined: begun.quarantined.into_iter().collect(),
             db: Some(begun.db),
@@ -207,7 +245,10 @@ impl Writer {
     /// When something is due next.
     fn wake(&self) -> Duration {
         let cursors = self.cursors_moved.map(|since| since + self.tuning.cursor_alone);
-        [self.group.due, cursors].into_iter().flatten().fold(self.housekeeping_due, Duration::min)
+        [self.group.due, cursors]
+            .into_iter()
+            .flatten()
+            .fold(self.housekeeping_due, Duration::min)
     }
 
     fn do_what_is_due(&mut self, now: Duration) {
@@ -220,7 +261,9 @@ impl Writer {
                 tracing::warn!(%error, "The event store could not be tidied up; it will be tried again.");
             }
         }
-        if self.cursors_moved.is_some_and(|since| since + self.tuning.cursor_alone <= now)
+        if self
+            .cursors_moved
+            .is_some_and(|since| since + self.tuning.cursor_alone <= now)
             && let Err(error) = self.write_ledger()
         {
             self.cursors_moved = Some(now);
@@ -233,7 +276,8 @@ impl Writer {
         self.write_ledger()?;
         let Some(db) = self.db.take() else { return Ok(()) };
         let failed = |e: &rusqlite::Error| StoreError::sqlite(&self.path, "cannot close it", e);
-        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| failed(&e))?;
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(|e| failed(&e))?;
         db.close().map_err(|(_, e)| failed(&e))
     }
 
@@ -242,8 +286,15 @@ impl Writer {
         match command {
             Command::Accept { events, reply } => self.gather(events, reply),
             Command::Put { key, document, reply } => self.gather_value(key, document, reply),
-            Command::Get { key, reply } => drop(reply.send(self.values.get(&format!("{USER}{key}")).cloned())),
-            Command::Pending { sink, after, limit, reply } => {
+            Command::Get { key, reply } => {
+                drop(reply.send(self.values.get(&format!("{USER}{key}")).cloned()))
+            }
+            Command::Pending {
+                sink,
+                after,
+                limit,
+                reply,
+            } => {
                 reply.send(self.pending(&sink, after, limit)).ok();
             }
             Command::Acknowledge { sink, seq } => {
@@ -262,11 +313,14 @@ impl Writer {
         }
     }
 
-    fn gather(&mut self, events: Vec<Event>, reply: Answer<Result<Vec<u64>, StoreError>>) {
+    fn gather(&mut self, events: Vec<Event>, reply: Outcome<Vec<u64>>) {
         let mut rows = Vec::with_capacity(events.len());
         for event in &events {
             match codec::encode(event) {
-                Ok(parts) => rows.push(NewRow { level: level(event.what.severity), parts }),
+                Ok(parts) => rows.push(NewRow {
+                    level: level(event.what.severity),
+                    parts,
+                }),
                 Err(problem) => {
                     let refused = format!("event {} cannot be stored: {problem}", event.id);
                     reply.send(Err(StoreError::Refused(refused))).ok();
@@ -277,16 +331,21 @@ impl Writer {
         let alarm = events.iter().any(|e| e.what.severity == Severity::Alarm);
         self.group.accepts.push((rows.len(), reply));
         self.group.rows.append(&mut rows);
-        self.commit_by(if alarm { Duration::ZERO } else { self.tuning.commit_window });
+        self.commit_by(if alarm {
+            Duration::ZERO
+        } else {
+            self.tuning.commit_window
+        });
     }
 
-    fn gather_value(&mut self, key: String, document: Option<String>, reply: Answer<Result<(), StoreError>>) {
+    fn gather_value(&mut self, key: String, document: Option<String>, reply: Outcome<()>) {
         let name = format!("{USER}{key}");
         let size = document.as_ref().map_or(0, String::len);
         if key.len() > MAX_KEY_BYTES || size > MAX_VALUE_BYTES {
             let refused = format!("value {key} is too large: {size} bytes, the limit is {MAX_VALUE_BYTES}");
             reply.send(Err(StoreError::Refused(refused))).ok();
-        } else if self.values.len() + self.group.values.len() >= MAX_KEYS && !self.values.contains_key(&name) {
+        } else if self.values.len() + self.group.values.len() >= MAX_KEYS && !self.values.contains_key(&name)
+        {
             let refused = format!("value {key} is one too many: {MAX_KEYS} are kept");
             reply.send(Err(StoreError::Refused(refused))).ok();
         } else {
@@ -299,128 +358,6 @@ impl Writer {
     fn commit_by(&mut self, within: Duration) {
         let due = self.clock.monotonic() + within;
         self.group.due = Some(self.group.due.map_or(due, |d| d.min(due)));
-    }
-
-    fn register(&mut self, sink: &str) -> Result<(), StoreError> {
-        if self.ledger.sinks.contains_key(sink) {
-            return Ok(());
-        }
-        if sink.is_empty() || sink.len() > MAX_SINK_NAME_BYTES || self.ledger.sinks.len() >= MAX_SINKS {
-            return Err(StoreError::Refused(format!(
-                "sink {sink:?} cannot be added: 1 to {MAX_SINK_NAME_BYTES} bytes, {MAX_SINKS} sinks at most"
-            )));
-        }
-        let depth = self.ledger.counts.iter().sum();
-        self.ledger.sinks.insert(sink.into(), Cursor { seq: 0, depth });
-        self.acked.insert(sink.into(), BTreeSet::new());
-        self.write_ledger()
-    }
-
-    fn acknowledge(&mut self, sink: &str, seq: u64) -> Result<(), StoreError> {
-        let moved = self.clock.monotonic();
-        self.open_db()?;
-        let Writer { db: Some(db), ledger, acked, path, .. } = self else { return Ok(()) };
-        let (Some(cursor), Some(acked)) = (ledger.sinks.get_mut(sink), acked.get_mut(sink)) else { return Ok(()) };
-        if seq <= cursor.seq || seq > ledger.last_seq || acked.contains(&seq) {
-            return Ok(());
-        }
-        let failed = |e: rusqlite::Error| StoreError::sqlite(path, "cannot read it", &e);
-        let exists = |db: &Connection| {
-            db.prepare_cached("SELECT 1 FROM event WHERE seq = ?1")?.exists([seq])
-        };
-        if exists(db).map_err(failed)? {
-            acked.insert(seq);
-            let before = cursor.seq;
-            advance(db, cursor, acked, ledger.last_seq).map_err(failed)?;
-            if cursor.seq != before && self.cursors_moved.is_none() {
-                self.cursors_moved = Some(moved);
-            }
-        }
-        Ok(())
-    }
-
-    fn pending(&mut self, sink: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let answer = self.read_pending(sink, after, limit);
-        match answer {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.replace_damaged(&error)?;
-                self.read_pending(sink, after, limit)
-            }
-            other => other,
-        }
-    }
-
-    fn read_pending(&mut self, sink: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        self.open_db()?;
-        let Writer { db: Some(db), ledger, acked, path, decoder, .. } = self else { return Ok(Vec::new()) };
-        let (Some(cursor), Some(acked)) = (ledger.sinks.get(sink), acked.get(sink)) else {
-            return Err(StoreError::Refused(format!("sink {sink:?} is not registered")));
-        };
-        let limit = limit.min(MAX_PENDING);
-        let (mut events, mut unreadable) = (Vec::new(), Vec::new());
-        let mut read = || -> rusqlite::Result<()> {
-            let sql = format!("SELECT {COLUMNS}, level FROM event WHERE seq > ?1 ORDER BY seq");
-            let mut statement = db.prepare_cached(&sql)?;
-            let mut rows = statement.query([after.max(cursor.seq)])?;
-            while events.len() < limit {
-                let Some(row) = rows.next()? else { break };
-                let seq: u64 = row.get(0)?;
-                if !acked.contains(&seq) {
-                    match decoder.event(db, row)? {
-                        Ok(event) => events.push(event),
-                        Err(problem) => {
-                            tracing::error!(seq, problem, "A stored event cannot be read; it is given up.");
-                            unreadable.push((seq, row.get::<_, usize>(5)?.min(LEVELS - 1)));
-                        }
-                    }
-                }
-            }
-            Ok(())
-        };
-        read().map_err(|e| StoreError::sqlite(path, "cannot read pending events", &e))?;
-        if !unreadable.is_empty() {
-            self.give_up(&unreadable, LossReason::Unreadable)?;
-            self.tell_losses();
-        }
-        Ok(events)
-    }
-
-    fn stats(&mut self) -> Result<Stats, StoreError> {
-        self.open_db()?;
-        let bytes = self.used_bytes()?;
-        let Writer { db: Some(db), ledger, acked, path, .. } = self else { return Err(StoreError::Closed) };
-        let oldest = |after: u64, acked: &BTreeSet<u64>| -> rusqlite::Result<Option<i64>> {
-            let mut statement = db.prepare_cached("SELECT seq, at FROM event WHERE seq > ?1 ORDER BY seq")?;
-            let mut rows = statement.query([after])?;
-            while let Some(row) = rows.next()? {
-                if !acked.contains(&row.get(0)?) {
-                    return row.get(1).map(Some);
-                }
-            }
-            Ok(None)
-        };
-        let mut sinks = BTreeMap::new();
-        for (name, cursor) in &ledger.sinks {
-            let acked = &acked[name];
-            let at = oldest(cursor.seq, acked).map_err(|e| StoreError::sqlite(path, "cannot read it", &e))?;
-            let stats = SinkStats {
-                cursor: cursor.seq,
-                depth: cursor.depth.saturating_sub(acked.len() as u64),
-                oldest: at.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-            };
-            sinks.insert(name.clone(), stats);
-        }
-        Ok(Stats {
-            last_seq: ledger.last_seq,
-            events: ledger.counts.iter().sum(),
-            bytes,
-            bytes_max: self.max_bytes,
-            lost: ledger.lost,
-            quarantines: self.quarantined.len() as u64,
-            quarantined: self.quarantined.last().cloned(),
-            commits: self.commits,
-            sinks,
-        })
     }
 }
 

@@ -75,7 +75,9 @@ async fn a_truncated_file_is_moved_aside() {
         goes_on(folder.path(), true).await;
     }
     let kept = fs::read_dir(path.parent().unwrap()).unwrap().flatten();
-    let kept = kept.filter(|e| e.file_name().to_string_lossy().contains(".broken-")).count();
+    let kept = kept
+        .filter(|e| e.file_name().to_string_lossy().contains(".broken-"))
+        .count();
     assert!(kept <= 2, "{kept} damaged files are kept");
 }
 
@@ -138,16 +140,27 @@ async fn a_file_replaced_under_a_running_store_does_not_win() {
 async fn databases_of_others_and_of_the_future_are_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other.db");
-    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-    let foreign = aimass_store::StoreConfig { path: other.clone(), ..config(folder.path()) };
+    rusqlite::Connection::open(&other)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (x)")
+        .unwrap();
+    let foreign = aimass_store::StoreConfig {
+        path: other.clone(),
+        ..config(folder.path())
+    };
     let error = Store::open(&foreign, SystemClock::shared(), stamp).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Foreign, "{error}");
     assert!(other.exists());
 
     filled(folder.path()).await;
     let path = config(folder.path()).path;
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let error = Store::open(&config(folder.path()), SystemClock::shared(), stamp).err().unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let error = Store::open(&config(folder.path()), SystemClock::shared(), stamp)
+        .err()
+        .unwrap();
     assert_eq!(error.kind(), ErrorKind::Foreign);
     assert!(error.to_string().contains("newer version"), "{error}");
 }
@@ -157,7 +170,8 @@ async fn an_event_that_cannot_be_read_is_given_up_and_does_not_block_the_rest() 
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path()).await;
     let db = rusqlite::Connection::open(config(folder.path()).path).unwrap();
-    db.execute("UPDATE event SET body = '{\"s\":' WHERE seq = 150", []).unwrap();
+    db.execute("UPDATE event SET body = '{\"s\":' WHERE seq = 150", [])
+        .unwrap();
     drop(db);
     let (store, _) = open(folder.path());
     let sink = store.sink("mqtt").await.unwrap();

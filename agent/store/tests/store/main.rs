@@ -1,5 +1,7 @@
 //! The store on real files: one binary, a module for each theme.
 
+#![expect(clippy::unwrap_used, reason = "a test ends there")]
+
 mod broken;
 mod crash;
 mod full;

@@ -14,10 +14,10 @@ use aimass_store::{EVENTS_LOST, Loss, LossReason, Opened, SinkHandle, Store, Sto
 use jiff::Timestamp;
 use ulid::Ulid;
 
-pub const NOON: i64 = 1_795_000_000;
+pub(crate) const NOON: i64 = 1_795_000_000;
 
 /// An event of the node, as a camera would make it.
-pub fn event(severity: Severity, n: u64) -> Event {
+pub(crate) fn event(severity: Severity, n: u64) -> Event {
     let score = 0.5 + (n % 997) as f32 / 2000.0;
     stamp(Happening {
         time: Timestamp::from_millisecond(NOON * 1000 + n as i64).unwrap(),
@@ -28,21 +28,34 @@ pub fn event(severity: Severity, n: u64) -> Event {
         severity,
         label: "person".into(),
         score: Some(score),
-        region: Some(Region { x: score / 3.0, y: score / 2.0, w: 0.0814 * score, h: 0.3371 * score }),
+        region: Some(Region {
+            x: score / 3.0,
+            y: score / 2.0,
+            w: 0.0814 * score,
+            h: 0.3371 * score,
+        }),
         track: Some(n),
-        thing: Some(Ulid::generate()),
+        thing: Some(Ulid::new()),
         zone: None,
         line: None,
         attributes: Attributes::new(),
-        model: Some(ModelRef { name: "coco-ssd-lite".into(), version: "1".into(), sha256: "7c".repeat(32) }),
-        because: Some(Because { frames: 6, peak_score: score, still_s: 0.25 }),
+        model: Some(ModelRef {
+            name: "coco-ssd-lite".into(),
+            version: "1".into(),
+            sha256: "7c".repeat(32),
+        }),
+        because: Some(Because {
+            frames: 6,
+            peak_score: score,
+            still_s: 0.25,
+        }),
     })
 }
 
-pub fn stamp(what: Happening) -> Event {
+pub(crate) fn stamp(what: Happening) -> Event {
     Event {
         schema: 1,
-        id: Ulid::generate(),
+        id: Ulid::new(),
         boot: Ulid::from_parts(1_790_000_000_000, 1),
         seq: 0,
         replay: false,
@@ -54,38 +67,44 @@ pub fn stamp(what: Happening) -> Event {
     }
 }
 
-pub fn infos(count: u64) -> Vec<Event> {
+pub(crate) fn infos(count: u64) -> Vec<Event> {
     (0..count).map(|n| event(Severity::Info, n)).collect()
 }
 
-pub fn config(folder: &Path) -> StoreConfig {
-    StoreConfig { path: folder.join("state/agent.db"), ..StoreConfig::default() }
+pub(crate) fn config(folder: &Path) -> StoreConfig {
+    StoreConfig {
+        path: folder.join("state/agent.db"),
+        ..StoreConfig::default()
+    }
 }
 
 /// Commits at once, so that tests do not wait for company.
-pub fn eager() -> Tuning {
-    Tuning { commit_window: Duration::ZERO, ..Tuning::default() }
+pub(crate) fn eager() -> Tuning {
+    Tuning {
+        commit_window: Duration::ZERO,
+        ..Tuning::default()
+    }
 }
 
-pub fn open(folder: &Path) -> (Store, Opened) {
+pub(crate) fn open(folder: &Path) -> (Store, Opened) {
     open_tuned(folder, eager(), SystemClock::shared())
 }
 
-pub fn open_tuned(folder: &Path, tuning: Tuning, clock: SharedClock) -> (Store, Opened) {
+pub(crate) fn open_tuned(folder: &Path, tuning: Tuning, clock: SharedClock) -> (Store, Opened) {
     Store::open_tuned(&config(folder), tuning, clock, stamp).unwrap()
 }
 
-pub fn simulated() -> (SimulatedClock, SharedClock) {
+pub(crate) fn simulated() -> (SimulatedClock, SharedClock) {
     let clock = SimulatedClock::at(Timestamp::from_second(NOON).unwrap());
     (clock.clone(), Arc::new(clock))
 }
 
-pub async fn close(store: Store) {
+pub(crate) async fn close(store: Store) {
     store.close(Duration::from_secs(60)).await.unwrap();
 }
 
 /// Everything that is pending, read in pages.
-pub async fn all_pending(sink: &SinkHandle) -> Vec<Event> {
+pub(crate) async fn all_pending(sink: &SinkHandle) -> Vec<Event> {
     let mut all: Vec<Event> = Vec::new();
     loop {
         let page = sink.pending(all.last().map_or(0, |e| e.seq), 100).await.unwrap();
@@ -96,20 +115,28 @@ pub async fn all_pending(sink: &SinkHandle) -> Vec<Event> {
     }
 }
 
-pub fn receipts(events: &[Event]) -> Vec<Loss> {
-    events.iter().filter(|e| &*e.what.label == EVENTS_LOST).map(|e| Loss::of(e).unwrap()).collect()
+pub(crate) fn receipts(events: &[Event]) -> Vec<Loss> {
+    events
+        .iter()
+        .filter(|e| &*e.what.label == EVENTS_LOST)
+        .map(|e| Loss::of(e).unwrap())
+        .collect()
 }
 
-pub fn lost_by(events: &[Event], reason: LossReason) -> u64 {
-    receipts(events).iter().filter(|l| l.reason == reason).map(|l| l.count).sum()
+pub(crate) fn lost_by(events: &[Event], reason: LossReason) -> u64 {
+    receipts(events)
+        .iter()
+        .filter(|l| l.reason == reason)
+        .map(|l| l.count)
+        .sum()
 }
 
-pub fn seqs(events: &[Event]) -> Vec<u64> {
+pub(crate) fn seqs(events: &[Event]) -> Vec<u64> {
     events.iter().map(|e| e.seq).collect()
 }
 
 /// Waits until the receipt for a loss has been stored.
-pub async fn receipt_within(sink: &SinkHandle, reason: LossReason) -> Loss {
+pub(crate) async fn receipt_within(sink: &SinkHandle, reason: LossReason) -> Loss {
     let look = async {
         let mut seen = 0;
         loop {
@@ -121,5 +148,7 @@ pub async fn receipt_within(sink: &SinkHandle, reason: LossReason) -> Loss {
             sink.wait_beyond(seen).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), look).await.expect("a receipt within a minute")
+    tokio::time::timeout(Duration::from_secs(60), look)
+        .await
+        .expect("a receipt within a minute")
 }
