@@ -168,7 +168,8 @@ fn from_tls_io(error: &io::Error) -> (LinkErrorKind, String) {
 fn from_rustls(error: &rustls::Error) -> (LinkErrorKind, String) {
     use rustls::{AlertDescription as A, CertificateError as C, Error as E};
     let problem = match error {
-        E::InvalidCertificate(C::UnknownIssuer) => {
+        // A bad signature is what another CA of the same name looks like.
+        E::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => {
             "the broker's certificate is signed by nobody we trust: set ca_file to the CA that signed it"
                 .into()
         }

@@ -21,6 +21,7 @@ use crate::config::{BrokerAddress, BrokerConfig};
 use crate::document::{self, NodeIdentity, Presence};
 use crate::error::{LinkError, LinkErrorKind};
 use crate::options::{self, Will};
+use crate::refusals::Refusals;
 use crate::session::{self, End, MAX_IN_FLIGHT, Undeliverable};
 use crate::status::{LinkState, LinkStatus};
 
@@ -79,6 +80,10 @@ impl Link {
             stop: StopSignal(stop_rx),
             on_undeliverable: Box::new(on_undeliverable),
             learned_max_packet: u32::MAX,
+            refusals: Refusals::new(identity.boot.0 as u64),
+            retry_at: None,
+            last_refusal: None,
+            careful: 0,
             strikes: (0, 0),
             connections: 0,
             config,
@@ -119,15 +124,22 @@ impl LinkHandle {
     /// Publishes `status` stopping, delivers what is in the outbox, says goodbye; all within `grace` (and one
     /// second for the goodbye). `stopping` stays as the retained word: this node left in order. Without a
     /// connection and with nothing to deliver it returns at once.
-    pub async fn stop(self, grace: Duration) -> Stopped {
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.stop.send_replace(Some(Instant::now() + grace));
-        match self.task.await {
+        match (&mut self.task).await {
             Ok(undelivered) => Stopped { undelivered },
             Err(error) => {
                 tracing::error!(%error, "The link's task broke down.");
                 Stopped { undelivered: 0 }
             }
         }
+    }
+}
+
+impl Drop for LinkHandle {
+    fn drop(&mut self) {
+        // After a stop the task is over, and this does nothing.
+        self.task.abort();
     }
 }
 
@@ -191,7 +203,7 @@ async fn count_pending(outbox: &impl Outbox) -> u64 {
     count as u64
 }
 
-/// The stop, as the task sees it. A handle that is dropped asks for an immediate one.
+/// The stop, as the task sees it.
 #[derive(Debug)]
 pub(crate) struct StopSignal(watch::Receiver<Option<Instant>>);
 
@@ -236,6 +248,12 @@ pub(crate) struct Core {
     pub(crate) seed: u64,
     /// The largest packet that the broker is known to take although it named no limit.
     pub(crate) learned_max_packet: u32,
+    pub(crate) refusals: Refusals,
+    /// When the refused topics are tried again.
+    pub(crate) retry_at: Option<Instant>,
+    last_refusal: Option<LinkError>,
+    /// How many more messages go one by one.
+    pub(crate) careful: u8,
     /// An event over which the broker broke, and how often in a row.
     strikes: (u64, u8),
     connections: u64,
@@ -292,13 +310,14 @@ impl Core {
         self.connections += 1;
         let (reconnects, since) = (self.connections - 1, self.clock.wall());
         tracing::info!(broker = %self.at, reconnects, "Connected to the broker.");
+        let (last_error, refused) = (self.last_refusal.clone(), self.refusals.len() as u64);
         self.status.send_modify(|s| {
             s.state = LinkState::Online;
             s.since = since;
             s.reconnects = reconnects;
-            s.last_error = None;
+            s.last_error = last_error;
             s.retry_in = None;
-            s.refused = 0;
+            s.refused = refused;
         });
     }
 
@@ -323,7 +342,8 @@ impl Core {
         });
     }
 
-    pub(crate) fn failed_topic(&self, error: LinkError) {
+    pub(crate) fn failed_topic(&mut self, error: LinkError) {
+        self.last_refusal = Some(error.clone());
         self.status.send_if_modified(|s| {
             let news = s.last_error.as_ref() != Some(&error);
             s.last_error = Some(error);
@@ -331,7 +351,8 @@ impl Core {
         });
     }
 
-    pub(crate) fn topic_works(&self) {
+    pub(crate) fn topic_works(&mut self) {
+        self.last_refusal = None;
         self.status.send_modify(|s| s.last_error = None);
     }
 
@@ -355,8 +376,8 @@ impl Core {
         self.count(|s| s.in_flight = u16::try_from(in_flight).unwrap_or(u16::MAX));
     }
 
-    pub(crate) fn refused(&self, refused: usize) {
-        self.count(|s| s.refused = refused as u64);
+    pub(crate) fn tell_refused(&self) {
+        self.count(|s| s.refused = self.refusals.len() as u64);
     }
 
     /// Changes figures without waking anybody.

@@ -1,5 +1,5 @@
 //! Events that the broker refused for now, by topic: they stay in the outbox and are tried again, one a topic
-//! and round, until one passes. Invariant: never a tight loop, and one refused topic does not hold up another.
+//! and round, until one passes. Outlives a connection. Invariant: never a tight loop, and one refused topic does not hold up another.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -96,6 +96,19 @@ impl Refusals {
             }
             !waiting.is_empty()
         });
+    }
+
+    /// A new connection reads the whole outbox again, and with it what may pass now and what was forgotten.
+    pub(crate) fn begin_connection(&mut self) {
+        self.open.clear();
+        self.round.clear();
+        self.forgot = false;
+    }
+
+    pub(crate) fn contains(&self, seq: u64) -> bool {
+        self.topics
+            .values()
+            .any(|waiting| waiting.binary_search(&seq).is_ok())
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -2,7 +2,9 @@
 //!
 //! Order on every connect: all retained states, then `status` online, then events. While connected: states that
 //! changed, then events that the broker refused before, then live events, then replayed ones, which never take the
-//! whole window. Invariants: at most [`MAX_IN_FLIGHT`] messages without an ack; an event goes to the outbox's
+//! whole window. After a connection that broke with events in flight the next ones go one by one for a while: a
+//! broker that hangs up over a message (Mosquitto 2.0.11 does so when it denies one of several in a row) is then
+//! caught with that message alone. Invariants: at most [`MAX_IN_FLIGHT`] messages without an ack; an event goes to the outbox's
 //! `acknowledge` only after the broker's PUBACK with a success reason, or when the broker can never take it.
 
 use std::sync::Arc;
@@ -18,7 +20,6 @@ use crate::error::{self, LinkError, LinkErrorKind};
 use crate::feed::{Lanes, feed};
 use crate::link::Core;
 use crate::probe;
-use crate::refusals::Refusals;
 use crate::window::Window;
 
 mod receive;
@@ -27,6 +28,8 @@ mod send;
 /// The most messages that are sent and not acknowledged. A broker may ask for less.
 pub const MAX_IN_FLIGHT: u16 = 16;
 
+/// How many messages go one by one after a connection that broke with events in flight.
+const CAREFUL_ANSWERS: u8 = 32;
 /// How long a broker may take to close the connection after our DISCONNECT.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -91,11 +94,11 @@ struct Session<'a> {
     /// The configuration version that `status` was last sent with; `None`: it must be sent.
     announced: Option<u64>,
     since: jiff::Timestamp,
-    refusals: Refusals,
-    retry_at: Option<Instant>,
     /// The broker has no room for events: wait for the next retry.
     paused: bool,
     asked_again: bool,
+    /// An event that the broker refused before is on its way, alone.
+    probing: bool,
     stopping: bool,
     /// When a stopping link looks next whether all is delivered.
     look_at: Option<Instant>,
@@ -126,6 +129,7 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
     }
     // What the last connection delivered must not be read from the outbox again.
     core.acks.flush().await;
+    core.refusals.begin_connection();
     let (feed, lanes) = feed(outbox.newest());
     let window = Window::new(limits.in_flight);
     let mut session = Session {
@@ -135,10 +139,9 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         states_first: core.board.all_due(),
         announced: None,
         since: core.clock.wall(),
-        refusals: Refusals::new(core.seed),
-        retry_at: None,
         paused: false,
         asked_again: false,
+        probing: false,
         stopping: core.stop.deadline().is_some(),
         look_at: None,
         core,
@@ -151,6 +154,13 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         end = session.drive(&mut eventloop, outbox) => end,
         () = async { feed.run(outbox).await; std::future::pending().await } => End::Stopped,
     };
+    if session
+        .window
+        .unanswered()
+        .any(|t| matches!(t.what, Message::Event { .. }))
+    {
+        session.core.careful = CAREFUL_ANSWERS;
+    }
     session.core.in_flight(0);
     end
 }
@@ -232,8 +242,9 @@ impl Session<'_> {
                 tokio::pin!(poll);
                 loop {
                     self.fill().await;
-                    let room = self.window.room() > 0;
-                    let events = room && self.announced.is_some() && !self.paused;
+                    let room = self.has_room();
+                    let open = room && self.announced.is_some() && !self.paused;
+                    let (again, events) = (open && self.asked_again, open && !self.asked_again);
                     let replay = events && self.replay_in_flight < self.replay_room;
                     let deadline = self.deadline();
                     tokio::select! {
@@ -245,7 +256,7 @@ impl Session<'_> {
                             self.core.stopping();
                         }
                         () = self.core.board.changed(), if room => {}
-                        Some(event) = self.lanes.again.recv(), if events => self.take_again(event).await,
+                        Some(event) = self.lanes.again.recv(), if again => self.take_again(event).await,
                         Some(event) = self.lanes.live.recv(), if events => self.take(event, false).await,
                         Some(event) = self.lanes.replay.recv(), if replay => self.take(event, true).await,
                         () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {

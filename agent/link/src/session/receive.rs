@@ -65,12 +65,16 @@ impl Session<'_> {
     ) -> Result<(), End> {
         let error = match polled {
             Ok(event) => {
-                return self.on_event(event).await.map_err(|OutOfStep| {
-                    self.lost(
+                if self.on_event(event).await.is_err() {
+                    return Err(self.lost(
                         LinkErrorKind::Protocol,
                         "the broker acknowledged what was not sent",
-                    )
-                });
+                    ));
+                }
+                if self.core.refusals.needs_rescan() && self.window.is_empty() {
+                    return Err(End::Rescan);
+                }
+                return Ok(());
             }
             Err(error) => error,
         };
@@ -93,6 +97,8 @@ impl Session<'_> {
             MqttEvent::Incoming(Packet::PubAck(ack)) => {
                 let ticket = self.window.acked(ack.pkid)?;
                 self.core.answered(self.window.len());
+                self.core.careful = self.core.careful.saturating_sub(1);
+                self.probing = false;
                 return self.on_answer(ticket, ack.reason).await;
             }
             _ => {}
@@ -137,10 +143,10 @@ impl Session<'_> {
         match verdict {
             Verdict::Delivered => {
                 self.core.acks.delivered(seq).await;
-                if self.refusals.accepted(&topic, seq) {
+                if self.core.refusals.accepted(&topic, seq) {
                     tracing::info!(topic, "The broker takes events of this topic again.");
-                    self.core.refused(self.refusals.len());
-                    if !self.refusals.any_refused() {
+                    self.core.tell_refused();
+                    if !self.core.refusals.any_refused() {
                         self.core.topic_works();
                     }
                 }
@@ -153,7 +159,7 @@ impl Session<'_> {
     }
 
     fn refuse(&mut self, topic: String, seq: u64, reason: PubAckReason, all: bool) {
-        if self.refusals.refuse(&topic, seq) {
+        if self.core.refusals.refuse(&topic, seq) {
             tracing::warn!(
                 topic,
                 reason = words(reason),
@@ -161,10 +167,10 @@ impl Session<'_> {
             );
         }
         self.paused |= all;
-        if self.retry_at.is_none() {
-            self.retry_at = Some(Instant::now() + self.refusals.next_wait());
+        if self.core.retry_at.is_none() {
+            self.core.retry_at = Some(Instant::now() + self.core.refusals.next_wait());
         }
-        self.core.refused(self.refusals.len());
+        self.core.tell_refused();
         self.core.failed_topic(LinkError::TopicRefused {
             topic,
             reason: words(reason).to_owned(),
@@ -182,7 +188,7 @@ impl Session<'_> {
         } else {
             None
         };
-        [ack, self.retry_at, stop].into_iter().flatten().min()
+        [ack, self.core.retry_at, stop].into_iter().flatten().min()
     }
 
     /// The deadline has passed.
@@ -199,16 +205,14 @@ impl Session<'_> {
             );
             return Some(self.lost(LinkErrorKind::AckTimeout, &problem));
         }
-        if self.retry_at.is_some_and(|at| at <= now) {
+        if self.core.retry_at.is_some_and(|at| at <= now) {
             self.paused = false;
-            self.refusals.begin_round();
-            self.retry_at = self
+            self.core.refusals.begin_round();
+            self.core.retry_at = self
+                .core
                 .refusals
                 .any_refused()
-                .then(|| now + self.refusals.next_wait());
-            if self.refusals.needs_rescan() && self.window.is_empty() {
-                return Some(End::Rescan);
-            }
+                .then(|| now + self.core.refusals.next_wait());
         }
         if !self.stopping {
             return None;
@@ -226,11 +230,9 @@ impl Session<'_> {
             return false;
         }
         self.core.acks.flush().await;
-        let refused = self.refusals.len();
-        outbox
-            .pending(0, refused + 1)
-            .await
-            .is_ok_and(|left| left.len() <= refused)
+        let refusals = &self.core.refusals;
+        let left = outbox.pending(0, refusals.len() + 1).await;
+        left.is_ok_and(|left| left.iter().all(|event| refusals.contains(event.seq)))
     }
 
     /// The connection broke: was it over one of our messages? Then it must not break for ever.

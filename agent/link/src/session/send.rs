@@ -10,7 +10,7 @@ use crate::document::{self, Presence};
 impl Session<'_> {
     /// Hands in whatever may go now without waiting.
     pub(super) async fn fill(&mut self) {
-        while self.window.room() > 0 {
+        while self.has_room() {
             if self.send_state() {
                 continue;
             }
@@ -18,7 +18,10 @@ impl Session<'_> {
                 return;
             }
             self.ask_again();
-            if let Ok(event) = self.lanes.again.try_recv() {
+            if self.asked_again {
+                let Ok(event) = self.lanes.again.try_recv() else {
+                    return;
+                };
                 self.take_again(event).await;
             } else if let Ok(event) = self.lanes.live.try_recv() {
                 self.take(event, false).await;
@@ -30,6 +33,14 @@ impl Session<'_> {
                 return;
             }
         }
+    }
+
+    /// Whether one more message may be sent. A refused topic is probed alone, see the top of `session.rs`.
+    pub(super) fn has_room(&self) -> bool {
+        if self.core.careful > 0 || self.probing || self.asked_again {
+            return self.window.is_empty();
+        }
+        self.window.room() > 0
     }
 
     /// Sends the next state, or `status` when its turn has come. False if there is nothing to tell.
@@ -84,17 +95,20 @@ impl Session<'_> {
     pub(super) async fn take_again(&mut self, answer: Result<Event, u64>) {
         self.asked_again = false;
         match answer {
-            Ok(event) => self.send_event(event, true).await,
-            Err(seq) => self.refusals.forget(seq),
+            Ok(event) => {
+                self.probing = true;
+                self.send_event(event, true).await;
+            }
+            Err(seq) => self.core.refusals.forget(seq),
         }
     }
 
     /// An event from a lane.
     pub(super) async fn take(&mut self, event: Event, replay: bool) {
         let topic = document::event_topic(&self.core.root, &event);
-        if self.refusals.is_refused(&topic) {
-            self.refusals.refuse(&topic, event.seq);
-            self.core.refused(self.refusals.len());
+        if self.core.refusals.is_refused(&topic) {
+            self.core.refusals.refuse(&topic, event.seq);
+            self.core.tell_refused();
             return;
         }
         self.send_event(event, replay).await;
@@ -102,7 +116,7 @@ impl Session<'_> {
 
     fn ask_again(&mut self) {
         if !self.asked_again
-            && let Some(seq) = self.refusals.next()
+            && let Some(seq) = self.core.refusals.next()
         {
             self.asked_again = self.lanes.ask_again.try_send(seq).is_ok();
         }
