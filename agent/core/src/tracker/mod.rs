@@ -50,10 +50,12 @@ pub const PATIENCE: u32 = 16;
 const SAME_THING_IOU: f32 = 0.65;
 /// Least overlap for an unsure finding.
 const UNSURE_IOU: f32 = 0.4;
+/// What a match costs more if the track was not in view in the frame before.
+const MISSED_COST: f32 = 0.15;
 /// How far, in sizes of its own box, a thing may be from where it is expected, when no box overlaps.
 const NEAR: f32 = 0.5;
 /// How much further for each second since it was seen.
-const NEAR_GROWTH: f32 = 1.5;
+const NEAR_GROWTH: f32 = 0.5;
 
 /// The tracker of one source.
 #[derive(Debug)]
@@ -300,14 +302,15 @@ fn is_twin(a: &Finding, b: &Finding) -> bool {
     a.label != b.label && a.region.iou(&b.region) >= SAME_THING_IOU
 }
 
-/// By overlap with where the track is expected; the surer finding wins a draw.
+/// By overlap with where the track is expected. In doubt the track that was in view a moment ago wins over one
+/// that was missed, and the surer finding over a less sure one.
 fn overlap_cost(track: &Track, seen: &Finding, min_iou: f32) -> f32 {
     let iou = track.region().iou(&seen.region);
     if iou < min_iou {
-        f32::INFINITY
-    } else {
-        (1.0 - iou) * 0.98 + (1.0 - seen.score.clamp(0.0, 1.0)) * 0.01
+        return f32::INFINITY;
     }
+    let missed = if track.is_missed() { MISSED_COST } else { 0.0 };
+    (1.0 - iou) * (0.98 - MISSED_COST) + missed + (1.0 - seen.score.clamp(0.0, 1.0)) * 0.01
 }
 
 /// By distance from where the track is expected, in sizes of the boxes: for steps so wide that nothing overlaps.
