@@ -41,11 +41,19 @@ fn broken(error: impl std::fmt::Display) -> Problem {
     )
 }
 
-/// Decodes video only; other streams are left where they are.
+/// Decodes video; other streams are exposed as they are, and stay unlinked.
 fn decoder(pipeline: &gst::Pipeline, tail: &Tail) -> Made<gst::Element> {
     let decoder = make("decodebin")?;
-    decoder.set_property("expose-all-streams", false);
-    decoder.set_property("caps", gst::Caps::new_empty_simple("video/x-raw"));
+    decoder.connect("autoplug-continue", false, |values| {
+        let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
+        let structure = caps.as_ref().and_then(|c| c.structure(0));
+        let other = |s: &gst::StructureRef| {
+            ["audio/", "text/", "subpicture/"]
+                .iter()
+                .any(|kind| s.name().starts_with(kind))
+        };
+        Some((!structure.is_some_and(other)).to_value())
+    });
     pipeline.add(&decoder).map_err(broken)?;
     let entry = tail.entry.downgrade();
     decoder.connect_pad_added(move |_, pad| {
@@ -154,6 +162,17 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
 }
 
 fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
+    // GStreamer's parser takes a format only between two elements.
+    let last = description.rsplit('!').next().unwrap_or_default();
+    let ends_in_caps = last
+        .split([',', '('])
+        .next()
+        .is_some_and(|name| name.contains('/') && !name.contains('='));
+    let description = if ends_in_caps {
+        &format!("{description} ! identity")
+    } else {
+        description
+    };
     let bin = gst::parse::bin_from_description(description, true).map_err(|error| {
         let said = crate::uri::redacted(error.message());
         Problem::new(

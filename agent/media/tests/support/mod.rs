@@ -4,7 +4,7 @@
 pub mod rtsp;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use aimass_core::clock::SystemClock;
@@ -165,8 +165,11 @@ pub fn within<T: Send + 'static>(deadline: Duration, work: impl FnOnce() -> T + 
         .unwrap();
     match wait.recv_timeout(deadline) {
         Ok(result) => result,
-        Err(_) if worker.is_finished() => panic!("the work panicked: {:?}", worker.join().err()),
-        Err(_) => panic!("not done within {deadline:?}"),
+        Err(RecvTimeoutError::Disconnected) => match worker.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(_) => unreachable!("it sent nothing"),
+        },
+        Err(RecvTimeoutError::Timeout) => panic!("not done within {deadline:?}"),
     }
 }
 
