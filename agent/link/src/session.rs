@@ -166,20 +166,22 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
 }
 
 async fn connect(core: &Core, eventloop: &mut EventLoop, outbox: &impl Outbox) -> Result<ConnAck, End> {
-    let error = {
-        let poll = eventloop.poll();
-        tokio::pin!(poll);
-        loop {
-            tokio::select! {
-                biased;
-                event = &mut poll => match event {
-                    Ok(MqttEvent::Incoming(Packet::ConnAck(connack))) => return Ok(connack),
-                    Ok(other) => return Err(End::Lost(LinkError::connection(LinkErrorKind::Protocol, &core.at, format!("began with {other:?}")))),
-                    Err(error) => break error,
-                },
-                () = core.stop.in_vain(outbox) => return Err(End::Stopped),
-            }
+    let polled = tokio::select! {
+        biased;
+        polled = eventloop.poll() => polled,
+        () = core.stop.in_vain(outbox) => return Err(End::Stopped),
+    };
+    let error = match polled {
+        Ok(MqttEvent::Incoming(Packet::ConnAck(connack))) => return Ok(connack),
+        Ok(other) => {
+            let problem = format!("the connection began with {other:?}");
+            return Err(End::Lost(LinkError::connection(
+                LinkErrorKind::Protocol,
+                &core.at,
+                problem,
+            )));
         }
+        Err(error) => error,
     };
     let mut named = error::name(&error, &core.at, &core.config);
     if named.kind() == LinkErrorKind::Lost && probe::speaks_only_old_mqtt(&core.at).await {

@@ -167,6 +167,46 @@ async fn without_acks_nothing_counts_as_delivered_and_everything_is_sent_again_w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_with_nothing_in_flight_doubles_nothing() {
+    let broker = Broker::plain().await;
+    let proxy = Proxy::to(broker.port()).await;
+    let subscriber = Subscriber::on(broker.port(), ALL).await;
+    let rig = Rig::at(&proxy.url());
+    for cut in 0..5 {
+        rig.status("connected", |s| {
+            s.state == LinkState::Online && s.reconnects == cut
+        })
+        .await;
+        rig.outbox.accept_many(20);
+        rig.outbox.drained_to(0, SOON).await;
+        proxy.cut();
+    }
+    let all = subscriber.expect_all("100 events", SOON, came(100)).await;
+    assert_eq!(assert_all_with_stable_ids(&all, 100), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_swallows_everything_is_noticed_and_left() {
+    let broker = Broker::plain().await;
+    let proxy = Proxy::to(broker.port()).await;
+    let rig = Rig::at(&proxy.url());
+    rig.online().await;
+    proxy.set(|b| b.black_hole = true).await;
+    rig.outbox.accept_many(5);
+    let told = rig
+        .status("the silence is noticed", |s| s.last_error.is_some())
+        .await;
+    assert!(
+        told.last_error
+            .unwrap()
+            .to_string()
+            .contains("no acknowledgement for 2 s")
+    );
+    proxy.set(|b| b.black_hole = false).await;
+    rig.outbox.drained_to(0, SOON * 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_cuts_in_mid_stream_lose_nothing_and_double_no_more_than_what_was_in_flight() {
     const CUTS: u64 = 50;
     const EVENTS: u64 = 20_000;
