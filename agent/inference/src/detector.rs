@@ -17,6 +17,7 @@ use crate::decode::Decoder;
 use crate::error::InferenceError;
 use crate::library::{Entry, Library};
 use crate::manifest::{Manifest, Precision};
+use crate::memory::LargeBlocksApart;
 use crate::nms::{self, Detection, MAX_POINTS};
 use crate::prepare::Preparer;
 use crate::tract::{Model, Session};
@@ -118,7 +119,9 @@ impl ModelCache {
             return Ok(model);
         }
         let mut watch = Stopwatch::start();
+        let apart = LargeBlocksApart::begin();
         let model = Arc::new(LoadedModel::load(entry, precision)?);
+        drop(apart);
         tracing::info!(
             model = name,
             precision = precision.as_str(),

@@ -11,6 +11,7 @@ mod detector;
 mod error;
 pub mod library;
 pub mod manifest;
+mod memory;
 pub mod nms;
 pub mod onnx;
 pub mod prepare;
