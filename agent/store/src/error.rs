@@ -119,7 +119,7 @@ impl StoreError {
 }
 
 fn kind_of(error: &rusqlite::Error) -> ErrorKind {
-    let rusqlite::Error::SqliteFailure(code, _) = error else {
+    let rusqlite::Error::SqliteFailure(code, message) = error else {
         // A column of another type than we ever write.
         return ErrorKind::Corrupt;
     };
@@ -129,8 +129,10 @@ fn kind_of(error: &rusqlite::Error) -> ErrorKind {
         (_, ffi::SQLITE_READONLY | ffi::SQLITE_PERM) => ErrorKind::ReadOnly,
         (_, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) => ErrorKind::Corrupt,
         (_, ffi::SQLITE_CANTOPEN) => ErrorKind::NotFound,
-        // A table that is missing from our own schema.
-        (_, ffi::SQLITE_ERROR) => ErrorKind::Corrupt,
+        // A table or a column that is missing from our own schema.
+        (_, ffi::SQLITE_ERROR) if message.as_ref().is_some_and(|m| m.starts_with("no such")) => {
+            ErrorKind::Corrupt
+        }
         _ => ErrorKind::Io,
     }
 }
