@@ -78,7 +78,10 @@ pub struct SourceError {
 impl SourceError {
     /// An error of a kind.
     pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
-        SourceError { kind, message: message.into() }
+        SourceError {
+            kind,
+            message: message.into(),
+        }
     }
 }
 
@@ -131,7 +134,11 @@ pub struct OutboxError(pub String);
 /// Where a sink takes accepted events from, and says what was delivered.
 pub trait Outbox: Send + Sync + 'static {
     /// Events that this sink has not acknowledged, oldest first, with `seq` above `after`.
-    fn pending(&self, after: u64, limit: usize) -> impl Future<Output = Result<Vec<Event>, OutboxError>> + Send;
+    fn pending(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Event>, OutboxError>> + Send;
     /// The peer has this event. Acknowledging twice, or out of order, does no harm.
     fn acknowledge(&self, seq: u64) -> impl Future<Output = Result<(), OutboxError>> + Send;
     /// Returns once an event with `seq` above `after` was accepted; at once if there is one already.

@@ -5,6 +5,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::stop::Stop;
+
 #[derive(Debug)]
 struct State<T> {
     waiting: Option<T>,
@@ -51,7 +53,11 @@ pub enum Taken<T> {
 /// A slot that holds one value.
 pub fn slot<T>() -> (SlotSender<T>, SlotReceiver<T>) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State { waiting: None, closed: false, replaced: 0 }),
+        state: Mutex::new(State {
+            waiting: None,
+            closed: false,
+            replaced: 0,
+        }),
         changed: Condvar::new(),
     });
     (SlotSender(shared.clone()), SlotReceiver(shared))
@@ -74,9 +80,34 @@ impl<T> SlotSender<T> {
         put
     }
 
+    /// Puts a value in once the slot is free: for sources that can wait, so that nothing is lost. Gives up when
+    /// the stop is requested (looked at every 100 ms).
+    pub fn put_when_free(&self, value: T, stop: &Stop) -> Put {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.waiting.is_some() && !state.closed && !stop.is_requested() {
+            let (next, _) = self
+                .0
+                .changed
+                .wait_timeout(state, Duration::from_millis(100))
+                .unwrap_or_else(PoisonError::into_inner);
+            state = next;
+        }
+        if state.closed || state.waiting.is_some() {
+            return Put::Closed;
+        }
+        state.waiting = Some(value);
+        drop(state);
+        self.0.changed.notify_all();
+        Put::Stored
+    }
+
     /// How many values were replaced before anybody took them.
     pub fn replaced(&self) -> u64 {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).replaced
+        self.0
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replaced
     }
 }
 
@@ -90,7 +121,12 @@ impl<T> SlotReceiver<T> {
             .wait_timeout_while(state, at_most, |s| s.waiting.is_none() && !s.closed)
             .unwrap_or_else(PoisonError::into_inner);
         match state.waiting.take() {
-            Some(value) => Taken::Value(value),
+            Some(value) => {
+                drop(state);
+                // One who waits for a free slot may go on.
+                self.0.changed.notify_all();
+                Taken::Value(value)
+            }
             None if state.closed => Taken::Closed,
             None => Taken::TimedOut,
         }
@@ -112,7 +148,11 @@ impl<T> Drop for SlotReceiver<T> {
     fn drop(&mut self) {
         close(&self.0);
         // A frame nobody will take goes back to its pool now, not when the sender ends.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).waiting = None;
+        self.0
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .waiting = None;
     }
 }
 
@@ -138,6 +178,21 @@ mod tests {
         drop(tx);
         assert_eq!(rx.take(SOON), Taken::Value(7));
         assert_eq!(rx.take(SOON), Taken::Closed);
+    }
+
+    #[test]
+    fn a_source_that_can_wait_loses_nothing() {
+        let (tx, rx) = slot();
+        let stop = Stop::new();
+        std::thread::scope(|s| {
+            s.spawn(|| (0..100).for_each(|n| assert_eq!(tx.put_when_free(n, &stop), Put::Stored)));
+            for n in 0..100 {
+                assert_eq!(rx.take(Duration::from_secs(60)), Taken::Value(n));
+            }
+        });
+        tx.put(1);
+        stop.request();
+        assert_eq!(tx.put_when_free(2, &stop), Put::Closed);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::exit::Failure;
 /// # Errors
 /// `Usage` for a filter that makes no sense.
 pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| {
+    // The demo's broker calls every client that leaves an error, and does so at length.
+    let quiet = if filter.contains("rumqttd") { filter.to_owned() } else { format!("{filter},rumqttd=off") };
+    let filter = EnvFilter::try_new(&quiet).map_err(|e| {
         Failure::Usage(format!("--log {filter}: {e}; give error, warn, info or debug, or by module as in info,aimass_link=debug"))
     })?;
     let logs = tracing_subscriber::fmt()
