@@ -5,7 +5,7 @@
 //! nothing waits for it: a slow viewer loses pictures and is told how many events it missed. All queues are
 //! one or two dozen entries long, connections and viewers are counted and limited.
 //!
-//! Any path but the page's own three files asks for the token when there is one. `?token=` is accepted for
+//! Any path but the page's own files asks for the token when there is one. `?token=` is accepted for
 //! the live picture alone, because a browser's WebSocket and video players cannot set headers.
 
 mod config;
@@ -87,7 +87,9 @@ impl App {
 fn routes(app: Arc<App>, guard: guard::Guard) -> Router {
     Router::new()
         .route("/", get(page::index))
-        .route("/app.js", get(page::script))
+        .route("/app.js", get(page::app))
+        .route("/events.js", get(page::events))
+        .route("/overlay.js", get(page::overlay))
         .route("/style.css", get(page::style))
         .route("/healthz", get(healthz))
         .route("/metrics", get(prometheus))

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use aimass_core::id::Name;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::error::ApiError;
 use super::{App, Shared, query};
@@ -74,27 +75,30 @@ pub(super) fn find(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
     app.views.source(id).ok_or_else(unknown)
 }
 
-fn to_json(document: impl Serialize) -> Result<Value, ApiError> {
-    serde_json::to_value(document)
-        .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string()))
+/// All of them, and whose they are.
+#[derive(Serialize)]
+struct List<'a> {
+    site: &'a Name,
+    node: &'a Name,
+    sources: Vec<Document<'a>>,
 }
 
-pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let sources = app.views.sources.borrow().clone();
     let health = (app.views.health)();
-    let documents: Vec<_> = sources.iter().map(|s| document(s, &health)).collect();
-    to_json(serde_json::json!({
-        "site": health.site,
-        "node": health.node,
-        "sources": to_json(documents)?,
-    }))
-    .map(Json)
+    let documents = sources.iter().map(|s| document(s, &health)).collect();
+    let list = List {
+        site: &health.site,
+        node: &health.node,
+        sources: documents,
+    };
+    Ok(Json(list).into_response())
 }
 
-pub(super) async fn one(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Json<Value>, ApiError> {
+pub(super) async fn one(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let source = find(&app, &id)?;
     let health = (app.views.health)();
-    to_json(document(&source, &health)).map(Json)
+    Ok(Json(document(&source, &health)).into_response())
 }

@@ -98,6 +98,8 @@ async fn events_are_listed_by_every_condition() {
             .collect::<Vec<_>>()
     };
     assert_eq!(seqs("").await, (1..=9).collect::<Vec<_>>());
+    let text = String::from_utf8(node.get("/v1/events?limit=1").await.body).unwrap();
+    assert!(text.contains("\"score\":0.9,"), "{text}");
     assert_eq!(seqs("?after_seq=6&limit=2").await, [8, 9]);
     assert_eq!(seqs("?source=yard&kind=line").await, [2, 4, 6, 8]);
     assert_eq!(seqs("?since=2023-11-14T22:13:27Z").await, [7, 8, 9]);
@@ -250,7 +252,7 @@ async fn with_a_token_only_the_empty_page_is_free() {
     .await;
     node.address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     node.dock.show_frame(frame(1, (64, 48)));
-    for free in ["/", "/app.js", "/style.css"] {
+    for free in super::super::page::PATHS {
         assert_eq!(node.get(free).await.status, 200);
     }
     let good = "Host: dock-3.example\r\nAuthorization: Bearer s3cret&s3cret+s3cret\r\n";
