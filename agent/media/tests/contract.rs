@@ -47,12 +47,12 @@ fn kinds(folder: &Path, camera: &Camera) -> Vec<Kind> {
         live,
     };
     vec![
-        kind("paced mp4", file(MPEG4_MP4, ""), false, false),
+        kind("paced avi", file(MPEG4_AVI, ""), false, false),
         kind("unpaced webm", file(VP8_WEBM, "?realtime=false"), false, false),
         kind("unpaced ogg", file(THEORA_OGG, "?realtime=false"), false, false),
         kind(
-            "looped avi",
-            file(MJPEG_AVI, "?loop=true&realtime=false"),
+            "looped mov",
+            file(MJPEG_MOV, "?loop=true&realtime=false"),
             true,
             false,
         ),
@@ -235,7 +235,7 @@ fn errors_name_the_camera_and_what_to_do() {
         "audiotestsrc num-buffers=20 ! vorbisenc ! oggmux ! filesink location={}",
         sound.display()
     ));
-    let whole = clip(folder.path(), MPEG4_MP4, (160, 120), 10, 20);
+    let whole = clip(folder.path(), MJPEG_MOV, (160, 120), 10, 20);
     let bytes = std::fs::read(whole).unwrap();
     let uri = |text: &str| options(text.parse::<SourceUri>().unwrap());
     use SourceErrorKind::*;

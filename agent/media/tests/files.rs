@@ -15,7 +15,7 @@ use support::*;
 #[test]
 fn a_masked_clip_decodes_the_unmasked_part_exactly_as_without_a_mask() {
     let folder = tempfile::tempdir().unwrap();
-    for codec in [MPEG4_MP4, VP8_WEBM, THEORA_OGG, MJPEG_AVI] {
+    for codec in [MPEG4_AVI, VP8_WEBM, THEORA_OGG, MJPEG_MOV] {
         let path = clip(folder.path(), codec, (176, 144), 25, 60);
         let plain = options(file_uri(&path, "?realtime=false"));
         let mut masked = plain.clone();
@@ -38,7 +38,7 @@ fn a_masked_clip_decodes_the_unmasked_part_exactly_as_without_a_mask() {
 #[test]
 fn time_goes_on_over_loops_by_the_length_of_the_clip() {
     let folder = tempfile::tempdir().unwrap();
-    for codec in [MPEG4_MP4, VP8_WEBM, MJPEG_AVI, THEORA_OGG] {
+    for codec in [MPEG4_AVI, VP8_WEBM, MJPEG_MOV, THEORA_OGG] {
         let path = clip(folder.path(), codec, (160, 120), 10, 10);
         for query in ["?loop=true&realtime=false", "?loop=true"] {
             if query == "?loop=true" && codec != VP8_WEBM {
@@ -75,7 +75,7 @@ fn every_frame_of_an_unpaced_clip_is_delivered_also_to_a_slow_sink() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let path = clip(folder.path(), MPEG4_MP4, (160, 120), 25, 100);
+    let path = clip(folder.path(), MPEG4_AVI, (160, 120), 25, 100);
     let frames = within(PATIENCE, move || {
         let mut slow = Slow(0);
         let options = options(file_uri(&path, "?realtime=false"));
@@ -110,7 +110,7 @@ fn pictures_keep_their_pixels_while_they_are_held() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let path = clip(folder.path(), MPEG4_MP4, (176, 144), 25, 50);
+    let path = clip(folder.path(), MPEG4_AVI, (176, 144), 25, 50);
     within(PATIENCE, move || {
         let options = options(file_uri(&path, "?realtime=false"));
         source(options)
@@ -136,7 +136,7 @@ impl FrameSink for Places {
 #[test]
 fn memory_for_frames_comes_from_a_pool_whether_or_not_they_are_shrunk_or_masked() {
     let folder = tempfile::tempdir().unwrap();
-    for codec in [MPEG4_MP4, VP8_WEBM, MJPEG_AVI] {
+    for codec in [MPEG4_AVI, VP8_WEBM, MJPEG_MOV] {
         let path = clip(folder.path(), codec, (640, 480), 25, 100);
         for (max_side, masks) in [
             (0, vec![]),
@@ -196,7 +196,7 @@ fn a_hundred_openings_and_loops_leak_neither_descriptors_nor_threads_nor_memory(
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let path = clip(folder.path(), MPEG4_MP4, (320, 240), 25, 10);
+    let path = clip(folder.path(), MPEG4_AVI, (320, 240), 25, 10);
     let once = || {
         let looped = options(file_uri(&path, "?realtime=false&loop=true"));
         let test = options("test:?width=320&height=240&realtime=false".parse().unwrap());

@@ -19,10 +19,10 @@ use gstreamer::prelude::*;
 /// Long enough for a busy machine; only a hang reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const MJPEG_AVI: &str = "jpegenc ! avimux";
+pub const MJPEG_MOV: &str = "jpegenc ! qtmux";
 pub const THEORA_OGG: &str = "theoraenc ! oggmux";
 pub const VP8_WEBM: &str = "vp8enc deadline=1 keyframe-max-dist=50 ! webmmux";
-pub const MPEG4_MP4: &str = "avenc_mpeg4 bitrate=2000000 max-bframes=0 gop-size=50 ! mp4mux";
+pub const MPEG4_AVI: &str = "avenc_mpeg4 bitrate=2000000 max-bframes=0 gop-size=50 ! avimux";
 
 /// A clip of a moving ball: `frames` at `fps`.
 pub fn clip(folder: &Path, codec: &str, (w, h): (u32, u32), fps: u32, frames: u32) -> PathBuf {

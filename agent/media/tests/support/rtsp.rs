@@ -45,7 +45,7 @@ impl Camera {
         rtsp.set_service(&port.to_string());
         let factory = server::RTSPMediaFactory::new();
         factory.set_launch(&format!(
-            "( videotestsrc is-live=true horizontal-speed=2 ! video/x-raw,width=160,height=120,framerate=10/1 \
+            "( videotestsrc is-live=true horizontal-speed=2 ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 \
              ! valve name=valve ! {codec} )"
         ));
         factory.set_shared(true);
