@@ -283,22 +283,30 @@ impl Broker {
     }
 
     async fn end(&mut self, signal: Signal) {
-        self.signal(signal);
-        if let Some((mut child, log)) = self.running.take() {
-            let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
-            assert!(
-                ended.is_ok(),
-                "mosquitto does not end after {signal:?}:\n{}",
-                log.tail()
-            );
+        let Some((mut child, log)) = self.running.take() else {
+            panic!("the broker does not run")
+        };
+        let ended = eventually("mosquitto ends", PATIENCE, async || {
+            // Said again and again: Mosquitto forgets a SIGTERM that comes while it still starts.
+            send(child.id(), signal);
+            tokio::time::timeout(Duration::from_millis(500), child.wait())
+                .await
+                .ok()
+        });
+        if ended.await.is_err() {
+            panic!("mosquitto cannot be waited for:\n{}", log.tail());
         }
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = self.running.as_ref().and_then(|(child, _)| child.id());
-        let pid = pid
-            .and_then(|id| Pid::from_raw(id as i32))
-            .unwrap_or_else(|| panic!("the broker does not run"));
-        kill_process(pid, signal).unwrap_or_else(|e| panic!("cannot signal the broker: {e}"));
+        send(self.running.as_ref().and_then(|(child, _)| child.id()), signal);
     }
+}
+
+/// To a child of ours that was not waited for yet: the id is surely its own.
+fn send(id: Option<u32>, signal: Signal) {
+    let pid = id
+        .and_then(|id| Pid::from_raw(id as i32))
+        .unwrap_or_else(|| panic!("the broker does not run"));
+    kill_process(pid, signal).unwrap_or_else(|e| panic!("cannot signal the broker: {e}"));
 }

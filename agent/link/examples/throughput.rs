@@ -10,7 +10,11 @@ use aimass_link::{BrokerConfig, Link, LinkState, NodeIdentity};
 use harness::broker::Broker;
 
 #[path = "../tests/wire/memory_outbox.rs"]
-#[expect(clippy::unwrap_used, dead_code, reason = "shared with the tests, which use all of it")]
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "shared with the tests, which use all of it"
+)]
 mod memory_outbox;
 
 use memory_outbox::MemoryOutbox;
