@@ -1,0 +1,111 @@
+//! Bodies that panic, fail, fall silent and are told to stop.
+
+use std::sync::mpsc::sync_channel;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::clock::SimulatedClock;
+
+fn watch() -> (Watch, SimulatedClock) {
+    let clock = SimulatedClock::at(Timestamp::UNIX_EPOCH);
+    (Watch::new(Arc::new(clock.clone())), clock)
+}
+
+const QUICK: RestartPolicy = RestartPolicy {
+    max_restarts: 3,
+    window: Duration::from_secs(60),
+    first_wait: Duration::from_millis(1),
+    most_wait: Duration::from_millis(2),
+};
+
+#[test]
+fn a_panicking_body_is_run_again_and_may_still_succeed() {
+    let (watch, _) = watch();
+    let mut runs = 0;
+    let body = move |_: &WorkerContext| {
+        runs += 1;
+        assert!(runs > 2, "boom {runs}");
+        Ok(())
+    };
+    let health = watch.spawn("an-dock", QUICK, Stop::new(), body).unwrap().join();
+    assert_eq!((health.state, health.restarts), (WorkerState::Ended, 2));
+    assert_eq!(health.last_error.as_deref(), Some("panicked: boom 2"));
+}
+
+#[test]
+fn a_body_that_fails_too_often_is_given_up_and_stays_on_the_list() {
+    let (watch, _) = watch();
+    let worker = watch
+        .spawn("src-dock", QUICK, Stop::new(), |_| Err("no camera".into()))
+        .unwrap();
+    assert_eq!(worker.join().state, WorkerState::GaveUp);
+    let list = watch.list();
+    assert_eq!(
+        (list.len(), list[0].restarts, list[0].last_error.as_deref()),
+        (1, 3, Some("no camera"))
+    );
+    watch.forget("src-dock");
+    assert!(watch.list().is_empty());
+}
+
+#[test]
+fn failures_that_are_far_apart_never_add_up() {
+    let (watch, clock) = watch();
+    let mut runs = 0;
+    let body = move |_: &WorkerContext| {
+        runs += 1;
+        clock.advance(Duration::from_secs(61));
+        if runs < 20 { Err("again".into()) } else { Ok(()) }
+    };
+    let health = watch.spawn("src-a", QUICK, Stop::new(), body).unwrap().join();
+    assert_eq!((health.state, health.restarts), (WorkerState::Ended, 19));
+}
+
+#[test]
+fn a_stop_cuts_the_wait_before_a_restart_short() {
+    let (watch, _) = watch();
+    let patient = RestartPolicy {
+        first_wait: Duration::from_secs(600),
+        most_wait: Duration::from_secs(600),
+        ..QUICK
+    };
+    let (tx, rx) = sync_channel(1);
+    let body = move |_: &WorkerContext| {
+        tx.send(()).unwrap();
+        Err("no".into())
+    };
+    let worker = watch.spawn("src-a", patient, Stop::new(), body).unwrap();
+    rx.recv().unwrap();
+    worker.stop();
+    assert_eq!(worker.join().state, WorkerState::Ended);
+}
+
+#[test]
+fn a_silent_worker_is_stuck_and_a_beating_one_is_not() {
+    let (watch, clock) = watch();
+    let (ask, asked) = sync_channel::<()>(0);
+    let (answer, answered) = sync_channel(0);
+    let body = move |context: &WorkerContext| {
+        while asked.recv().is_ok() {
+            context.beat();
+            answer.send(()).unwrap();
+        }
+        Ok(())
+    };
+    let worker = watch.spawn("an-a", QUICK, Stop::new(), body).unwrap();
+    ask.send(()).unwrap();
+    answered.recv().unwrap();
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(watch.stuck(Duration::from_secs(30))[0].name, "an-a");
+    ask.send(()).unwrap();
+    answered.recv().unwrap();
+    assert!(watch.stuck(Duration::from_secs(30)).is_empty());
+    drop(ask);
+    worker.join();
+    clock.advance(Duration::from_secs(100));
+    assert!(
+        watch.stuck(Duration::from_secs(30)).is_empty(),
+        "what ended is not stuck"
+    );
+}
