@@ -62,12 +62,13 @@ impl Decoder {
         if let Some(known) = self.contexts.get(&id) {
             return Ok(Some(known.clone()));
         }
-        let text: Option<String> = db
-            .prepare_cached("SELECT document FROM context WHERE id = ?1")?
+        // As bytes: a flipped bit that makes it no text costs the events of this context, not the whole store.
+        let text: Option<Vec<u8>> = db
+            .prepare_cached("SELECT CAST(document AS BLOB) FROM context WHERE id = ?1")?
             .query_row([id], |row| row.get(0))
             .optional()?;
         let context = text
-            .and_then(|t| serde_json::from_str::<Context>(&t).ok())
+            .and_then(|t| serde_json::from_slice::<Context>(&t).ok())
             .map(Arc::new);
         if let Some(context) = &context {
             self.contexts.insert(id, context.clone());
@@ -82,7 +83,7 @@ impl Decoder {
 
     pub(crate) fn event(&mut self, db: &Connection, row: &Row<'_>) -> rusqlite::Result<Readable> {
         let Some(context) = self.context(db, row.get(2)?)? else {
-            return Ok(Err("its context is gone".into()));
+            return Ok(Err("its context cannot be read".into()));
         };
         finish(&context, row)
     }

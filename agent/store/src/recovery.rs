@@ -92,10 +92,20 @@ fn open_and_load(
     Ok((db, ledger, values))
 }
 
+/// The program's values. One that is no text any more is left out.
 fn read_values(db: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
-    let mut rows = db.prepare("SELECT name, document FROM value WHERE name >= 'u/' AND name < 'u0'")?;
-    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+    let mut statement = db.prepare(
+        "SELECT CAST(name AS BLOB), CAST(document AS BLOB) FROM value WHERE name >= 'u/' AND name < 'u0'",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut values = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        match (String::from_utf8(row.get(0)?), String::from_utf8(row.get(1)?)) {
+            (Ok(name), Ok(document)) => drop(values.insert(name, document)),
+            _ => tracing::error!("A stored value cannot be read; it is given up."),
+        }
+    }
+    Ok(values)
 }
 
 /// What can still be read of a damaged file's books and values.
@@ -107,7 +117,7 @@ fn salvage(path: &Path) -> (Option<Ledger>, BTreeMap<String, String>) {
     let text = db.query_row("SELECT document FROM value WHERE name = 's/ledger'", [], |row| {
         row.get::<_, String>(0)
     });
-    (text.ok().and_then(|t| serde_json::from_str(&t).ok()), values)
+    (text.ok().and_then(|t| Ledger::parse(&t)), values)
 }
 
 /// The first ledger of a store that replaces one.

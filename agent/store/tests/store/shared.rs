@@ -75,7 +75,7 @@ async fn an_acknowledgement_is_written_along_with_a_later_event() {
             r.get(0)
         })
         .unwrap();
-    let ledger: serde_json::Value = serde_json::from_str(&ledger).unwrap();
+    let ledger: serde_json::Value = serde_json::from_str(&ledger[16..]).unwrap();
     assert_eq!(ledger["sinks"]["mqtt"], json!({"seq": 2, "depth": 2}));
     drop(db);
     close(store).await;
