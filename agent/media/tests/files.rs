@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use aimass_core::frame::{Frame, Picture, PixelFormat};
-use aimass_core::ports::{Ended, Flow, FrameSink, StreamInfo};
+use aimass_core::ports::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use aimass_core::stop::Stop;
 use support::*;
 
@@ -86,6 +86,27 @@ fn every_frame_of_an_unpaced_clip_is_delivered_also_to_a_slow_sink() {
         slow.0
     });
     assert_eq!(frames, 100);
+}
+
+#[test]
+fn a_clip_that_is_cut_off_anywhere_ends_or_fails_but_never_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    for codec in [MPEG4_AVI, VP8_WEBM, THEORA_OGG, MJPEG_MOV, "avenc_mpeg4 ! mp4mux"] {
+        let whole = std::fs::read(clip(folder.path(), codec, (160, 120), 50, 10)).unwrap();
+        for eighth in 0..8 {
+            let path = folder.path().join(format!("cut-{eighth}"));
+            aimass_core::files::write_atomically(&path, &whole[..whole.len() * eighth / 8 + 20]).unwrap();
+            for query in ["?realtime=false", ""] {
+                let (result, recorder) = run(options(file_uri(&path, query)), usize::MAX);
+                let told = match &result {
+                    Ok(Ended::EndOfStream) => !recorder.frames.is_empty(),
+                    Ok(Ended::Stopped) => false,
+                    Err(error) => matches!(error.kind, SourceErrorKind::NotMedia | SourceErrorKind::Broken),
+                };
+                assert!(told, "{codec}, {eighth}/8 {query}: {result:?}");
+            }
+        }
+    }
 }
 
 #[test]

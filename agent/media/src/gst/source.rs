@@ -106,6 +106,7 @@ struct Run<'a> {
     decoded: u64,
     pulled: u64,
     missing: Option<Problem>,
+    was_idle: bool,
 }
 
 impl Drop for Run<'_> {
@@ -174,6 +175,7 @@ impl<'a> Run<'a> {
             decoded: 0,
             pulled: 0,
             missing: None,
+            was_idle: false,
         };
         head::build(&run.pipeline, &run.tail, options, udp)?;
         run.start()?;
@@ -382,6 +384,15 @@ impl<'a> Run<'a> {
         if watch.no_video.load(Ordering::SeqCst) {
             return Err(self.missing.take().unwrap_or_else(|| self.empty()));
         }
+        // decodebin swallows an error that its demuxer posts while it is being plugged in: then nothing more is
+        // said and nothing runs. Twice in a row, as between two elements nothing runs either.
+        if self.pulled == 0 && matches!(self.options.uri, SourceUri::File(_)) {
+            let idle = !is_anything_running(&self.pipeline);
+            if idle && std::mem::replace(&mut self.was_idle, idle) {
+                return Err(self.empty());
+            }
+            self.was_idle = idle;
+        }
         if self.pulled == 0 && now.saturating_sub(self.opened) >= self.options.open_timeout {
             let text = format!(
                 "no picture within {:?}: check that it is on and sends video; \
@@ -414,6 +425,14 @@ impl<'a> Run<'a> {
         );
         Problem::new(SourceErrorKind::NotMedia, text)
     }
+}
+
+/// Whether any streaming thread of the pipeline is at work.
+fn is_anything_running(pipeline: &gst::Pipeline) -> bool {
+    let elements = pipeline.iterate_recurse().into_iter().flatten();
+    elements
+        .flat_map(|e| e.pads())
+        .any(|pad| pad.task_state() == gst::TaskState::Started)
 }
 
 /// Where in the file the sample lies.
