@@ -30,6 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The undelivered are counted at most up to here: a stop must not read a whole disk.
 const COUNT_UP_TO: usize = 10_000;
 
+/// How much longer than its grace a stop may take: the goodbye, the last acks, the count.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The wire to the centre.
 #[derive(Debug)]
 pub struct Link;
@@ -39,6 +42,8 @@ pub struct Link;
 pub struct Stopped {
     /// Events still in the outbox, counted up to 10 000. They are replayed in the program's next life.
     pub undelivered: u64,
+    /// False if the outbox did not answer in time; `undelivered` is 0 then and means nothing.
+    pub counted: bool,
 }
 
 /// The owner's side of a running link. Dropping it ends the link without a goodbye: the broker then publishes the
@@ -121,17 +126,24 @@ impl LinkHandle {
         self.board.poke();
     }
 
-    /// Publishes `status` stopping, delivers what is in the outbox, says goodbye; all within `grace` (and one
-    /// second for the goodbye). `stopping` stays as the retained word: this node left in order. Without a
+    /// Publishes `status` stopping, delivers what is in the outbox, says goodbye; all within `grace` (and two
+    /// seconds for the goodbye). `stopping` stays as the retained word: this node left in order. Without a
     /// connection and with nothing to deliver it returns at once.
     pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.stop.send_replace(Some(Instant::now() + grace));
-        match (&mut self.task).await {
-            Ok(undelivered) => Stopped { undelivered },
-            Err(error) => {
-                tracing::error!(%error, "The link's task broke down.");
-                Stopped { undelivered: 0 }
+        match tokio::time::timeout(grace + PATIENCE, &mut self.task).await {
+            Ok(Ok(undelivered)) => {
+                return Stopped {
+                    undelivered,
+                    counted: true,
+                };
             }
+            Ok(Err(error)) => tracing::error!(%error, "The link's task broke down."),
+            Err(_) => tracing::error!("The link did not stop in time: the outbox does not answer."),
+        }
+        Stopped {
+            undelivered: 0,
+            counted: false,
         }
     }
 }
