@@ -19,6 +19,7 @@ mod probe;
 mod refusals;
 mod session;
 mod status;
+mod stop;
 mod window;
 
 pub use board::{BoardError, MAX_STATE_BYTES, MAX_STATES, StateBoard};

@@ -13,7 +13,7 @@ use aimass_core::ports::Outbox;
 use rumqttc::v5::MqttOptions;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::acks::{AckWriter, Acks, acks};
 use crate::board::StateBoard;
@@ -24,6 +24,7 @@ use crate::options::{self, Will};
 use crate::refusals::Refusals;
 use crate::session::{self, End, MAX_IN_FLIGHT, Undeliverable};
 use crate::status::{LinkState, LinkStatus};
+use crate::stop::StopSignal;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -82,7 +83,7 @@ impl Link {
             seed: (identity.boot.0 as u64) ^ clock.wall().as_nanosecond() as u64,
             board: board.clone(),
             config_version: config_version.clone(),
-            stop: StopSignal(stop_rx),
+            stop: StopSignal::new(stop_rx),
             on_undeliverable: Box::new(on_undeliverable),
             learned_max_packet: u32::MAX,
             refusals: Refusals::new(identity.boot.0 as u64),
@@ -213,38 +214,6 @@ async fn count_pending(outbox: &impl Outbox) -> u64 {
         }
     }
     count as u64
-}
-
-/// The stop, as the task sees it.
-#[derive(Debug)]
-pub(crate) struct StopSignal(watch::Receiver<Option<Instant>>);
-
-impl StopSignal {
-    /// Returns once the stop is asked for.
-    pub(crate) async fn wanted(&self) {
-        // An error means that the handle is gone, which is a stop too.
-        drop(self.0.clone().wait_for(Option::is_some).await);
-    }
-
-    /// Until when to deliver; `None` while nobody asked for the stop.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let asked = *self.0.borrow();
-        if asked.is_none() && self.0.has_changed().is_err() {
-            Some(Instant::now())
-        } else {
-            asked
-        }
-    }
-
-    /// While there is no connection: returns once there is nothing to wait for any more.
-    pub(crate) async fn in_vain(&self, outbox: &impl Outbox) {
-        self.wanted().await;
-        let Some(deadline) = self.deadline() else { return };
-        if outbox.pending(0, 1).await.is_ok_and(|left| left.is_empty()) {
-            return;
-        }
-        sleep_until(deadline).await;
-    }
 }
 
 /// What outlives a connection.
