@@ -1,1 +1,47 @@
-fn main() {}
+//! The whole program, as its users meet it: the built binary, a real broker, real clips.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod analyze;
+mod cameras;
+mod delivery;
+mod http;
+mod node;
+mod refusals;
+
+use std::path::Path;
+
+/// A configuration with one clip that is analysed frame by frame, as fast as the machine can.
+fn clip_config(broker: &str, store: &Path, source: &str) -> String {
+    format!(
+        r#"
+[node]
+site = "test"
+id = "board"
+[broker]
+url = "{broker}"
+[[camera]]
+id = "street"
+source = "{source}"
+fps = 5
+chain = ["detect"]
+[[camera.zone]]
+id = "road"
+polygon = [[0.0,0.3],[0.999,0.3],[0.999,0.999],[0.0,0.999]]
+[[camera.line]]
+id = "middle"
+from = [0.5,0.99]
+to = [0.5,0.1]
+[http]
+listen = "127.0.0.1:0"
+[store]
+path = "{}"
+"#,
+        store.display()
+    )
+}
+
+/// The clip with people, cars and bicycles.
+fn bikes(query: &str) -> String {
+    format!("file:{}{query}", harness::media::fixture("bikes.mp4").display())
+}

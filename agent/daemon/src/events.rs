@@ -223,8 +223,15 @@ async fn deliver(watched: &mut Watched, seen: Observation, out: &Outlets) {
 }
 
 fn set_state(source: &Name, states: &mut BTreeMap<String, serde_json::Value>, state: State, out: &Outlets) {
+    let topic = format!("state/{source}/{}", state.name);
+    if state.value.is_null() {
+        // What is not watched any longer: the broker forgets it too.
+        out.board.remove(&topic);
+        states.remove(&state.name);
+        return;
+    }
     let payload = state.value.to_string();
-    if let Err(error) = out.board.set(&format!("state/{source}/{}", state.name), payload, true) {
+    if let Err(error) = out.board.set(&topic, payload, true) {
         tracing::warn!(%source, state = state.name, %error, "A state could not be told.");
     }
     states.insert(state.name, state.value);

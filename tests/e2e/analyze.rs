@@ -1,0 +1,132 @@
+//! `analyze`, `demo`, `models`: the commands that answer with results.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use harness::agent::binary;
+use harness::media::fixture;
+use serde_json::Value;
+
+use crate::bikes;
+
+pub(crate) fn agent(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).output().expect("the agent runs")
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn labels(line: &Value) -> Vec<&str> {
+    line["findings"].as_array().unwrap().iter().map(|f| f["label"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_clip_gives_a_line_for_each_analysed_frame_with_regions_and_tracks() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bikes.jsonl");
+    let shown = out.to_string_lossy();
+    let output = agent(&["analyze", "--source", &bikes(""), "--chain", "detect", "--every", "5", "--out", &shown]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines = lines(&out);
+    assert_eq!(lines.len(), 50, "250 frames, every fifth");
+    assert_eq!((&lines[1]["frame"], lines[1]["time_s"].as_f64()), (&Value::from(5), Some(0.2)));
+    assert!(lines.iter().any(|l| labels(l).contains(&"person")));
+    for finding in lines.iter().flat_map(|l| l["findings"].as_array().unwrap()) {
+        let region = &finding["region"];
+        for key in ["x", "y", "w", "h"] {
+            assert!((0.0..=1.0).contains(&region[key].as_f64().unwrap()), "{finding}");
+        }
+        assert!(finding["score"].as_f64().unwrap() >= 0.5);
+    }
+    let tracked = lines.iter().flat_map(|l| l["findings"].as_array().unwrap()).any(|f| f["track"].is_u64());
+    assert!(tracked, "tracks come with the findings");
+}
+
+#[test]
+fn a_folder_of_pictures_is_done_to_its_end_although_some_are_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = folder.path().join("pictures");
+    std::fs::create_dir(&pictures).unwrap();
+    for name in ["astronaut.png", "chelsea.png"] {
+        std::fs::copy(fixture(name), pictures.join(name)).unwrap();
+    }
+    std::fs::File::create(pictures.join("empty.jpg")).unwrap();
+    std::fs::File::create(pictures.join("cut.png")).unwrap().write_all(b"\x89PNG\r\n\x1a\n....").unwrap();
+    let out = folder.path().join("out.jsonl");
+    let source = format!("file:{}", pictures.display());
+    let output = agent(&["analyze", "--source", &source, "--chain", "detect,faces", "--out", &out.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(65));
+    let text = stderr(&output);
+    for name in ["empty.jpg", "cut.png"] {
+        assert_eq!(text.lines().filter(|l| l.contains(name)).count(), 1, "one line for {name}:\n{text}");
+    }
+    let lines = lines(&out);
+    assert_eq!(lines.len(), 4);
+    let of = |name: &str| lines.iter().find(|l| l["file"] == name).unwrap();
+    assert!(labels(of("astronaut.png")).contains(&"face"));
+    assert!(labels(of("chelsea.png")).contains(&"cat"));
+    assert!(of("empty.jpg")["error"].is_string());
+    let face = of("astronaut.png")["findings"].as_array().unwrap().iter().find(|f| f["label"] == "face").unwrap();
+    assert_eq!(face["points"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn what_is_no_clip_and_what_is_not_there_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("notes.mp4");
+    std::fs::File::create(&text).unwrap().write_all(b"hello hello hello hello").unwrap();
+    for (source, code) in [
+        (format!("file:{}", text.display()), 65),
+        ("file:/nowhere/clip.mp4".to_owned(), 69),
+        ("webcam".to_owned(), 64),
+    ] {
+        let output = agent(&["analyze", "--source", &source]);
+        assert_eq!(output.status.code(), Some(code), "{source}: {}", stderr(&output));
+        assert_eq!(stderr(&output).lines().filter(|l| l.starts_with("error:")).count(), 1, "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_demo_ends_by_itself_with_a_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = folder.path().join("summary.json");
+    let output = agent(&[
+        "demo",
+        "--source",
+        &bikes("?realtime=false"),
+        "--listen",
+        "127.0.0.1:0",
+        "--seconds",
+        "120",
+        "--summary",
+        &summary.to_string_lossy(),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: Value = serde_json::from_slice(&std::fs::read(summary).unwrap()).unwrap();
+    assert!(told["frames_analysed"].as_u64() >= Some(45), "{told}");
+    assert!(told["delivered"].as_u64() > Some(0), "the broker inside acknowledges: {told}");
+    let events = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(events.lines().count() > 2);
+    for line in events.lines() {
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["schema"], 1);
+    }
+    assert!(stderr(&output).contains("Summary of"));
+}
+
+#[test]
+fn every_committed_model_answers_as_recorded() {
+    let output = agent(&["models", "verify", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for name in ["coco-ssd-lite", "centerface", "blazeface-back"] {
+        let report = reports.as_array().unwrap().iter().find(|r| r["model"] == name).unwrap();
+        assert_eq!(report["passed"], true, "{report}");
+    }
+}

@@ -1,0 +1,105 @@
+//! Nothing that the store accepted is lost.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use harness::PATIENCE;
+use harness::agent::{Agent, binary};
+use harness::broker::{Broker, BrokerSetup};
+use harness::subscriber::{Message, Subscriber};
+use serde_json::Value;
+
+use crate::{bikes, clip_config};
+
+/// Every event of the store, by `seq`.
+fn stored(path: &Path) -> BTreeMap<u64, String> {
+    let store = path.to_string_lossy();
+    let output =
+        Command::new(binary()).args(["events", "--store", &store, "--limit", "10000"]).output().expect("the agent runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines
+        .lines()
+        .map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            (event["seq"].as_u64().unwrap(), event["id"].as_str().unwrap().to_owned())
+        })
+        .collect()
+}
+
+/// What arrived, by `seq`; panics if one `seq` or `id` came with two faces.
+fn arrived(messages: &[Message]) -> BTreeMap<u64, String> {
+    let mut by_seq = BTreeMap::new();
+    for event in messages.iter().filter(|m| m.topic.contains("/event/")).map(Message::json) {
+        let (seq, id) = (event["seq"].as_u64().unwrap(), event["id"].as_str().unwrap().to_owned());
+        if let Some(before) = by_seq.insert(seq, id.clone()) {
+            assert_eq!(before, id, "seq {seq} came twice, with different ids");
+        }
+    }
+    by_seq
+}
+
+#[tokio::test]
+async fn ten_kills_in_a_busy_run_lose_no_event_that_the_store_accepted() {
+    let broker = BrokerSetup::new().persistent().start().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("agent.db");
+    let config = clip_config(&broker.url(), &store, &bikes("?realtime=false&loop=true"));
+    for round in 0..10u64 {
+        let before = subscriber.count();
+        let mut agent = Agent::run(&config);
+        // Killed at another point each time: after the first, second, third … new message, and a bit.
+        let wanted = before + 4 + round as usize;
+        subscriber.expect_all("events", PATIENCE, |all| all.len() >= wanted).await;
+        tokio::time::sleep(Duration::from_millis(37 * round % 230)).await;
+        agent.kill().await;
+    }
+    // One life to deliver what is left.
+    let mut agent = Agent::run(&clip_config(&broker.url(), &store, "test:"));
+    let all = {
+        let expected = stored(&store);
+        let last = *expected.keys().last().unwrap();
+        subscriber.expect_all("the last event", PATIENCE, |all| arrived(all).contains_key(&last)).await
+    };
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success());
+    let (expected, got) = (stored(&store), arrived(&all));
+    assert!(expected.len() >= 10, "a busy run: {} events", expected.len());
+    let seqs: Vec<u64> = expected.keys().copied().collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "no gaps over eleven lives");
+    for (seq, id) in &expected {
+        assert_eq!(got.get(seq), Some(id), "event {seq} was accepted and must arrive");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_at_start_gets_everything_later_marked_as_replay() {
+    let mut broker = Broker::plain().await;
+    broker.stop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("agent.db");
+    let mut agent = Agent::run(&clip_config(&broker.url(), &store, &bikes("?realtime=false")));
+    agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
+    harness::eventually("events in the store", PATIENCE, async || (!stored(&store).is_empty()).then_some(())).await;
+    broker.start().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    agent.stderr().expect("the connection", PATIENCE, |line| line.contains("Connected to the broker")).await;
+    // A subscriber that came in time sees all; one that came late sees the states. Either way nothing waits.
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success());
+    for message in subscriber.all().iter().filter(|m| m.topic.contains("/event/street/object")) {
+        let event = message.json();
+        if event["phase"] == "began" {
+            assert_eq!(event["replay"], true, "{event}");
+        }
+    }
+    let mut again = Agent::run(&clip_config(&broker.url(), &store, "test:"));
+    again.stderr().expect("the connection", PATIENCE, |line| line.contains("Connected to the broker")).await;
+    again.terminate();
+    assert!(again.wait(PATIENCE).await.success());
+    let undelivered = again.stderr().all().iter().any(|l| l.contains("Events wait in the store"));
+    assert!(!undelivered, "{}", again.stderr().tail());
+}

@@ -1,0 +1,105 @@
+//! What a subscriber sees of a node: its birth, its events, its states, its end.
+
+use std::collections::BTreeSet;
+
+use harness::PATIENCE;
+use harness::agent::Agent;
+use harness::broker::Broker;
+use harness::subscriber::{Message, Subscriber};
+use serde_json::Value;
+
+use crate::{bikes, clip_config};
+
+fn is_event(message: &Message) -> bool {
+    message.topic.starts_with("aimass/v1/test/board/event/")
+}
+
+#[tokio::test]
+async fn a_clip_becomes_events_states_and_a_status_as_the_wire_says() {
+    let broker = Broker::plain().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = clip_config(&broker.url(), &folder.path().join("agent.db"), &bikes("?realtime=false"));
+    let mut agent = Agent::run(&config);
+    agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success());
+    let all = subscriber
+        .expect_all("the goodbye", PATIENCE, |all| {
+            all.iter().any(|m| m.topic.ends_with("/status") && m.json()["state"] == "stopping")
+        })
+        .await;
+
+    let birth = all.iter().find(|m| m.topic.ends_with("/status")).unwrap().json();
+    assert_eq!(birth["state"], "online");
+    let events: Vec<Value> = all.iter().filter(|m| is_event(m)).map(Message::json).collect();
+    let seqs: Vec<u64> = events.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=events.len() as u64).collect::<Vec<_>>(), "without gaps, in order, once each");
+    for (event, message) in events.iter().zip(all.iter().filter(|m| is_event(m))) {
+        let topic = format!(
+            "aimass/v1/test/board/event/{}/{}",
+            event["source"].as_str().unwrap(),
+            event["kind"].as_str().unwrap()
+        );
+        assert_eq!(message.topic, topic);
+        assert_eq!((&event["schema"], &event["boot"]), (&Value::from(1), &birth["boot"]));
+        assert_eq!(event["replay"], false);
+        assert!(event["time"].as_str().unwrap().ends_with('Z'));
+        assert!((0.0..=1.0).contains(&event["region"]["x"].as_f64().unwrap_or(0.0)));
+        assert!(!message.retained);
+    }
+    let labels: BTreeSet<&str> = events.iter().map(|e| e["label"].as_str().unwrap()).collect();
+    assert!(labels.contains("person"), "{labels:?}");
+    assert!(labels.contains("car") || labels.contains("bus"), "vehicles too: {labels:?}");
+
+    // Everything that began has ended, once.
+    let things = |phase: &str| {
+        let of_phase = events.iter().filter(|e| e["phase"] == phase);
+        let mut things: Vec<&str> = of_phase.map(|e| e["thing"].as_str().unwrap()).collect();
+        things.sort_unstable();
+        things
+    };
+    assert_eq!(things("began"), things("ended"));
+    assert!(!things("began").is_empty());
+
+    let states: BTreeSet<&str> =
+        all.iter().filter_map(|m| m.topic.strip_prefix("aimass/v1/test/board/state/street/")).collect();
+    for state in ["motion", "sight", "line/middle/in", "line/middle/out"] {
+        assert!(states.contains(state), "{state} in {states:?}");
+    }
+    assert!(states.iter().any(|s| s.starts_with("count/road/")), "{states:?}");
+    assert!(all.iter().any(|m| m.topic.ends_with("/health") && m.json()["sources"][0]["id"] == "street"));
+}
+
+#[tokio::test]
+async fn a_node_that_dies_is_declared_offline_by_the_broker_with_the_boot_of_its_birth() {
+    let broker = Broker::plain().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::run(&clip_config(&broker.url(), &folder.path().join("agent.db"), "test:"));
+    let status = |state: &'static str| move |m: &Message| m.topic.ends_with("/status") && m.json()["state"] == state;
+    let birth = subscriber.expect(status("online")).within(PATIENCE).await.json();
+    agent.kill().await;
+    let death = subscriber.expect(status("offline")).within(PATIENCE).await.json();
+    assert_eq!(birth["boot"], death["boot"]);
+}
+
+#[tokio::test]
+async fn line_totals_go_on_after_a_restart() {
+    let broker = Broker::plain().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = clip_config(&broker.url(), &folder.path().join("agent.db"), &bikes("?realtime=false"));
+    let mut totals = Vec::new();
+    for _ in 0..2 {
+        let mut agent = Agent::run(&config);
+        agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
+        agent.terminate();
+        assert!(agent.wait(PATIENCE).await.success());
+        let subscriber = Subscriber::on(broker.port(), "aimass/v1/test/board/state/street/line/#").await;
+        let both = |all: &[Message]| all.len() >= 2;
+        let all = subscriber.expect_all("both totals", PATIENCE, both).await;
+        totals.push(all.iter().map(|m| m.json().as_u64().unwrap()).sum::<u64>());
+    }
+    assert!(totals[0] > 0, "somebody crosses the middle: {totals:?}");
+    assert_eq!(totals[1], 2 * totals[0], "the same clip again doubles the totals");
+}
