@@ -41,15 +41,7 @@ fn cpu_ms() -> f64 {
 
 fn kib(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    status
-        .lines()
-        .find(|l| l.starts_with(field))
-        .unwrap()
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
+    status.lines().find(|l| l.starts_with(field)).unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Runs a pipeline to its end.
@@ -57,11 +49,7 @@ fn play(description: &str) {
     let pipeline = gst::parse::launch(description).unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
     let ends = [gst::MessageType::Eos, gst::MessageType::Error];
-    let message = pipeline
-        .bus()
-        .unwrap()
-        .timed_pop_filtered(gst::ClockTime::NONE, &ends)
-        .unwrap();
+    let message = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::NONE, &ends).unwrap();
     assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
     pipeline.set_state(gst::State::Null).unwrap();
 }
@@ -72,21 +60,14 @@ fn deliver(clip: &Path, change: impl FnOnce(&mut SourceOptions)) -> Count {
     options.fps = 0.0;
     change(&mut options);
     let mut count = Count::default();
-    options
-        .build(SystemClock::shared())
-        .unwrap()
-        .run_once(&mut count, &Stop::new())
-        .unwrap();
+    options.build(SystemClock::shared()).unwrap().run_once(&mut count, &Stop::new()).unwrap();
     count
 }
 
 fn main() {
     let before = kib("VmRSS:");
     gst::init().unwrap();
-    println!(
-        "memory: {before} KiB at start, {} KiB with GStreamer initialised",
-        kib("VmRSS:")
-    );
+    println!("memory: {before} KiB at start, {} KiB with GStreamer initialised", kib("VmRSS:"));
     let clip = std::env::args_os().nth(1).map(PathBuf::from).unwrap_or_else(|| {
         let path = std::env::temp_dir().join("aimass-frame-cost.mp4");
         play(&format!(
@@ -97,10 +78,7 @@ fn main() {
         path
     });
     let frames = f64::from(deliver(&clip, |_| ()).frames);
-    let decode = format!(
-        "filesrc location={} ! decodebin ! fakesink sync=false",
-        clip.display()
-    );
+    let decode = format!("filesrc location={} ! decodebin ! fakesink sync=false", clip.display());
     let start = cpu_ms();
     play(&decode);
     let alone = cpu_ms() - start;
@@ -112,20 +90,14 @@ fn main() {
         ("as it is", Box::new(|_| ())),
         ("shrunk to 320", Box::new(|o| o.max_side_px = 320)),
         ("half masked", Box::new(|o| o.masks = vec![mask.clone()])),
-        (
-            "shrunk, masked",
-            Box::new(|o| (o.max_side_px, o.masks) = (320, vec![mask.clone()])),
-        ),
+        ("shrunk, masked", Box::new(|o| (o.max_side_px, o.masks) = (320, vec![mask.clone()]))),
         ("2 a second", Box::new(|o| o.fps = 2.0)),
     ];
     for (name, change) in cases {
         let start = cpu_ms();
         let count = deliver(&clip, change);
         let cost = (cpu_ms() - start - alone) / frames;
-        println!(
-            "{name:15} {:4} × {:30} {cost:+.3} ms a decoded frame",
-            count.frames, count.picture
-        );
+        println!("{name:15} {:4} × {:30} {cost:+.3} ms a decoded frame", count.frames, count.picture);
     }
     println!("memory: {} KiB now, {} KiB at most", kib("VmRSS:"), kib("VmHWM:"));
 }

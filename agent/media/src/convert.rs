@@ -26,9 +26,7 @@ const fn luma(rgb: &[u8]) -> u8 {
 /// # Panics
 /// If a plane is shorter than the size asks for.
 pub(crate) fn rgb_to_i420(rgb: &[u8], width: usize, height: usize, planes: &mut [&mut [u8]]) {
-    let [y_plane, u_plane, v_plane] = planes else {
-        panic!("I420 has three planes")
-    };
+    let [y_plane, u_plane, v_plane] = planes else { panic!("I420 has three planes") };
     for (y, row) in y_plane.chunks_exact_mut(width).enumerate().take(height) {
         for (out, pixel) in row.iter_mut().zip(rgb[y * width * 3..].chunks_exact(3)) {
             *out = luma(pixel);
@@ -41,15 +39,10 @@ pub(crate) fn rgb_to_i420(rgb: &[u8], width: usize, height: usize, planes: &mut 
         for cx in 0..chroma_width {
             let (left, right) = (cx * 6, (cx * 2 + 1).min(width - 1) * 3);
             let sum = |c: usize| {
-                [
-                    upper[left + c],
-                    upper[right + c],
-                    lower[left + c],
-                    lower[right + c],
-                ]
-                .map(i32::from)
-                .iter()
-                .sum()
+                [upper[left + c], upper[right + c], lower[left + c], lower[right + c]]
+                    .map(i32::from)
+                    .iter()
+                    .sum()
             };
             let (r, g, b): (i32, i32, i32) = (sum(0), sum(1), sum(2));
             // The sums are of 4 pixels, hence 18 bits of shift instead of 16.
@@ -67,14 +60,8 @@ pub(crate) fn rgb_to_i420(rgb: &[u8], width: usize, height: usize, planes: &mut 
 /// If a plane is shorter than the size asks for.
 #[cfg_attr(not(feature = "v4l2"), allow(dead_code))]
 pub(crate) fn yuyv_to_i420(yuyv: &[u8], width: usize, height: usize, planes: &mut [&mut [u8]]) {
-    let [y_plane, u_plane, v_plane] = planes else {
-        panic!("I420 has three planes")
-    };
-    for (out, row) in y_plane
-        .chunks_exact_mut(width)
-        .zip(yuyv.chunks_exact(width * 2))
-        .take(height)
-    {
+    let [y_plane, u_plane, v_plane] = planes else { panic!("I420 has three planes") };
+    for (out, row) in y_plane.chunks_exact_mut(width).zip(yuyv.chunks_exact(width * 2)).take(height) {
         for (pair, four) in out.chunks_exact_mut(2).zip(row.chunks_exact(4)) {
             pair.copy_from_slice(&[four[0], four[2]]);
         }
@@ -83,15 +70,9 @@ pub(crate) fn yuyv_to_i420(yuyv: &[u8], width: usize, height: usize, planes: &mu
     for cy in 0..height.div_ceil(2) {
         let upper = &yuyv[cy * 2 * width * 2..][..width * 2];
         let lower = &yuyv[(cy * 2 + 1).min(height - 1) * width * 2..][..width * 2];
-        let (u_row, v_row) = (
-            &mut u_plane[cy * half..][..half],
-            &mut v_plane[cy * half..][..half],
-        );
-        for (((u, v), a), b) in u_row
-            .iter_mut()
-            .zip(v_row.iter_mut())
-            .zip(upper.chunks_exact(4))
-            .zip(lower.chunks_exact(4))
+        let (u_row, v_row) = (&mut u_plane[cy * half..][..half], &mut v_plane[cy * half..][..half]);
+        for (((u, v), a), b) in
+            u_row.iter_mut().zip(v_row.iter_mut()).zip(upper.chunks_exact(4)).zip(lower.chunks_exact(4))
         {
             *u = (u16::from(a[1]) + u16::from(b[1])).div_ceil(2) as u8;
             *v = (u16::from(a[3]) + u16::from(b[3])).div_ceil(2) as u8;
@@ -124,10 +105,7 @@ mod tests {
         ] {
             let planes = i420_of(&rgb.repeat(15), 5, 3);
             for (plane, value) in planes.iter().zip(want) {
-                assert!(
-                    plane.iter().all(|&p| p.abs_diff(value) <= 1),
-                    "{rgb:?}: {plane:?} for {value}"
-                );
+                assert!(plane.iter().all(|&p| p.abs_diff(value) <= 1), "{rgb:?}: {plane:?} for {value}");
             }
         }
     }

@@ -19,17 +19,8 @@ pub(crate) struct RateLimit {
 impl RateLimit {
     /// `fps` = 0 keeps every frame.
     pub(crate) fn new(fps: f32) -> Self {
-        let interval = if fps > 0.0 {
-            (1e9 / f64::from(fps)) as u64
-        } else {
-            0
-        };
-        RateLimit {
-            interval,
-            tolerance: (interval / 8).min(10_000_000),
-            next: None,
-            last: 0,
-        }
+        let interval = if fps > 0.0 { (1e9 / f64::from(fps)) as u64 } else { 0 };
+        RateLimit { interval, tolerance: (interval / 8).min(10_000_000), next: None, last: 0 }
     }
 
     /// Whether the frame of this time, in nanoseconds, is kept.

@@ -122,10 +122,7 @@ impl SourceOptions {
                 self.max_side_px
             ));
         }
-        for (what, duration) in [
-            ("stall_after", self.stall_after),
-            ("open_timeout", self.open_timeout),
-        ] {
+        for (what, duration) in [("stall_after", self.stall_after), ("open_timeout", self.open_timeout)] {
             if duration.is_zero() {
                 return config(format!("{what} must be above 0"));
             }

@@ -13,7 +13,7 @@ type Idle = Mutex<Vec<Vec<u8>>>;
 
 /// Hands out buffers and takes them back when the last handle to their picture is gone.
 #[derive(Debug, Default)]
-pub struct Pool(Arc<Idle>);
+pub(crate) struct Pool(Arc<Idle>);
 
 /// A buffer that goes back to its pool. Planes lie one behind the other.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Pool {
     ///
     /// # Errors
     /// The size is out of bounds, or what `fill` says.
-    pub fn picture<E: From<BadPicture>>(
+    pub(crate) fn picture<E: From<BadPicture>>(
         &self,
         (width, height): (u32, u32),
         format: PixelFormat,
@@ -56,12 +56,7 @@ impl Pool {
             true => format.plane_size(n, width, height),
             false => (0, 0),
         });
-        let mut bytes = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-            .unwrap_or_default();
+        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         bytes.resize(sizes.iter().map(|(w, h)| w * h).sum(), 0);
         let (mut offsets, mut at, mut planes) = ([0; 3], 0, Vec::with_capacity(3));
         let mut rest = bytes.as_mut_slice();
@@ -71,19 +66,9 @@ impl Pool {
             (offsets[n], at, rest) = (at, at + w * h, after);
         }
         fill(&mut planes)?;
-        let buffer = Pooled {
-            bytes,
-            offsets,
-            home: Arc::downgrade(&self.0),
-        };
+        let buffer = Pooled { bytes, offsets, home: Arc::downgrade(&self.0) };
         let strides = sizes.map(|(w, _)| w);
-        Ok(Picture::new(
-            (width, height),
-            format,
-            colour,
-            strides,
-            Arc::new(buffer),
-        )?)
+        Ok(Picture::new((width, height), format, colour, strides, Arc::new(buffer))?)
     }
 }
 

@@ -51,21 +51,14 @@ const CODECS: [(&str, &str); 7] = [
     ("vp8", "video/x-vp8"),
     ("vp9", "video/x-vp9"),
     ("av1", "video/x-av1"),
-    (
-        "mpeg4",
-        "video/mpeg, mpegversion=(int)4, systemstream=(boolean)false",
-    ),
+    ("mpeg4", "video/mpeg, mpegversion=(int)4, systemstream=(boolean)false"),
 ];
 
 /// Looks at this machine. Opens each camera for a moment.
 pub fn media() -> MediaReport {
     let gstreamer = crate::gst::init().map(|()| gst::version_string().to_string());
     let codecs = if gstreamer.is_ok() { codecs() } else { Vec::new() };
-    MediaReport {
-        gstreamer,
-        cameras: cameras(),
-        codecs,
-    }
+    MediaReport { gstreamer, cameras: cameras(), codecs }
 }
 
 fn codecs() -> Vec<CodecReport> {
@@ -84,11 +77,7 @@ fn codecs() -> Vec<CodecReport> {
                 hardware.push(factory.name().to_string());
             }
         }
-        Some(CodecReport {
-            codec,
-            decoders,
-            hardware,
-        })
+        Some(CodecReport { codec, decoders, hardware })
     };
     CODECS.iter().filter_map(report).collect()
 }
@@ -105,9 +94,8 @@ fn cameras() -> Vec<CameraReport> {
         return Vec::new();
     }
     let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut numbers: Vec<u32> = entries
-        .filter_map(|e| e.file_name().to_str()?.strip_prefix("video")?.parse().ok())
-        .collect();
+    let mut numbers: Vec<u32> =
+        entries.filter_map(|e| e.file_name().to_str()?.strip_prefix("video")?.parse().ok()).collect();
     numbers.sort_unstable();
     numbers.into_iter().map(camera).collect()
 }
@@ -129,10 +117,7 @@ fn camera(number: u32) -> CameraReport {
 #[cfg(feature = "v4l2")]
 fn formats(number: u32) -> Result<Vec<String>, String> {
     let offers = crate::v4l2::offers(number)?;
-    Ok(offers
-        .iter()
-        .map(|offer| crate::v4l2::listed(std::slice::from_ref(offer)))
-        .collect())
+    Ok(offers.iter().map(|offer| crate::v4l2::listed(std::slice::from_ref(offer))).collect())
 }
 
 #[cfg(not(feature = "v4l2"))]

@@ -42,9 +42,10 @@ pub enum SourceState {
 /// Waits for a camera: 0.5 s, doubling to 5 s, each source with its own jitter.
 pub fn camera_backoff(id: &Name) -> Backoff {
     // FNV-1a: the same on every start, different for every id.
-    let seed = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let seed = id
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     Backoff::new(Duration::from_millis(500), Duration::from_secs(5), seed)
 }
 
@@ -65,12 +66,7 @@ pub fn run_forever(
     loop {
         attempt = attempt.saturating_add(1);
         on_state(SourceState::Connecting { attempt });
-        let mut watched = Watched {
-            sink,
-            on_state: &mut on_state,
-            info: None,
-            delivered: false,
-        };
+        let mut watched = Watched { sink, on_state: &mut on_state, info: None, delivered: false };
         let result = source.run_once(&mut watched, stop);
         if watched.delivered {
             attempt = 0;
@@ -86,24 +82,15 @@ pub fn run_forever(
                 return Ok(Ended::Stopped);
             }
             Err(error) if error.kind == SourceErrorKind::Config => {
-                on_state(SourceState::Failed {
-                    error: error.clone(),
-                    retry_in: None,
-                });
+                on_state(SourceState::Failed { error: error.clone(), retry_in: None });
                 return Err(error);
             }
             Err(error) => error,
         };
         let wait = backoff.next_wait();
         on_state(match error.kind {
-            SourceErrorKind::Stalled => SourceState::Stalled {
-                message: error.message,
-                retry_in: wait,
-            },
-            _ => SourceState::Failed {
-                error,
-                retry_in: Some(wait),
-            },
+            SourceErrorKind::Stalled => SourceState::Stalled { message: error.message, retry_in: wait },
+            _ => SourceState::Failed { error, retry_in: Some(wait) },
         });
         if stop.wait(wait) {
             on_state(SourceState::Ended(Ended::Stopped));
@@ -155,12 +142,7 @@ mod tests {
                     elapsed: Duration::ZERO,
                 };
                 let picture = Picture::from_rgb((1, 1), vec![0; 3]).unwrap();
-                sink.frame(Frame {
-                    source: "dock".parse().unwrap(),
-                    seq: self.1,
-                    stamp,
-                    picture,
-                });
+                sink.frame(Frame { source: "dock".parse().unwrap(), seq: self.1, stamp, picture });
                 self.1 += 1;
             }
             next.map_err(|kind| SourceError::new(kind, "scripted"))
@@ -184,13 +166,8 @@ mod tests {
     ) -> (Result<Ended, SourceError>, Vec<SourceState>, usize) {
         let (mut sink, mut states) = (Count::default(), Vec::new());
         let mut quick = Backoff::new(Duration::from_nanos(100), Duration::from_nanos(800), 1);
-        let result = run_forever(
-            &mut Scripted(script, 0),
-            &mut sink,
-            &Stop::new(),
-            &mut quick,
-            |s| states.push(s),
-        );
+        let result =
+            run_forever(&mut Scripted(script, 0), &mut sink, &Stop::new(), &mut quick, |s| states.push(s));
         (result, states, sink.0)
     }
 
@@ -236,10 +213,7 @@ mod tests {
     fn a_wrong_configuration_is_not_tried_again() {
         let (result, states, _) = run(vec![Err(SourceErrorKind::Config)]);
         assert_eq!(result.unwrap_err().kind, SourceErrorKind::Config);
-        assert!(matches!(
-            states.last(),
-            Some(SourceState::Failed { retry_in: None, .. })
-        ));
+        assert!(matches!(states.last(), Some(SourceState::Failed { retry_in: None, .. })));
     }
 
     #[test]
@@ -249,20 +223,11 @@ mod tests {
         assert!(waits.iter().all(|w| *w <= Duration::from_secs(5)));
         let mut waits = Vec::new();
         let script = vec![Err(SourceErrorKind::Broken), Ok(Ended::EndOfStream)];
-        run_forever(
-            &mut Scripted(script, 0),
-            &mut Count::default(),
-            &Stop::new(),
-            &mut backoff,
-            |state| {
-                if let SourceState::Failed {
-                    retry_in: Some(wait), ..
-                } = state
-                {
-                    waits.push(wait);
-                }
-            },
-        )
+        run_forever(&mut Scripted(script, 0), &mut Count::default(), &Stop::new(), &mut backoff, |state| {
+            if let SourceState::Failed { retry_in: Some(wait), .. } = state {
+                waits.push(wait);
+            }
+        })
         .unwrap();
         assert!(waits[0] <= Duration::from_millis(500), "{waits:?}");
     }

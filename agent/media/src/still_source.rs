@@ -30,12 +30,7 @@ pub(crate) struct StillSource {
 
 impl StillSource {
     pub(crate) fn new(options: SourceOptions, clock: SharedClock) -> Self {
-        StillSource {
-            options,
-            clock,
-            seq: 0,
-            elapsed: Duration::ZERO,
-        }
+        StillSource { options, clock, seq: 0, elapsed: Duration::ZERO }
     }
 
     fn load(&self) -> Result<(Picture, StreamInfo), SourceError> {
@@ -52,10 +47,7 @@ impl StillSource {
         let size = (rgb.width(), rgb.height());
         let (width, height) = (size.0 as usize, size.1 as usize);
         let mask = Mask::new(&self.options.masks, size.0, size.1, PixelFormat::I420);
-        let colour = Colour {
-            bt709: false,
-            full_range: true,
-        };
+        let colour = Colour { bt709: false, full_range: true };
         let picture = Pool::default()
             .picture::<BadPicture>(size, PixelFormat::I420, colour, |planes| {
                 rgb_to_i420(rgb.plane(0).data, width, height, planes);
@@ -86,11 +78,7 @@ impl Source for StillSource {
     fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &Stop) -> Result<Ended, SourceError> {
         let (picture, info) = self.load()?;
         let once = matches!(&self.options.uri, SourceUri::File(clip) if !clip.realtime && !clip.looped);
-        let fps = if self.options.fps > 0.0 {
-            f64::from(self.options.fps)
-        } else {
-            DEFAULT_FPS
-        };
+        let fps = if self.options.fps > 0.0 { f64::from(self.options.fps) } else { DEFAULT_FPS };
         let interval = Duration::from_secs_f64(1.0 / fps);
         let opened = self.clock.wall();
         let base = self.elapsed;
@@ -106,12 +94,8 @@ impl Source for StillSource {
                 wall_from: TimeSource::File,
                 elapsed: self.elapsed,
             };
-            let frame = Frame {
-                source: self.options.id.clone(),
-                seq: self.seq,
-                stamp,
-                picture: picture.clone(),
-            };
+            let frame =
+                Frame { source: self.options.id.clone(), seq: self.seq, stamp, picture: picture.clone() };
             self.seq += 1;
             self.elapsed += interval;
             if sink.frame(frame) == Flow::Stop {

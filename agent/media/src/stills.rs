@@ -50,16 +50,12 @@ impl Stills {
             )
         };
         if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-            return Ok(Stills {
-                files: vec![path.to_owned()].into_iter(),
-            });
+            return Ok(Stills { files: vec![path.to_owned()].into_iter() });
         }
         let mut files = Vec::new();
         for entry in fs::read_dir(path).map_err(unreadable)? {
             let file = entry.map_err(unreadable)?.path();
-            let hidden = file
-                .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with('.'));
+            let hidden = file.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
             if !hidden && is_still(&file) && !file.is_dir() {
                 files.push(file);
             }
@@ -69,9 +65,7 @@ impl Stills {
             return Err(SourceError::new(SourceErrorKind::NotFound, text));
         }
         files.sort();
-        Ok(Stills {
-            files: files.into_iter(),
-        })
+        Ok(Stills { files: files.into_iter() })
     }
 }
 
@@ -80,11 +74,7 @@ impl Iterator for Stills {
 
     fn next(&mut self) -> Option<Self::Item> {
         let file = self.files.next()?;
-        let name = file
-            .file_name()
-            .unwrap_or(file.as_os_str())
-            .to_string_lossy()
-            .into_owned();
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         Some((name, load(&file)))
     }
 
@@ -104,10 +94,7 @@ pub fn load(path: &Path) -> Result<Picture, SourceError> {
     let about = match fs::metadata(path) {
         Ok(about) => about,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return fail(
-                SourceErrorKind::NotFound,
-                "there is no such file: check the path".into(),
-            );
+            return fail(SourceErrorKind::NotFound, "there is no such file: check the path".into());
         }
         Err(e) => return fail(SourceErrorKind::Unavailable, format!("cannot be read ({e})")),
     };
@@ -115,17 +102,10 @@ pub fn load(path: &Path) -> Result<Picture, SourceError> {
         return fail(SourceErrorKind::NotMedia, "is not a file".into());
     }
     if about.len() == 0 {
-        return fail(
-            SourceErrorKind::NotMedia,
-            "the file is empty (0 bytes): copy it again".into(),
-        );
+        return fail(SourceErrorKind::NotMedia, "the file is empty (0 bytes): copy it again".into());
     }
     if about.len() > MAX_FILE_BYTES {
-        let text = format!(
-            "is too large ({} MiB): at most {} MiB",
-            about.len() >> 20,
-            MAX_FILE_BYTES >> 20
-        );
+        let text = format!("is too large ({} MiB): at most {} MiB", about.len() >> 20, MAX_FILE_BYTES >> 20);
         return fail(SourceErrorKind::NotMedia, text);
     }
     let bytes = match fs::read(path) {
@@ -141,9 +121,7 @@ fn decode(bytes: &[u8]) -> Result<Picture, String> {
     if is_cut_off_jpeg(bytes) {
         return Err("the picture is cut off: copy it again".into());
     }
-    let reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| e.to_string())?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     if reader.format().is_none() {
         return Err("is neither JPEG nor PNG".into());
     }
@@ -174,10 +152,7 @@ fn is_cut_off_jpeg(bytes: &[u8]) -> bool {
 fn explain(error: ImageError) -> String {
     match error {
         ImageError::Limits(_) => {
-            format!(
-                "the picture is too large: at most {0}x{0} and 80 megapixels",
-                Picture::MAX_SIDE
-            )
+            format!("the picture is too large: at most {0}x{0} and 80 megapixels", Picture::MAX_SIDE)
         }
         ImageError::Unsupported(_) => "is neither JPEG nor PNG".into(),
         ImageError::IoError(_) => "the picture is cut off: copy it again".into(),
@@ -199,13 +174,8 @@ mod tests {
     use super::*;
 
     fn encoded(format: ImageFormat) -> Vec<u8> {
-        let picture = RgbImage::from_fn(64, 48, |x, _| {
-            if x < 32 {
-                Rgb([250, 0, 0])
-            } else {
-                Rgb([0, 0, 250])
-            }
-        });
+        let picture =
+            RgbImage::from_fn(64, 48, |x, _| if x < 32 { Rgb([250, 0, 0]) } else { Rgb([0, 0, 250]) });
         let mut bytes = Cursor::new(Vec::new());
         picture.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
@@ -265,28 +235,18 @@ mod tests {
             let picture = read[good].1.as_ref().unwrap();
             assert_eq!((picture.width(), picture.height()), (64, 48));
         }
-        for (bad, says) in [
-            (2, "empty (0 bytes)"),
-            (3, "cut off"),
-            (4, "cut off"),
-            (5, "neither"),
-            (6, "too large"),
-        ] {
+        for (bad, says) in
+            [(2, "empty (0 bytes)"), (3, "cut off"), (4, "cut off"), (5, "neither"), (6, "too large")]
+        {
             let error = read[bad].1.as_ref().unwrap_err();
             assert_eq!(error.kind, SourceErrorKind::NotMedia);
-            assert!(
-                error.message.contains(says) && error.message.contains(names[bad]),
-                "{error}"
-            );
+            assert!(error.message.contains(says) && error.message.contains(names[bad]), "{error}");
             assert!(!error.message.contains('\n'));
         }
         let upright = read[7].1.as_ref().unwrap();
         assert_eq!((upright.width(), upright.height()), (48, 64));
         let (top, bottom) = (upright.plane(0).row(4)[0], upright.plane(0).row(60)[0]);
-        assert!(
-            top > 200 && bottom < 50,
-            "red was left, and is up after the turn: {top} {bottom}"
-        );
+        assert!(top > 200 && bottom < 50, "red was left, and is up after the turn: {top} {bottom}");
     }
 
     #[test]
@@ -294,24 +254,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = Stills::open(&folder.path().join("x")).unwrap_err();
         assert_eq!(missing.kind, SourceErrorKind::NotFound);
-        assert!(
-            Stills::open(folder.path())
-                .unwrap_err()
-                .message
-                .contains("holds no stills")
-        );
-        assert_eq!(
-            load(&folder.path().join("x.jpg")).unwrap_err().kind,
-            SourceErrorKind::NotFound
-        );
+        assert!(Stills::open(folder.path()).unwrap_err().message.contains("holds no stills"));
+        assert_eq!(load(&folder.path().join("x.jpg")).unwrap_err().kind, SourceErrorKind::NotFound);
     }
 
     /// As PNG wants it.
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0u32, |crc, &byte| {
-            (0..8).fold(crc ^ u32::from(byte), |c, _| {
-                if c & 1 == 1 { c >> 1 ^ 0xedb8_8320 } else { c >> 1 }
-            })
+            (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xedb8_8320 } else { c >> 1 })
         })
     }
 
@@ -328,7 +278,7 @@ mod tests {
                 let at = at % bytes.len();
                 bytes[at] = value;
             }
-            let _ = decode(&bytes);
+            drop(decode(&bytes));
         }
     }
 }

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::redact::{has_port, redacted};
+
 const KINDS: &str = "rtsp://host/path, rtsps://host/path, v4l2:/dev/video0, file:/path/clip.mp4, \
                      gst:<pipeline ending in a raw pad>, test:";
 
@@ -72,14 +74,7 @@ pub struct TestPicture {
 
 impl Default for TestPicture {
     fn default() -> Self {
-        TestPicture {
-            width: 640,
-            height: 480,
-            fps: 10,
-            frames: None,
-            realtime: true,
-            pattern: "ball".into(),
-        }
+        TestPicture { width: 640, height: 480, fps: 10, frames: None, realtime: true, pattern: "ball".into() }
     }
 }
 
@@ -146,10 +141,7 @@ impl FromStr for SourceUri {
             return bad("a source address cannot hold a zero byte");
         }
         let scheme_end = text.find(':').filter(|&end| {
-            end > 0
-                && text[..end]
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            end > 0 && text[..end].bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
         });
         let Some(end) = scheme_end else {
             return bad(format!(
@@ -168,9 +160,7 @@ impl FromStr for SourceUri {
             }
             "gst" => Ok(SourceUri::Gst(rest.trim().to_owned())),
             "test" => test(rest),
-            other => bad(format!(
-                "the source kind \"{other}:\" is not known; known are {KINDS}"
-            )),
+            other => bad(format!("the source kind \"{other}:\" is not known; known are {KINDS}")),
         }
     }
 }
@@ -192,9 +182,7 @@ fn rtsp(scheme: &str, rest: &str) -> Result<SourceUri, BadUri> {
         return bad(format!("{scheme}: needs a host: {scheme}://host/path"));
     }
     if authority.contains(':') && !has_port(authority) && !authority.ends_with(']') {
-        return bad(format!(
-            "{scheme}://{authority}: the port is not a number between 1 and 65535"
-        ));
+        return bad(format!("{scheme}://{authority}: the port is not a number between 1 and 65535"));
     }
     if address.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return bad(format!("a {scheme} address cannot hold blanks: write %20"));
@@ -202,21 +190,9 @@ fn rtsp(scheme: &str, rest: &str) -> Result<SourceUri, BadUri> {
     Ok(SourceUri::Rtsp(format!("{scheme}://{address}")))
 }
 
-/// Whether the text is `host:port` or `[v6]:port`.
-fn has_port(authority: &str) -> bool {
-    let port = match authority.strip_prefix('[') {
-        Some(v6) => v6.split_once("]:").map(|(_, port)| port),
-        None => authority.split_once(':').map(|(_, port)| port),
-    };
-    port.is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0))
-}
-
 fn v4l2(rest: &str) -> Result<SourceUri, BadUri> {
     let (path, options) = split_options(rest);
-    let mut device = V4l2Device {
-        path: PathBuf::from(path),
-        ..Default::default()
-    };
+    let mut device = V4l2Device { path: PathBuf::from(path), ..Default::default() };
     if !path.starts_with('/') {
         return bad("v4l2: needs the path of a device: v4l2:/dev/video0");
     }
@@ -234,10 +210,7 @@ fn v4l2(rest: &str) -> Result<SourceUri, BadUri> {
 
 fn file(rest: &str) -> Result<SourceUri, BadUri> {
     // file:///x is what browsers and desktops write.
-    let rest = rest
-        .strip_prefix("//")
-        .filter(|r| r.starts_with('/'))
-        .unwrap_or(rest);
+    let rest = rest.strip_prefix("//").filter(|r| r.starts_with('/')).unwrap_or(rest);
     if rest.starts_with("//") {
         return bad("file://host/path cannot be read: write file:/path");
     }
@@ -245,11 +218,7 @@ fn file(rest: &str) -> Result<SourceUri, BadUri> {
     if path.is_empty() {
         return bad("file: needs a path: file:/path/clip.mp4");
     }
-    let mut clip = FileClip {
-        path: PathBuf::from(path),
-        looped: false,
-        realtime: true,
-    };
+    let mut clip = FileClip { path: PathBuf::from(path), looped: false, realtime: true };
     for (key, value) in options {
         match key {
             "loop" => clip.looped = yes_or_no(key, value)?,
@@ -287,25 +256,17 @@ const PATTERNS: [&str; 6] = ["ball", "smpte", "snow", "black", "gradient", "circ
 fn split_options(rest: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
     let (path, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
     let options = options.split('&').filter(|o| !o.is_empty());
-    (
-        path,
-        options.map(|option| option.split_once('=').unwrap_or((option, "true"))),
-    )
+    (path, options.map(|option| option.split_once('=').unwrap_or((option, "true"))))
 }
 
 fn unknown_option<T>(kind: &str, option: &str, known: &str) -> Result<T, BadUri> {
-    bad(format!(
-        "{kind} has no option \"{}\"; known are {known}",
-        redacted(option)
-    ))
+    bad(format!("{kind} has no option \"{}\"; known are {known}", redacted(option)))
 }
 
 fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, BadUri> {
     match value.parse() {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
-        _ => bad(format!(
-            "{key}={value}: give a whole number from {least} to {most}"
-        )),
+        _ => bad(format!("{key}={value}: give a whole number from {least} to {most}")),
     }
 }
 
@@ -315,77 +276,6 @@ fn yes_or_no(key: &str, value: &str) -> Result<bool, BadUri> {
         "false" => Ok(false),
         _ => bad(format!("{key}={value}: give true or false")),
     }
-}
-
-/// The text with everything that looks like a secret replaced by `***`: `user:password@` in addresses and the
-/// values of options such as `password=`, `user-pw=`, `token=`.
-pub fn redacted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = next_secret(rest) {
-        out.push_str(&rest[..start.0]);
-        out.push_str("***");
-        rest = &rest[start.1..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The byte range of the first secret, never empty.
-fn next_secret(text: &str) -> Option<(usize, usize)> {
-    let in_address = text.find("://").and_then(|at| {
-        let begin = at + 3;
-        let end = text[begin..]
-            .find(['/', '"', '\''])
-            .map_or(text.len(), |n| begin + n);
-        let word_end = text[begin..]
-            .find([' ', '"', '\''])
-            .map_or(text.len(), |n| begin + n);
-        // The last '@' of the word: a password may itself hold '/' or '@'.
-        let at_sign = text[begin..word_end].rfind('@').map(|n| begin + n)?;
-        let credentials = at_sign <= end || text[begin..end].contains(':') && !has_port(&text[begin..end]);
-        (credentials && at_sign > begin && &text[begin..at_sign] != "***").then_some((begin, at_sign))
-    });
-    let mut from = 0;
-    let mut in_option = None;
-    while let Some(equals) = text[from..].find('=').map(|n| from + n) {
-        let key_begin = text[..equals].rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-        let key = text
-            [key_begin.map_or(0, |n| n + text[n..].chars().next().map_or(1, char::len_utf8))..equals]
-            .to_ascii_lowercase();
-        let quoted = text[equals + 1..].starts_with(['"', '\'']);
-        let begin = equals + 1 + usize::from(quoted);
-        let stop: &[char] = if quoted {
-            &['"', '\'']
-        } else {
-            &['&', ' ', '!', ';', '#', '"', '\'']
-        };
-        let end = text[begin..].find(stop).map_or(text.len(), |n| begin + n);
-        if is_secret_key(&key) && end > begin && &text[begin..end] != "***" {
-            in_option = Some((begin, end));
-            break;
-        }
-        from = equals + 1;
-    }
-    match (in_address, in_option) {
-        (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
-        (a, b) => a.or(b),
-    }
-}
-
-fn is_secret_key(key: &str) -> bool {
-    let parts = [
-        "pass",
-        "pwd",
-        "secret",
-        "token",
-        "auth",
-        "credential",
-        "apikey",
-        "api_key",
-        "api-key",
-    ];
-    key == "pw" || key.ends_with("-pw") || key.ends_with("_pw") || parts.iter().any(|part| key.contains(part))
 }
 
 impl fmt::Display for SourceUri {
@@ -418,10 +308,7 @@ impl fmt::Display for SourceUri {
                 options.number("fps", Some(test.fps))?;
                 options.number("frames", test.frames)?;
                 options.text("realtime", (!test.realtime).then_some("false"))?;
-                options.text(
-                    "pattern",
-                    (test.pattern != "ball").then_some(test.pattern.as_str()),
-                )
+                options.text("pattern", (test.pattern != "ball").then_some(test.pattern.as_str()))
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What every source promises, whatever its kind: the same checks run over files, test pictures, own pipelines,
 //! stills and RTSP over TCP and UDP.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+#[allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #[path = "support/mod.rs"]
 mod support;
 
@@ -27,9 +30,7 @@ struct Kind {
 /// All kinds, at 160x120 and 10 frames a second.
 fn kinds(folder: &Path, camera: &Camera) -> Vec<Kind> {
     let still = folder.join("still.png");
-    image::RgbImage::from_pixel(160, 120, image::Rgb([200; 3]))
-        .save(&still)
-        .unwrap();
+    image::RgbImage::from_pixel(160, 120, image::Rgb([200; 3])).save(&still).unwrap();
     let file = |codec, query: &str| options(file_uri(&clip(folder, codec, (160, 120), 10, 20), query));
     let plain = |uri: &str| options(uri.parse().unwrap());
     let mut udp = plain(&camera.uri("stream"));
@@ -39,36 +40,15 @@ fn kinds(folder: &Path, camera: &Camera) -> Vec<Kind> {
     let gst = "gst:videotestsrc num-buffers=20 ! video/x-raw,format=RGB,width=160,height=120,framerate=10/1";
     let gst_live =
         "gst:videotestsrc is-live=true ! video/x-raw,format=NV12,width=160,height=120,framerate=10/1";
-    let kind = |name, options, endless, live| Kind {
-        name,
-        options,
-        size: (160, 120),
-        endless,
-        live,
-    };
+    let kind = |name, options, endless, live| Kind { name, options, size: (160, 120), endless, live };
     vec![
         kind("paced avi", file(MPEG4_AVI, ""), false, false),
         kind("unpaced webm", file(VP8_WEBM, "?realtime=false"), false, false),
         kind("unpaced ogg", file(THEORA_OGG, "?realtime=false"), false, false),
-        kind(
-            "looped mov",
-            file(MJPEG_MOV, "?loop=true&realtime=false"),
-            true,
-            false,
-        ),
+        kind("looped mov", file(MJPEG_MOV, "?loop=true&realtime=false"), true, false),
         kind("still", options(file_uri(&still, "")), true, false),
-        kind(
-            "test, live",
-            plain("test:?width=160&height=120&fps=10"),
-            true,
-            true,
-        ),
-        kind(
-            "test, unpaced",
-            plain("test:?width=160&height=120&frames=20&realtime=false"),
-            false,
-            false,
-        ),
+        kind("test, live", plain("test:?width=160&height=120&fps=10"), true, true),
+        kind("test, unpaced", plain("test:?width=160&height=120&frames=20&realtime=false"), false, false),
         kind("own pipeline", plain(gst), false, false),
         kind("own live pipeline", plain(gst_live), true, true),
         kind("rtsp over tcp", tcp, true, true),
@@ -100,11 +80,7 @@ fn frames_come_in_order_after_opened_and_a_source_runs_again() {
             recorder
         });
         assert_eq!(recorder.opened.len(), 2, "{name}: opened() once a run");
-        assert_eq!(
-            (recorder.opened[0].width, recorder.opened[0].height),
-            size,
-            "{name}"
-        );
+        assert_eq!((recorder.opened[0].width, recorder.opened[0].height), size, "{name}");
         assert!(!recorder.opened[0].description.is_empty(), "{name}");
         for (n, frame) in recorder.frames.iter().enumerate() {
             assert_eq!(frame.seq, n as u64, "{name}: no gaps, also over runs");
@@ -138,12 +114,7 @@ fn the_frame_rate_stays_below_the_limit() {
         let frames = &recorder.frames;
         let span = (frames[frames.len() - 1].elapsed - frames[0].elapsed).as_secs_f64();
         let most = 4.0 * span + 3.0;
-        assert!(
-            frames.len() as f64 <= most,
-            "{}: {} frames in {span} s",
-            kind.name,
-            frames.len()
-        );
+        assert!(frames.len() as f64 <= most, "{}: {} frames in {span} s", kind.name, frames.len());
     });
 }
 
@@ -157,14 +128,9 @@ fn a_stop_is_obeyed_within_a_second() {
         let (tell, told) = sync_channel(1);
         let (inner, options) = (stop.clone(), kind.options.clone());
         let (done, wait) = sync_channel(1);
-        let mut recorder = Recorder {
-            on_frame: Some(tell),
-            ..Recorder::new(usize::MAX)
-        };
-        let thread = std::thread::Builder::new().spawn(move || {
-            done.send(source(options).run_once(&mut recorder, &inner))
-                .unwrap()
-        });
+        let mut recorder = Recorder { on_frame: Some(tell), ..Recorder::new(usize::MAX) };
+        let thread = std::thread::Builder::new()
+            .spawn(move || done.send(source(options).run_once(&mut recorder, &inner)).unwrap());
         if told.recv_timeout(PATIENCE).is_err() {
             panic!("{}: no frame, but {:?}", kind.name, wait.recv_timeout(PATIENCE));
         }
@@ -181,18 +147,8 @@ fn pictures_are_shrunk_to_the_useful_size() {
         let mut options = kind.options.clone();
         options.max_side_px = 80;
         let (_, recorder) = run(options, 3);
-        assert!(
-            recorder.frames.iter().all(|f| f.size == (80, 60)),
-            "{}: {:?}",
-            kind.name,
-            recorder.frames
-        );
-        assert_eq!(
-            (recorder.opened[0].width, recorder.opened[0].height),
-            kind.size,
-            "{}",
-            kind.name
-        );
+        assert!(recorder.frames.iter().all(|f| f.size == (80, 60)), "{}: {:?}", kind.name, recorder.frames);
+        assert_eq!((recorder.opened[0].width, recorder.opened[0].height), kind.size, "{}", kind.name);
     });
 }
 
@@ -212,11 +168,7 @@ fn masked_areas_are_painted_in_every_frame() {
             let picture = recorder.last.unwrap();
             for n in 1..picture.format().planes() {
                 let row = picture.plane(n).row(3);
-                assert!(
-                    row[..row.len() / 2].iter().all(|&v| v == 128),
-                    "{}: chroma",
-                    kind.name
-                );
+                assert!(row[..row.len() / 2].iter().all(|&v| v == 128), "{}: chroma", kind.name);
             }
         }
     });
@@ -247,11 +199,7 @@ fn errors_name_the_camera_and_what_to_do() {
         ),
         (put("empty.mp4", b""), NotMedia, "empty (0 bytes)"),
         (put("noise.mp4", &[7; 4000]), NotMedia, "check that it is a clip"),
-        (
-            put("cut.mp4", &bytes[..bytes.len() / 4]),
-            NotMedia,
-            "check that it is a clip",
-        ),
+        (put("cut.mp4", &bytes[..bytes.len() / 4]), NotMedia, "check that it is a clip"),
         (put("empty.jpg", b""), NotMedia, "empty (0 bytes)"),
         (uri("file:/no/such/clip.mp4"), NotFound, "check the path"),
         (options(file_uri(&sound, "")), NotMedia, "no video"),
@@ -260,11 +208,7 @@ fn errors_name_the_camera_and_what_to_do() {
         (uri("gst:fakesrc ! fakesink"), Config, "open end"),
         (uri("gst:audiotestsrc num-buffers=10"), Config, "raw video"),
         (uri("rtsp://127.0.0.1:1/x"), Unavailable, "check that it is on"),
-        (
-            uri("rtsp://no-such-host.invalid/x"),
-            Unavailable,
-            "check that it is on",
-        ),
+        (uri("rtsp://no-such-host.invalid/x"), Unavailable, "check that it is on"),
     ] {
         let shown = options.uri.to_string();
         let error = failure(options);
@@ -309,15 +253,10 @@ fn a_frozen_camera_has_stalled_and_a_slow_limit_is_no_stall() {
         // One frame in five seconds is wanted, ten a second come: that is no stall.
         options.fps = 0.2;
         let (tell, told) = sync_channel(4);
-        let mut recorder = Recorder {
-            on_frame: Some(tell),
-            ..Recorder::new(usize::MAX)
-        };
+        let mut recorder = Recorder { on_frame: Some(tell), ..Recorder::new(usize::MAX) };
         let (done, wait) = sync_channel(1);
-        let thread = std::thread::Builder::new().spawn(move || {
-            done.send(source(options).run_once(&mut recorder, &Stop::new()))
-                .unwrap()
-        });
+        let thread = std::thread::Builder::new()
+            .spawn(move || done.send(source(options).run_once(&mut recorder, &Stop::new())).unwrap());
         for _ in 0..2 {
             told.recv_timeout(PATIENCE).unwrap();
         }
@@ -342,10 +281,7 @@ fn a_camera_that_dies_and_comes_back_delivers_again() {
         let inner = stop.clone();
         let thread = std::thread::Builder::new()
             .spawn(move || {
-                let mut recorder = Recorder {
-                    on_frame: Some(tell),
-                    ..Recorder::new(usize::MAX)
-                };
+                let mut recorder = Recorder { on_frame: Some(tell), ..Recorder::new(usize::MAX) };
                 let mut backoff = camera_backoff(&options.id);
                 let mut source = source(options);
                 let on_state = |state| say.send(state).unwrap();

@@ -1,6 +1,9 @@
 //! What clips promise beyond the contract: time over loops, masks that do not disturb decoding, nothing that
 //! leaks, memory that is used again.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+#[allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #[path = "support/mod.rs"]
 mod support;
 
@@ -26,11 +29,7 @@ fn a_masked_clip_decodes_the_unmasked_part_exactly_as_without_a_mask() {
         assert_ne!(plain[0].right, plain[59].right, "{codec}: the picture moves");
         for (plain, masked) in plain.iter().zip(&masked) {
             assert_eq!(plain.right, masked.right, "{codec}: frame {}", plain.seq);
-            assert!(
-                masked.left.iter().all(|&v| v == 32),
-                "{codec}: frame {}",
-                plain.seq
-            );
+            assert!(masked.left.iter().all(|&v| v == 32), "{codec}: frame {}", plain.seq);
         }
     }
 }
@@ -50,11 +49,7 @@ fn time_goes_on_over_loops_by_the_length_of_the_clip() {
             for (n, frame) in frames.iter().enumerate() {
                 let want = Duration::from_millis(100 * n as u64);
                 let off = frame.elapsed.abs_diff(want);
-                assert!(
-                    off <= Duration::from_millis(60),
-                    "{codec}{query}: frame {n} at {:?}",
-                    frame.elapsed
-                );
+                assert!(off <= Duration::from_millis(60), "{codec}{query}: frame {n} at {:?}", frame.elapsed);
                 let wall = frame.wall.duration_since(frames[0].wall);
                 assert_eq!(wall.unsigned_abs(), frame.elapsed - frames[0].elapsed, "{codec}");
             }
@@ -79,10 +74,7 @@ fn every_frame_of_an_unpaced_clip_is_delivered_also_to_a_slow_sink() {
     let frames = within(PATIENCE, move || {
         let mut slow = Slow(0);
         let options = options(file_uri(&path, "?realtime=false"));
-        assert_eq!(
-            source(options).run_once(&mut slow, &Stop::new()),
-            Ok(Ended::EndOfStream)
-        );
+        assert_eq!(source(options).run_once(&mut slow, &Stop::new()), Ok(Ended::EndOfStream));
         slow.0
     });
     assert_eq!(frames, 100);
@@ -116,11 +108,7 @@ fn pictures_keep_their_pixels_while_they_are_held() {
     impl FrameSink for Holding {
         fn opened(&mut self, _: &StreamInfo) {}
         fn frame(&mut self, frame: Frame) -> Flow {
-            let rows = |p: &Picture| {
-                (0..p.plane(0).rows)
-                    .flat_map(|y| p.plane(0).row(y).to_vec())
-                    .collect()
-            };
+            let rows = |p: &Picture| (0..p.plane(0).rows).flat_map(|y| p.plane(0).row(y).to_vec()).collect();
             let bytes: Vec<u8> = rows(&frame.picture);
             self.0.push((frame.picture, bytes));
             if self.0.len() > 5 {
@@ -134,9 +122,7 @@ fn pictures_keep_their_pixels_while_they_are_held() {
     let path = clip(folder.path(), MPEG4_AVI, (176, 144), 25, 50);
     within(PATIENCE, move || {
         let options = options(file_uri(&path, "?realtime=false"));
-        source(options)
-            .run_once(&mut Holding(vec![]), &Stop::new())
-            .unwrap();
+        source(options).run_once(&mut Holding(vec![]), &Stop::new()).unwrap();
     });
 }
 
@@ -159,12 +145,9 @@ fn memory_for_frames_comes_from_a_pool_whether_or_not_they_are_shrunk_or_masked(
     let folder = tempfile::tempdir().unwrap();
     for codec in [MPEG4_AVI, VP8_WEBM, MJPEG_MOV] {
         let path = clip(folder.path(), codec, (640, 480), 25, 100);
-        for (max_side, masks) in [
-            (0, vec![]),
-            (320, vec![]),
-            (0, vec![left_half()]),
-            (320, vec![left_half()]),
-        ] {
+        for (max_side, masks) in
+            [(0, vec![]), (320, vec![]), (0, vec![left_half()]), (320, vec![left_half()])]
+        {
             let mut options = options(file_uri(&path, "?realtime=false"));
             (options.max_side_px, options.masks) = (max_side, masks.clone());
             let places = within(PATIENCE, move || {
@@ -173,12 +156,7 @@ fn memory_for_frames_comes_from_a_pool_whether_or_not_they_are_shrunk_or_masked(
                 places
             });
             let what = format!("{codec}, side {max_side}, {} masks", masks.len());
-            println!(
-                "{what}: {} frames in {} places, {:?}",
-                places.1,
-                places.0.len(),
-                places.2
-            );
+            println!("{what}: {} frames in {} places, {:?}", places.1, places.0.len(), places.2);
             assert_eq!(places.1, 100, "{what}");
             assert!(places.0.len() <= 12, "{what}: {} places", places.0.len());
         }
@@ -205,10 +183,7 @@ fn a_hundred_openings_and_loops_leak_neither_descriptors_nor_threads_nor_memory(
     // In a process of its own: other tests open and close things at the same time.
     if std::env::var_os("AIMASS_LEAK_TEST").is_none() {
         let done = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "a_hundred_openings_and_loops_leak_neither_descriptors_nor_threads_nor_memory",
-            ])
+            .args(["--exact", "a_hundred_openings_and_loops_leak_neither_descriptors_nor_threads_nor_memory"])
             .args(["--nocapture"])
             .env("AIMASS_LEAK_TEST", "1")
             .status()
@@ -222,11 +197,7 @@ fn a_hundred_openings_and_loops_leak_neither_descriptors_nor_threads_nor_memory(
         let looped = options(file_uri(&path, "?realtime=false&loop=true"));
         let test = options("test:?width=320&height=240&realtime=false".parse().unwrap());
         let nobody = options("rtsp://127.0.0.1:1/x".parse().unwrap());
-        for (options, most) in [
-            (options(file_uri(&path, "?realtime=false")), 3),
-            (looped, 35),
-            (test, 3),
-        ] {
+        for (options, most) in [(options(file_uri(&path, "?realtime=false")), 3), (looped, 35), (test, 3)] {
             assert_eq!(run(options, most).0, Ok(Ended::Stopped));
         }
         failure(nobody);

@@ -7,7 +7,8 @@ use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
 
-use crate::uri::{SourceUri, redacted};
+use crate::redact::redacted;
+use crate::uri::SourceUri;
 
 /// A problem before the source's name is put in front.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +19,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(kind: SourceErrorKind, text: impl Into<String>) -> Self {
-        Problem {
-            kind,
-            text: text.into(),
-        }
+        Problem { kind, text: text.into() }
     }
 }
 
@@ -84,10 +82,7 @@ fn kind_of(error: &glib::Error, delivered: bool) -> SourceErrorKind {
 
 /// The message and, where it adds something, the element's own remark, as one lower-case line.
 fn said(error: &glib::Error, debug: Option<&str>) -> String {
-    let detail = debug
-        .and_then(|d| d.split_once('\n'))
-        .map(|(_, rest)| rest)
-        .unwrap_or_default();
+    let detail = debug.and_then(|d| d.split_once('\n')).map(|(_, rest)| rest).unwrap_or_default();
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (message, detail) = (one_line(error.message()), one_line(detail));
     let mut text = if detail.is_empty() || message.contains(&detail) {
@@ -99,11 +94,9 @@ fn said(error: &glib::Error, debug: Option<&str>) -> String {
     let text = redacted(text.trim_end_matches('.'));
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if second.is_lowercase() => first
-            .to_lowercase()
-            .chain(std::iter::once(second))
-            .chain(chars)
-            .collect(),
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(std::iter::once(second)).chain(chars).collect()
+        }
         _ => text,
     }
 }
@@ -113,25 +106,14 @@ pub(super) fn missing_plugin(structure: &gst::StructureRef) -> Option<Problem> {
     if structure.name() != "missing-plugin" {
         return None;
     }
-    let what = structure
-        .get::<String>("name")
-        .unwrap_or_else(|_| "a plugin".to_owned());
-    let detail = structure
-        .get::<gst::Caps>("detail")
-        .map(|caps| caps.to_string())
-        .unwrap_or_default();
-    if ["audio/", "text/", "subpicture/", "application/"]
-        .iter()
-        .any(|other| detail.starts_with(other))
-    {
+    let what = structure.get::<String>("name").unwrap_or_else(|_| "a plugin".to_owned());
+    let detail = structure.get::<gst::Caps>("detail").map(|caps| caps.to_string()).unwrap_or_default();
+    if ["audio/", "text/", "subpicture/", "application/"].iter().any(|other| detail.starts_with(other)) {
         return None;
     }
     Some(Problem::new(
         SourceErrorKind::NotMedia,
-        format!(
-            "needs the GStreamer plugin for {what}: install the package {}",
-            package(&detail)
-        ),
+        format!("needs the GStreamer plugin for {what}: install the package {}", package(&detail)),
     ))
 }
 
@@ -163,9 +145,7 @@ fn package(caps: &str) -> &'static str {
 /// What the pipeline's type finder took the data for.
 pub(super) fn found_type(pipeline: &gst::Pipeline) -> Option<String> {
     let elements = pipeline.iterate_recurse().into_iter().flatten();
-    let finder = elements
-        .into_iter()
-        .find(|e| e.factory().is_some_and(|f| f.name() == "typefind"))?;
+    let finder = elements.into_iter().find(|e| e.factory().is_some_and(|f| f.name() == "typefind"))?;
     let caps = finder.property::<Option<gst::Caps>>("caps")?;
     caps.structure(0).map(|s| s.name().to_string())
 }
@@ -189,14 +169,8 @@ mod tests {
     #[test]
     fn the_same_error_is_another_kind_once_frames_came() {
         let error = glib::Error::new(gst::ResourceError::Read, "Could not read from resource.");
-        assert_eq!(
-            from_bus(&error, None, &rtsp(), false, None).kind,
-            SourceErrorKind::Unavailable
-        );
-        assert_eq!(
-            from_bus(&error, None, &rtsp(), true, None).kind,
-            SourceErrorKind::Broken
-        );
+        assert_eq!(from_bus(&error, None, &rtsp(), false, None).kind, SourceErrorKind::Unavailable);
+        assert_eq!(from_bus(&error, None, &rtsp(), true, None).kind, SourceErrorKind::Broken);
     }
 
     #[test]
@@ -204,10 +178,7 @@ mod tests {
         let error = glib::Error::new(gst::ResourceError::OpenRead, "Could not open resource.\nReally.");
         let debug = "file.c(1): f (): /pipeline:\nFailed at rtsp://u:hunter2@10.0.0.7/s.";
         let text = from_bus(&error, Some(debug), &rtsp(), false, None).text;
-        assert!(
-            text.contains("could not open resource. Really: Failed at rtsp://***@10.0.0.7/s"),
-            "{text}"
-        );
+        assert!(text.contains("could not open resource. Really: Failed at rtsp://***@10.0.0.7/s"), "{text}");
         assert!(!text.contains('\n') && !text.contains("hunter2"));
     }
 
@@ -222,16 +193,8 @@ mod tests {
                 .build();
             missing_plugin(&structure).map(|p| p.text)
         };
-        assert!(
-            missing("video/x-h264, profile=high")
-                .unwrap()
-                .ends_with("gstreamer1.0-libav")
-        );
-        assert!(
-            missing("video/x-vp8")
-                .unwrap()
-                .ends_with("gstreamer1.0-plugins-good")
-        );
+        assert!(missing("video/x-h264, profile=high").unwrap().ends_with("gstreamer1.0-libav"));
+        assert!(missing("video/x-vp8").unwrap().ends_with("gstreamer1.0-plugins-good"));
         assert_eq!(missing("audio/mpeg"), None, "sound is not our business");
     }
 }

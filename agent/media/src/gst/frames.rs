@@ -28,11 +28,7 @@ impl Frames {
     /// The sample's picture.
     pub(super) fn picture(&mut self, sample: &gst::SampleRef) -> Result<Picture, String> {
         let caps = sample.caps().ok_or("a frame came without its format")?;
-        if self
-            .known
-            .as_ref()
-            .is_none_or(|(known, ..)| known.as_ref() != caps)
-        {
+        if self.known.as_ref().is_none_or(|(known, ..)| known.as_ref() != caps) {
             let info = VideoInfo::from_caps(caps).map_err(|_| format!("a frame has the format {caps}"))?;
             let format = pixel_format(info.format())
                 .ok_or_else(|| format!("a frame has the format {}", info.format()))?;

@@ -29,16 +29,11 @@ pub(super) fn build(pipeline: &gst::Pipeline, tail: &Tail, options: &SourceOptio
 }
 
 fn make(name: &str) -> Made<gst::Element> {
-    gst::ElementFactory::make(name)
-        .build()
-        .map_err(|_| errors::missing_element(name))
+    gst::ElementFactory::make(name).build().map_err(|_| errors::missing_element(name))
 }
 
 fn broken(error: impl std::fmt::Display) -> Problem {
-    Problem::new(
-        SourceErrorKind::Config,
-        format!("GStreamer refuses the pipeline ({error})"),
-    )
+    Problem::new(SourceErrorKind::Config, format!("GStreamer refuses the pipeline ({error})"))
 }
 
 /// Decodes video; other streams are exposed as they are, and stay unlinked.
@@ -48,9 +43,7 @@ fn decoder(pipeline: &gst::Pipeline, tail: &Tail) -> Made<gst::Element> {
         let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
         let structure = caps.as_ref().and_then(|c| c.structure(0));
         let other = |s: &gst::StructureRef| {
-            ["audio/", "text/", "subpicture/"]
-                .iter()
-                .any(|kind| s.name().starts_with(kind))
+            ["audio/", "text/", "subpicture/"].iter().any(|kind| s.name().starts_with(kind))
         };
         Some((!structure.is_some_and(other)).to_value())
     });
@@ -79,17 +72,11 @@ fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
             std::io::ErrorKind::NotFound => SourceErrorKind::NotFound,
             _ => SourceErrorKind::Unavailable,
         };
-        Problem::new(
-            kind,
-            format!("cannot be read ({error}): check the path and its permissions"),
-        )
+        Problem::new(kind, format!("cannot be read ({error}): check the path and its permissions"))
     };
     let about = fs::metadata(&clip.path).map_err(not_found)?;
     if about.is_dir() {
-        return Err(Problem::new(
-            SourceErrorKind::NotMedia,
-            "is a folder: give a clip or a picture",
-        ));
+        return Err(Problem::new(SourceErrorKind::NotMedia, "is a folder: give a clip or a picture"));
     }
     if about.is_file() && about.len() == 0 {
         return Err(Problem::new(
@@ -126,11 +113,7 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
     }
     if let Some(path) = &options.tls_ca_file {
         let database = gio::TlsFileDatabase::new(path).map_err(|error| {
-            let text = format!(
-                "the tls_ca_file {} cannot be used ({})",
-                path.display(),
-                error.message()
-            );
+            let text = format!("the tls_ca_file {} cannot be used ({})", path.display(), error.message());
             Problem::new(SourceErrorKind::Config, text)
         })?;
         source.set_property("tls-database", database.upcast::<gio::TlsDatabase>());
@@ -140,16 +123,10 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
     // Sound and metadata are not even asked for.
     source.connect("select-stream", false, |values| {
         let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
-        let media = caps
-            .as_ref()
-            .and_then(|c| c.structure(0))
-            .and_then(|s| s.get::<String>("media").ok());
+        let media = caps.as_ref().and_then(|c| c.structure(0)).and_then(|s| s.get::<String>("media").ok());
         Some((media.as_deref() == Some("video")).to_value())
     });
-    let input = decoder
-        .static_pad("sink")
-        .ok_or_else(|| errors::missing_element("decodebin"))?
-        .downgrade();
+    let input = decoder.static_pad("sink").ok_or_else(|| errors::missing_element("decodebin"))?.downgrade();
     source.connect_pad_added(move |_, pad| {
         if let Some(input) = input.upgrade()
             && !input.is_linked()
@@ -164,21 +141,12 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
 fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
     // GStreamer's parser takes a format only between two elements.
     let last = description.rsplit('!').next().unwrap_or_default();
-    let ends_in_caps = last
-        .split([',', '('])
-        .next()
-        .is_some_and(|name| name.contains('/') && !name.contains('='));
-    let description = if ends_in_caps {
-        &format!("{description} ! identity")
-    } else {
-        description
-    };
+    let ends_in_caps =
+        last.split([',', '(']).next().is_some_and(|name| name.contains('/') && !name.contains('='));
+    let description = if ends_in_caps { &format!("{description} ! identity") } else { description };
     let bin = gst::parse::bin_from_description(description, true).map_err(|error| {
-        let said = crate::uri::redacted(error.message());
-        Problem::new(
-            SourceErrorKind::Config,
-            format!("GStreamer cannot read the pipeline ({said})"),
-        )
+        let said = crate::redact::redacted(error.message());
+        Problem::new(SourceErrorKind::Config, format!("GStreamer cannot read the pipeline ({said})"))
     })?;
     let Some(pad) = bin.static_pad("src") else {
         let text = "the pipeline has no open end: let it end in a raw video pad, such as … ! videoconvert";
@@ -211,8 +179,6 @@ fn test_picture(pipeline: &gst::Pipeline, tail: &Tail, test: &TestPicture) -> Ma
     filter.set_property("caps", caps);
     pipeline.add_many([&source, &filter]).map_err(broken)?;
     source.link(&filter).map_err(broken)?;
-    let end = filter
-        .static_pad("src")
-        .ok_or_else(|| errors::missing_element("capsfilter"))?;
+    let end = filter.static_pad("src").ok_or_else(|| errors::missing_element("capsfilter"))?;
     end.link(&tail.entry).map(|_| ()).map_err(broken)
 }

@@ -7,6 +7,7 @@ mod errors;
 mod frames;
 mod head;
 mod paint;
+mod run;
 mod source;
 mod tail;
 

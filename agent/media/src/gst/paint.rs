@@ -31,10 +31,7 @@ struct Prepared {
 
 impl Painter {
     pub(super) fn new(polygons: Vec<Polygon>) -> Self {
-        Painter {
-            polygons,
-            prepared: None,
-        }
+        Painter { polygons, prepared: None }
     }
 
     /// The frames that follow are of this kind.
@@ -42,12 +39,7 @@ impl Painter {
         self.prepared = VideoInfo::from_caps(caps).ok().and_then(|info| {
             let format = pixel_format(info.format())?;
             let mask = Mask::new(&self.polygons, info.width(), info.height(), format);
-            Some(Prepared {
-                info,
-                mask,
-                format,
-                copies: None,
-            })
+            Some(Prepared { info, mask, format, copies: None })
         });
     }
 
@@ -63,11 +55,7 @@ impl Painter {
         for n in 0..prepared.format.planes() {
             let stride =
                 usize::try_from(video::VideoFrameExt::plane_stride(&frame)[n]).map_err(|e| e.to_string())?;
-            prepared.mask.paint(
-                n,
-                frame.plane_data_mut(n as u32).map_err(|e| e.to_string())?,
-                stride,
-            );
+            prepared.mask.paint(n, frame.plane_data_mut(n as u32).map_err(|e| e.to_string())?, stride);
         }
         Ok(())
     }
@@ -77,20 +65,12 @@ impl Prepared {
     fn copy(&mut self, buffer: &gst::Buffer) -> Result<gst::Buffer, String> {
         let pool = match &self.copies {
             Some(pool) => pool,
-            None => self
-                .copies
-                .insert(pool_for(&self.info).map_err(|e| e.to_string())?),
+            None => self.copies.insert(pool_for(&self.info).map_err(|e| e.to_string())?),
         };
-        let mut copy = pool
-            .acquire_buffer(None)
-            .map_err(|e| format!("no memory for a copy: {e}"))?;
+        let mut copy = pool.acquire_buffer(None).map_err(|e| format!("no memory for a copy: {e}"))?;
         let writable = copy.get_mut().ok_or("a fresh buffer is shared")?;
         buffer
-            .copy_into(
-                writable,
-                gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS,
-                ..,
-            )
+            .copy_into(writable, gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS, ..)
             .map_err(|e| e.to_string())?;
         let from =
             VideoFrame::from_buffer_readable(buffer.clone(), &self.info).map_err(|_| "cannot be read")?;

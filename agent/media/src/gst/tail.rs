@@ -104,12 +104,7 @@ impl Tail {
         if !options.masks.is_empty() {
             paint(&exit, Painter::new(options.masks.to_vec()));
         }
-        Ok(Tail {
-            entry,
-            sink,
-            watch,
-            limit,
-        })
+        Ok(Tail { entry, sink, watch, limit })
     }
 
     /// Keeps decoders small and, where every picture stands for itself (MJPEG), drops before decoding.
@@ -162,12 +157,8 @@ fn limit_rate(pad: &gst::Pad, limit: Arc<Mutex<RateLimit>>, watch: Arc<Watch>, e
         }
         watch.decoded.fetch_add(1, Ordering::Relaxed);
         let time = info.buffer().and_then(|b| b.pts().or(b.dts()));
-        let keeps = time.is_none_or(|t| {
-            limit
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .keeps(t.nseconds())
-        });
+        let keeps =
+            time.is_none_or(|t| limit.lock().unwrap_or_else(PoisonError::into_inner).keeps(t.nseconds()));
         if keeps {
             watch.passed.fetch_add(1, Ordering::Relaxed);
             gst::PadProbeReturn::Ok
@@ -217,42 +208,36 @@ fn wanted_caps(input: &VideoInfo, max_side: u32) -> gst::Caps {
 
 /// Tells decoders that we understand padded rows: otherwise they copy each frame to get rid of the padding.
 fn announce_video_meta(exit: &gst::Pad) {
-    exit.add_probe(
-        gst::PadProbeType::QUERY_DOWNSTREAM | gst::PadProbeType::PUSH,
-        |_, info| {
-            if let Some(query) = info.query_mut()
-                && let gst::QueryViewMut::Allocation(allocation) = query.view_mut()
-            {
-                allocation.add_allocation_meta::<video::VideoMeta>(None);
-                return gst::PadProbeReturn::Handled;
-            }
-            gst::PadProbeReturn::Ok
-        },
-    );
+    exit.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM | gst::PadProbeType::PUSH, |_, info| {
+        if let Some(query) = info.query_mut()
+            && let gst::QueryViewMut::Allocation(allocation) = query.view_mut()
+        {
+            allocation.add_allocation_meta::<video::VideoMeta>(None);
+            return gst::PadProbeReturn::Handled;
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 fn paint(exit: &gst::Pad, painter: Painter) {
     let painter = Mutex::new(painter);
-    exit.add_probe(
-        gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM,
-        move |pad, info| {
-            let mut painter = painter.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(gst::EventView::Caps(event)) = info.event().map(|e| e.view()) {
-                painter.set_caps(event.caps());
-            }
-            let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
-                return gst::PadProbeReturn::Ok;
-            };
-            match painter.paint(buffer) {
-                Ok(()) => gst::PadProbeReturn::Ok,
-                Err(problem) => {
-                    // A frame that cannot be painted must not be seen.
-                    if let Some(element) = pad.parent_element() {
-                        gst::element_error!(element, gst::StreamError::Failed, ["privacy mask: {problem}"]);
-                    }
-                    gst::PadProbeReturn::Handled
+    exit.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+        let mut painter = painter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gst::EventView::Caps(event)) = info.event().map(|e| e.view()) {
+            painter.set_caps(event.caps());
+        }
+        let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
+            return gst::PadProbeReturn::Ok;
+        };
+        match painter.paint(buffer) {
+            Ok(()) => gst::PadProbeReturn::Ok,
+            Err(problem) => {
+                // A frame that cannot be painted must not be seen.
+                if let Some(element) = pad.parent_element() {
+                    gst::element_error!(element, gst::StreamError::Failed, ["privacy mask: {problem}"]);
                 }
+                gst::PadProbeReturn::Handled
             }
-        },
-    );
+        }
+    });
 }

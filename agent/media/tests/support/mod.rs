@@ -1,6 +1,4 @@
 //! What the source tests share: media made on the spot, sinks that remember, deadlines.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
-
 pub mod rtsp;
 
 use std::path::{Path, PathBuf};
@@ -69,12 +67,7 @@ pub fn source(options: SourceOptions) -> Box<dyn Source> {
 }
 
 pub fn left_half() -> Polygon {
-    Polygon(
-        [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
-            .into_iter()
-            .map(Point::from)
-            .collect(),
-    )
+    Polygon([[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]].into_iter().map(Point::from).collect())
 }
 
 /// What is kept of a frame.
@@ -102,21 +95,11 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(most: usize) -> Self {
-        Recorder {
-            opened: vec![],
-            frames: vec![],
-            last: None,
-            most,
-            keep_pixels: false,
-            on_frame: None,
-        }
+        Recorder { opened: vec![], frames: vec![], last: None, most, keep_pixels: false, on_frame: None }
     }
 
     pub fn with_pixels(most: usize) -> Self {
-        Recorder {
-            keep_pixels: true,
-            ..Self::new(most)
-        }
+        Recorder { keep_pixels: true, ..Self::new(most) }
     }
 }
 
@@ -149,20 +132,14 @@ impl FrameSink for Recorder {
         if let Some(tell) = &self.on_frame {
             tell.try_send(frame.seq).ok();
         }
-        if self.frames.len() >= self.most {
-            Flow::Stop
-        } else {
-            Flow::Continue
-        }
+        if self.frames.len() >= self.most { Flow::Stop } else { Flow::Continue }
     }
 }
 
 /// Runs the work on a thread; fails the test if it is not done in time.
 pub fn within<T: Send + 'static>(deadline: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = sync_channel(1);
-    let worker = std::thread::Builder::new()
-        .spawn(move || done.send(work()))
-        .unwrap();
+    let worker = std::thread::Builder::new().spawn(move || done.send(work())).unwrap();
     match wait.recv_timeout(deadline) {
         Ok(result) => result,
         Err(RecvTimeoutError::Disconnected) => match worker.join() {
@@ -189,9 +166,6 @@ pub fn failure(options: SourceOptions) -> SourceError {
     let (result, recorder) = run(options, usize::MAX);
     let error = result.unwrap_err();
     assert!(recorder.frames.is_empty());
-    assert!(
-        error.message.contains("camera dock") && !error.message.contains('\n'),
-        "{error}"
-    );
+    assert!(error.message.contains("camera dock") && !error.message.contains('\n'), "{error}");
     error
 }

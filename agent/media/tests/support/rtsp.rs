@@ -79,14 +79,7 @@ impl Camera {
         });
         wait.recv().unwrap();
         let port = rtsp.bound_port();
-        Camera {
-            port,
-            context,
-            main,
-            server: rtsp,
-            valves,
-            thread: Some(thread.unwrap()),
-        }
+        Camera { port, context, main, server: rtsp, valves, thread: Some(thread.unwrap()) }
     }
 
     pub fn uri(&self, path: &str) -> String {
@@ -104,8 +97,7 @@ impl Camera {
 impl Drop for Camera {
     /// Hangs up on everybody and stops listening.
     fn drop(&mut self) {
-        self.server
-            .client_filter(Some(&mut |_, _| server::RTSPFilterResult::Remove));
+        self.server.client_filter(Some(&mut |_, _| server::RTSPFilterResult::Remove));
         let main = self.main.clone();
         self.context.invoke(move || main.quit());
         self.thread.take().unwrap().join().ok();
@@ -114,9 +106,7 @@ impl Drop for Camera {
 
 fn auth(lock: Lock) -> server::RTSPAuth {
     let auth = server::RTSPAuth::new();
-    let token = server::RTSPToken::builder()
-        .field("media.factory.role", "user")
-        .build();
+    let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
     if lock == Lock::Basic {
         auth.add_basic(&server::RTSPAuth::make_basic("viewer", "s3cret"), &token);
     } else {
