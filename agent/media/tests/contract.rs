@@ -244,6 +244,83 @@ fn a_wrong_password_is_told_from_a_wrong_path_and_the_right_one_opens() {
 }
 
 #[test]
+fn a_secured_camera_is_trusted_by_its_certificate_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |from: i32, to: i32| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut about = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        about.not_before = rcgen::date_time_ymd(from, 1, 1);
+        about.not_after = rcgen::date_time_ymd(to, 1, 1);
+        let certificate = about.self_signed(&key).unwrap().pem();
+        (certificate.clone(), certificate + &key.serialize_pem())
+    };
+    let ((own_pem, pem), (other_pem, _)) = (made(2020, 2049), made(2020, 2049));
+    let camera = Camera::start(VP8, Lock::Tls(Box::leak(pem.into_boxed_str())));
+    let (own, foreign) = (folder.path().join("own.pem"), folder.path().join("foreign.pem"));
+    aimass_core::files::write_atomically(&own, own_pem.as_bytes()).unwrap();
+    aimass_core::files::write_atomically(&foreign, other_pem.as_bytes()).unwrap();
+    let mut options = options(camera.uri("stream").replace("rtsp:", "rtsps:").parse().unwrap());
+    for ca in [None, Some(foreign)] {
+        options.tls_ca_file = ca;
+        let error = failure(options.clone());
+        assert_eq!(error.kind, SourceErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("not trusted ("), "{error}");
+    }
+    options.tls_ca_file = Some(own);
+    assert_eq!(run(options.clone(), 2).0, Ok(Ended::Stopped));
+    options.tls_ca_file = Some(folder.path().join("missing.pem"));
+    let error = failure(options);
+    assert_eq!(error.kind, SourceErrorKind::Config);
+    assert!(error.message.contains("missing.pem"), "{error}");
+}
+
+#[test]
+fn a_camera_that_refuses_one_transport_gets_the_other_at_the_next_attempt() {
+    let camera = Camera::start_udp_only();
+    let options = options(camera.uri("stream").parse().unwrap());
+    let (first, second) = within(PATIENCE, move || {
+        let mut source = source(options);
+        let mut recorder = Recorder::new(2);
+        let first = source.run_once(&mut recorder, &Stop::new());
+        (first, source.run_once(&mut recorder, &Stop::new()))
+    });
+    println!("{first:?}");
+    assert!(first.is_err());
+    assert_eq!(second, Ok(Ended::Stopped));
+}
+
+#[test]
+fn a_camera_that_never_answers_is_given_up_in_time_and_left_at_a_stop() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let rtsp = format!("rtsp://{}/x", silent.local_addr().unwrap());
+    for uri in [rtsp.as_str(), "gst:videotestsrc is-live=true ! valve drop=true"] {
+        let mut options = options(uri.parse().unwrap());
+        options.open_timeout = Duration::from_secs(1);
+        let error = failure(options.clone());
+        assert_eq!(error.kind, SourceErrorKind::Unavailable, "{error}");
+        options.open_timeout = Duration::from_secs(600);
+        let stop = Stop::new();
+        let inner = stop.clone();
+        let (begun, wait) = sync_channel(1);
+        let (done, result) = sync_channel(1);
+        let thread = std::thread::Builder::new().spawn(move || {
+            let mut source = source(options);
+            begun.send(()).unwrap();
+            done.send(source.run_once(&mut Recorder::new(1), &inner)).unwrap();
+        });
+        wait.recv().unwrap();
+        if uri == rtsp {
+            // The first is of the attempt above, the second of the one that is to be stopped.
+            silent.accept().unwrap();
+            silent.accept().unwrap();
+        }
+        stop.request();
+        assert_eq!(result.recv_timeout(Duration::from_secs(2)), Ok(Ok(Ended::Stopped)), "{uri}");
+        thread.unwrap().join().unwrap();
+    }
+}
+
+#[test]
 fn a_frozen_camera_has_stalled_and_a_slow_limit_is_no_stall() {
     for transport in [Transport::Tcp, Transport::Udp] {
         let camera = Camera::start(VP8, Lock::Open);

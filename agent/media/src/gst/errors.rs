@@ -42,8 +42,9 @@ pub(super) fn from_bus(
             format!("the camera does not know this path ({said}): check the address after the host")
         }
         SourceErrorKind::NotFound => format!("not found ({said})"),
-        SourceErrorKind::Unavailable if said.contains("TLS") || said.contains("certificate") => {
-            format!("no secure connection ({said}): check tls_ca_file, and that glib-networking is installed")
+        SourceErrorKind::Unavailable if uri.kind() == "rtsps" => {
+            let check = "check that it is on, the host and the port, and that glib-networking is installed";
+            format!("cannot be reached securely ({said}): {check}")
         }
         SourceErrorKind::Unavailable if is_rtsp => {
             format!("cannot be reached ({said}): check that it is on, the host and the port")
@@ -56,6 +57,15 @@ pub(super) fn from_bus(
         _ => said,
     };
     Problem { kind, text }
+}
+
+/// A camera whose certificate nobody vouches for.
+pub(super) fn untrusted(why: &str) -> Problem {
+    let text = format!(
+        "the camera's certificate is not trusted ({why}): \
+         set tls_ca_file to its certificate or to its authority's"
+    );
+    Problem::new(SourceErrorKind::Unavailable, text)
 }
 
 /// What to do about a source without pictures.

@@ -112,12 +112,23 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
         source.set_property("user-pw", password.trim_end_matches(['\r', '\n']));
     }
     if let Some(path) = &options.tls_ca_file {
-        let database = gio::TlsFileDatabase::new(path).map_err(|error| {
-            let text = format!("the tls_ca_file {} cannot be used ({})", path.display(), error.message());
+        let unusable = |why: &dyn std::fmt::Display| {
+            let text = format!("the tls_ca_file {} cannot be used ({why})", path.display());
             Problem::new(SourceErrorKind::Config, text)
-        })?;
+        };
+        // glib takes absolute paths only, and trusts nobody otherwise.
+        let path = path.canonicalize().map_err(|e| unusable(&e))?;
+        let database = gio::TlsFileDatabase::new(&path).map_err(|e| unusable(&e.message()))?;
         source.set_property("tls-database", database.upcast::<gio::TlsDatabase>());
     }
+    let watch = tail.watch.clone();
+    source.connect("accept-certificate", false, move |values| {
+        // Asked only about a certificate that is not trusted: the answer stays no, but we know why.
+        let flags = values.get(3).and_then(|v| v.get::<gio::TlsCertificateFlags>().ok());
+        let why = flags.map(|f| f.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(", "));
+        watch.untrusted.set(why.unwrap_or_default().to_lowercase()).ok();
+        Some(false.to_value())
+    });
     let decoder = decoder(pipeline, tail)?;
     pipeline.add(&source).map_err(broken)?;
     // Sound and metadata are not even asked for.

@@ -268,6 +268,9 @@ impl<'a> Run<'a> {
                         self.pulled > 0,
                         found.as_deref(),
                     );
+                    if let Some(why) = self.tail.watch.untrusted.get() {
+                        return Some(errors::untrusted(why));
+                    }
                     // "No decoder" is said twice: the first message knows which.
                     let missing = self.missing.take().filter(|_| problem.kind == SourceErrorKind::NotMedia);
                     return Some(missing.unwrap_or(problem));

@@ -5,7 +5,7 @@
 //! Invariant: a frame that leaves the tail is painted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aimass_core::geometry::Polygon;
 use gstreamer as gst;
@@ -29,6 +29,8 @@ pub(super) struct Watch {
     limited_early: AtomicBool,
     /// All streams are known, and none is video.
     pub(super) no_video: AtomicBool,
+    /// Why the camera's certificate is refused.
+    pub(super) untrusted: OnceLock<String>,
     input: Mutex<Option<VideoInfo>>,
     codec: Mutex<String>,
 }

@@ -18,6 +18,8 @@ pub enum Lock {
     Open,
     Basic,
     Digest,
+    /// Certificate and key, PEM.
+    Tls(&'static str),
 }
 
 /// 160x120 at 10 frames a second under `/stream`, user `viewer`, password `s3cret`.
@@ -35,8 +37,18 @@ impl Camera {
         Self::start_at(0, codec, lock)
     }
 
+    /// Refuses to send within the RTSP connection.
+    pub fn start_udp_only() -> Self {
+        Self::build(0, VP8, Lock::Open, server::gst_rtsp::RTSPLowerTrans::UDP)
+    }
+
     /// On a given port: a camera that comes back.
     pub fn start_at(port: i32, codec: &str, lock: Lock) -> Self {
+        let both = server::gst_rtsp::RTSPLowerTrans::UDP | server::gst_rtsp::RTSPLowerTrans::TCP;
+        Self::build(port, codec, lock, both)
+    }
+
+    fn build(port: i32, codec: &str, lock: Lock, protocols: server::gst_rtsp::RTSPLowerTrans) -> Self {
         gst::init().unwrap();
         let context = glib::MainContext::new();
         let main = glib::MainLoop::new(Some(&context), false);
@@ -49,6 +61,7 @@ impl Camera {
              ! valve name=valve ! {codec} )"
         ));
         factory.set_shared(true);
+        factory.set_protocols(protocols);
         let valves = Arc::new(Mutex::new(Vec::new()));
         let found = valves.clone();
         factory.connect_media_configure(move |_, media| {
@@ -57,6 +70,8 @@ impl Camera {
         });
         if lock != Lock::Open {
             rtsp.set_auth(Some(&auth(lock)));
+        }
+        if lock != Lock::Open {
             let role = gst::Structure::builder("user")
                 .field("media.factory.access", true)
                 .field("media.factory.construct", true)
@@ -106,12 +121,18 @@ impl Drop for Camera {
 
 fn auth(lock: Lock) -> server::RTSPAuth {
     let auth = server::RTSPAuth::new();
-    let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
-    if lock == Lock::Basic {
-        auth.add_basic(&server::RTSPAuth::make_basic("viewer", "s3cret"), &token);
-    } else {
-        auth.set_supported_methods(server::gst_rtsp::RTSPAuthMethod::Digest);
-        auth.add_digest("viewer", "s3cret", &token);
+    let mut token = server::RTSPToken::builder().field("media.factory.role", "user").build();
+    match lock {
+        Lock::Open => {}
+        Lock::Basic => auth.add_basic(&server::RTSPAuth::make_basic("viewer", "s3cret"), &token),
+        Lock::Digest => {
+            auth.set_supported_methods(server::gst_rtsp::RTSPAuthMethod::Digest);
+            auth.add_digest("viewer", "s3cret", &token);
+        }
+        Lock::Tls(pem) => {
+            auth.set_tls_certificate(Some(&gio::TlsCertificate::from_pem(pem).unwrap()));
+            auth.set_default_token(Some(&mut token));
+        }
     }
     auth
 }
