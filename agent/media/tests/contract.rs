@@ -309,11 +309,8 @@ fn a_camera_that_never_answers_is_given_up_in_time_and_left_at_a_stop() {
             done.send(source.run_once(&mut Recorder::new(1), &inner)).unwrap();
         });
         wait.recv().unwrap();
-        if uri == rtsp {
-            // The first is of the attempt above, the second of the one that is to be stopped.
-            silent.accept().unwrap();
-            silent.accept().unwrap();
-        }
+        // The first is of the attempt above, the second of the one that is to be stopped.
+        let _held = (uri == rtsp).then(|| [silent.accept().unwrap(), silent.accept().unwrap()]);
         stop.request();
         assert_eq!(result.recv_timeout(Duration::from_secs(2)), Ok(Ok(Ended::Stopped)), "{uri}");
         thread.unwrap().join().unwrap();
