@@ -114,8 +114,10 @@ pub struct Counters {
     pub track_us: AtomicU64,
     /// Times a model ran.
     pub inferences: AtomicU64,
-    /// Microseconds spent in loading models.
-    pub load_us: AtomicU64,
+    /// CPU microseconds of the analyzer's thread, loading models.
+    pub load_cpu_us: AtomicU64,
+    /// CPU microseconds of the analyzer's thread, in the chain.
+    pub chain_cpu_us: AtomicU64,
 }
 
 impl Counters {
@@ -236,7 +238,8 @@ pub struct EventQuery {
     pub since: Option<Timestamp>,
     /// With a higher `seq` than this.
     pub after_seq: Option<u64>,
-    /// At most so many: the newest of those that match, oldest first.
+    /// At most so many of those that match, in the order of `seq`: with `after_seq` the first beyond it, so
+    /// that a reader can go on page by page; without it the newest.
     pub limit: usize,
     /// Of this source.
     pub source: Option<Name>,

@@ -28,10 +28,7 @@ pub struct HttpConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        HttpConfig {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8642)),
-            token_file: None,
-        }
+        HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8642)), token_file: None }
     }
 }
 
@@ -65,10 +62,7 @@ impl HttpConfig {
         match &self.token_file {
             Some(path) => match read_token(path) {
                 Ok(token) => Ok(Some(token)),
-                Err(problem) => Err(HttpError::Token {
-                    path: path.clone(),
-                    problem,
-                }),
+                Err(problem) => Err(HttpError::Token { path: path.clone(), problem }),
             },
             None if self.listen.ip().is_loopback() => Ok(None),
             None => Err(HttpError::Unprotected(self.listen)),
@@ -86,25 +80,18 @@ fn read_token(path: &Path) -> Result<Token, String> {
     {
         let mode = std::os::unix::fs::MetadataExt::mode(&facts) & 0o777;
         if mode & 0o077 != 0 {
-            return Err(format!(
-                "others may read it (mode {mode:04o}): run chmod 600 on it"
-            ));
+            return Err(format!("others may read it (mode {mode:04o}): run chmod 600 on it"));
         }
     }
     let mut text = String::new();
-    file.by_ref()
-        .take(MAX_TOKEN_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|e| e.to_string())?;
+    file.by_ref().take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
     let token = text.trim();
     if text.len() as u64 > MAX_TOKEN_BYTES {
-        return Err(format!(
-            "is longer than {MAX_TOKEN_BYTES} bytes: put nothing but the token there"
-        ));
+        return Err(format!("is longer than {MAX_TOKEN_BYTES} bytes: put nothing but the token there"));
     }
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(
-            "holds something else than one word of printable ASCII: put nothing but the token there".into(),
+            "holds something else than one word of printable ASCII: put nothing but the token there".into()
         );
     }
     if token.len() < MIN_TOKEN_CHARS {
@@ -127,13 +114,7 @@ mod tests {
         aimass_core::files::write_atomically(&path, content.as_bytes()).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::fs::set_permissions(&path, mode).unwrap();
-        (
-            folder,
-            HttpConfig {
-                listen: "0.0.0.0:0".parse().unwrap(),
-                token_file: Some(path),
-            },
-        )
+        (folder, HttpConfig { listen: "0.0.0.0:0".parse().unwrap(), token_file: Some(path) })
     }
 
     #[test]
@@ -146,10 +127,7 @@ mod tests {
     #[test]
     fn an_address_for_others_needs_a_token_file() {
         for listen in ["0.0.0.0:8642", "192.168.1.4:80", "[::]:8642"] {
-            let config = HttpConfig {
-                listen: listen.parse().unwrap(),
-                token_file: None,
-            };
+            let config = HttpConfig { listen: listen.parse().unwrap(), token_file: None };
             let error = config.check().unwrap_err();
             assert_eq!(error.kind(), HttpErrorKind::Config);
             assert!(
@@ -172,30 +150,15 @@ mod tests {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(says) && !error.contains("0123456789"), "{error}");
         }
-        let missing = HttpConfig {
-            token_file: Some("/nowhere/token".into()),
-            ..HttpConfig::default()
-        };
-        assert!(
-            missing
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("/nowhere/token")
-        );
+        let missing = HttpConfig { token_file: Some("/nowhere/token".into()), ..HttpConfig::default() };
+        assert!(missing.check().unwrap_err().to_string().contains("/nowhere/token"));
     }
 
     #[test]
     fn a_token_is_compared_as_a_whole() {
         let token = Token("0123456789abcdef".into());
         assert!(token.is("0123456789abcdef"));
-        for wrong in [
-            "",
-            "0",
-            "0123456789abcdeF",
-            "0123456789abcdef0",
-            "0123456789abcdef0123456789abcdef",
-        ] {
+        for wrong in ["", "0", "0123456789abcdeF", "0123456789abcdef0", "0123456789abcdef0123456789abcdef"] {
             assert!(!token.is(wrong), "{wrong}");
         }
     }

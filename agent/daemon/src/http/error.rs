@@ -79,11 +79,7 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        ApiError {
-            status,
-            kind,
-            message: message.into(),
-        }
+        ApiError { status, kind, message: message.into() }
     }
 
     pub(super) fn bad_query(message: impl Into<String>) -> Self {

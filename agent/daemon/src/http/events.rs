@@ -31,8 +31,8 @@ use crate::views::EventQuery;
 const DEFAULT_LIMIT: usize = 100;
 /// The most events of a list.
 const MAX_LIMIT: usize = 1000;
-/// The most past events that a stream begins with: the newest.
-pub(super) const RESUME_LIMIT: usize = 4096;
+/// Past events that a stream takes from the log at a time.
+pub(super) const PAGE: usize = 256;
 /// The log is on disk: it answers within this, or the request fails.
 const LOG_WITHIN: Duration = Duration::from_secs(10);
 /// Messages that wait for a reader, besides what the sockets hold.
@@ -63,10 +63,7 @@ pub(super) async fn events(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
     let accepts_stream = headers
         .get(header::ACCEPT)
         .and_then(|a| a.to_str().ok())
-        .is_some_and(|a| {
-            a.split(',')
-                .any(|kind| kind.trim().starts_with("text/event-stream"))
-        });
+        .is_some_and(|a| a.split(',').any(|kind| kind.trim().starts_with("text/event-stream")));
     if asked.follow || accepts_stream {
         return follow(app, asked, &headers);
     }
@@ -74,24 +71,8 @@ pub(super) async fn events(State(app): Shared, uri: Uri, headers: HeaderMap) -> 
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ApiError::bad_query(format!("limit: give 1 to {MAX_LIMIT}")));
     }
-    let EventsQuery {
-        since,
-        after_seq,
-        source,
-        kind,
-        ..
-    } = asked;
-    let events = read_log(
-        &app,
-        EventQuery {
-            since,
-            after_seq,
-            limit,
-            source,
-            kind,
-        },
-    )
-    .await?;
+    let EventsQuery { since, after_seq, source, kind, .. } = asked;
+    let events = read_log(&app, EventQuery { since, after_seq, limit, source, kind }).await?;
     Ok(Json(List { events }).into_response())
 }
 
@@ -124,8 +105,9 @@ fn follow(app: Arc<App>, asked: EventsQuery, headers: &HeaderMap) -> Result<Resp
         news: app.views.events.subscribe(),
         wanted: EventQuery {
             since: asked.since,
-            after_seq: resumed,
-            limit: RESUME_LIMIT,
+            // Who asks for a time reads the log from its beginning.
+            after_seq: resumed.or(asked.since.map(|_| 0)),
+            limit: PAGE,
             source: asked.source,
             kind: asked.kind,
         },
@@ -135,9 +117,7 @@ fn follow(app: Arc<App>, asked: EventsQuery, headers: &HeaderMap) -> Result<Resp
     };
     app.streams.spawn(follower.run());
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(ReceiverStream::new(body))
-        .keep_alive(keep_alive)
-        .into_response())
+    Ok(Sse::new(ReceiverStream::new(body)).keep_alive(keep_alive).into_response())
 }
 
 /// Somebody who follows the events.
@@ -163,7 +143,7 @@ impl Follower {
     }
 
     async fn work(&mut self) -> Result<Infallible, Over> {
-        let mut catching_up = self.wanted.after_seq.is_some() || self.wanted.since.is_some();
+        let mut catching_up = self.wanted.after_seq.is_some();
         if catching_up {
             self.send_log().await?;
         }
@@ -192,42 +172,35 @@ impl Follower {
         let w = &self.wanted;
         w.after_seq.is_none_or(|seq| event.seq > seq)
             && w.since.is_none_or(|since| event.what.time >= since)
-            && w.source
-                .as_ref()
-                .is_none_or(|source| event.what.source == *source)
+            && w.source.as_ref().is_none_or(|source| event.what.source == *source)
             && w.kind.is_none_or(|kind| event.what.kind == kind)
     }
 
+    /// Sends what the log has beyond the latest that was sent, to its end.
     async fn send_log(&mut self) -> Result<(), Over> {
-        let events = match read_log(&self.app, self.wanted.clone()).await {
-            Ok(events) => events,
-            Err(error) => {
-                let told = json!({ "error": { "kind": error.kind, "message": error.message } });
-                self.message(sse::Event::default().event("failed").data(told.to_string()))
-                    .await?;
-                return Err(Over);
-            }
-        };
-        // The log gives the newest so many: what lies before them is told, not passed over.
-        let first = events.first().map_or(0, |e| e.seq);
-        let before = first.saturating_sub(self.wanted.after_seq.unwrap_or(first) + 1);
-        if events.len() >= RESUME_LIMIT && before > 0 {
-            self.send_missed(before).await?;
-        }
-        for event in &events {
-            if self.wants(event) {
+        loop {
+            let events = match read_log(&self.app, self.wanted.clone()).await {
+                Ok(events) => events,
+                Err(error) => {
+                    let told = json!({ "error": { "kind": error.kind, "message": error.message } });
+                    self.message(sse::Event::default().event("failed").data(told.to_string())).await?;
+                    return Err(Over);
+                }
+            };
+            for event in &events {
                 self.send(event).await?;
             }
+            if events.len() < PAGE {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// `count` events, or fewer of those that this reader wants, will not come.
     async fn send_missed(&mut self, count: u64) -> Result<(), Over> {
         self.app.missed_events.fetch_add(count, Ordering::Relaxed);
         let told = json!({ "count": count, "after_seq": self.wanted.after_seq });
-        self.message(sse::Event::default().event("missed").data(told.to_string()))
-            .await
+        self.message(sse::Event::default().event("missed").data(told.to_string())).await
     }
 
     async fn send(&mut self, event: &Event) -> Result<(), Over> {
@@ -235,8 +208,7 @@ impl Follower {
         let Ok(text) = serde_json::to_string(event) else {
             return Ok(());
         };
-        self.message(sse::Event::default().id(event.seq.to_string()).data(text))
-            .await
+        self.message(sse::Event::default().id(event.seq.to_string()).data(text)).await
     }
 
     async fn message(&self, message: sse::Event) -> Result<(), Over> {

@@ -24,14 +24,8 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
 /// What a request must fulfil.
@@ -52,30 +46,21 @@ pub(super) async fn pass(State(guard): State<Arc<Guard>>, request: Request, next
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
 impl Guard {
     fn check(&self, request: &Request) -> Result<(), ApiError> {
         let headers = request.headers();
-        let host = headers
-            .get(header::HOST)
-            .and_then(|h| h.to_str().ok())
-            .unwrap_or_default();
+        let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
         if self.listen.ip().is_loopback() && !self.is_own_name(host) {
             let message = "this address is for this machine only: use http://localhost or http://127.0.0.1";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_host", message));
         }
         if let Some(origin) = headers.get(header::ORIGIN) {
             let ours = ["http://", "https://"].iter().any(|scheme| {
-                origin
-                    .to_str()
-                    .ok()
-                    .and_then(|o| o.strip_prefix(scheme))
-                    .is_some_and(|o| o == host)
+                origin.to_str().ok().and_then(|o| o.strip_prefix(scheme)).is_some_and(|o| o == host)
             });
             if !ours {
                 let message = "pages of other sites may not read this";
@@ -83,23 +68,12 @@ impl Guard {
             }
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            let message = format!(
-                "{} is not supported: this API only reads, use GET",
-                request.method()
-            );
-            return Err(ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "bad_method",
-                message,
-            ));
+            let message = format!("{} is not supported: this API only reads, use GET", request.method());
+            return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "bad_method", message));
         }
         if has_body(headers) {
             let message = "no request here has a body";
-            return Err(ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_refused",
-                message,
-            ));
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_refused", message));
         }
         match &self.token {
             Some(token) if !is_public(request.uri()) && !carries(token, request) => {
@@ -115,10 +89,7 @@ impl Guard {
             Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => host,
         };
-        let name = name
-            .strip_prefix('[')
-            .and_then(|n| n.strip_suffix(']'))
-            .unwrap_or(name);
+        let name = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
         name.eq_ignore_ascii_case("localhost")
             || name == "127.0.0.1"
             || name == "::1"
@@ -128,9 +99,7 @@ impl Guard {
 
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
-        || headers
-            .get(header::CONTENT_LENGTH)
-            .is_some_and(|length| length != "0")
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// The page itself holds no secret, and a browser cannot send a token when it opens an address: the page asks

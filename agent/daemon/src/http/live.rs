@@ -68,11 +68,9 @@ struct Caption<'a> {
 
 fn check_side(max_side: Option<u32>) -> Result<Option<u32>, ApiError> {
     match max_side {
-        Some(side) if !SIDES.contains(&side) => Err(ApiError::bad_query(format!(
-            "max_side: give {} to {} pixels",
-            SIDES.start(),
-            SIDES.end()
-        ))),
+        Some(side) if !SIDES.contains(&side) => {
+            Err(ApiError::bad_query(format!("max_side: give {} to {} pixels", SIDES.start(), SIDES.end())))
+        }
         side => Ok(side),
     }
 }
@@ -106,11 +104,7 @@ pub(super) async fn live(
     let asked: LiveQuery = query::parse(&uri)?;
     let fps = asked.fps.unwrap_or(DEFAULT_FPS);
     if !FPS.contains(&fps) {
-        return Err(ApiError::bad_query(format!(
-            "fps: give {} to {}",
-            FPS.start(),
-            FPS.end()
-        )));
+        return Err(ApiError::bad_query(format!("fps: give {} to {}", FPS.start(), FPS.end())));
     }
     let max_side = check_side(asked.max_side)?;
     let source = find(&app, &id)?;
@@ -129,20 +123,14 @@ pub(super) async fn live(
                 .on_upgrade(move |socket| app.streams.clone().track_future(viewer.talk(socket)));
             Ok(answer)
         }
-        Err(rejection) if headers.contains_key(header::UPGRADE) => Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "bad_upgrade",
-            rejection.body_text(),
-        )),
+        Err(rejection) if headers.contains_key(header::UPGRADE) => {
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_upgrade", rejection.body_text()))
+        }
         Err(_) => {
             let (parts, body) = mpsc::channel(3);
             app.streams.spawn(viewer(&app)?.send_parts(parts));
             let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
-            Ok((
-                [(header::CONTENT_TYPE, kind)],
-                Body::from_stream(ReceiverStream::new(body)),
-            )
-                .into_response())
+            Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(ReceiverStream::new(body))).into_response())
         }
     }
 }
@@ -220,10 +208,8 @@ impl Viewer {
             let Some(jpeg) = self.jpeg(frame).await else {
                 return;
             };
-            let head = format!(
-                "--{BOUNDARY}\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n",
-                jpeg.len()
-            );
+            let head =
+                format!("--{BOUNDARY}\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n", jpeg.len());
             for bytes in [Bytes::from(head), jpeg, Bytes::from_static(b"\r\n")] {
                 if parts.send(Ok(bytes)).await.is_err() {
                     return;
@@ -269,10 +255,7 @@ impl Viewer {
                 }
             }
         };
-        let close = CloseFrame {
-            code: close_code::AWAY,
-            reason: farewell.into(),
-        };
+        let close = CloseFrame { code: close_code::AWAY, reason: farewell.into() };
         socket.send(Message::Close(Some(close))).await.ok();
     }
 

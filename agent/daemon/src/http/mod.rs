@@ -106,11 +106,7 @@ fn routes(app: Arc<App>, guard: guard::Guard) -> Router {
 async fn healthz(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let health = (app.views.health)();
-    let status = if health.healthy {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, axum::Json(health)).into_response())
 }
 
@@ -121,9 +117,5 @@ async fn prometheus(State(app): Shared, uri: Uri) -> Result<Response, ApiError> 
 }
 
 async fn nowhere() -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        "nothing is here: the API is under /v1, the page at /",
-    )
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "nothing is here: the API is under /v1, the page at /")
 }

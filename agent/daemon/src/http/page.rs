@@ -10,11 +10,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 fn asset(kind: &'static str, text: &'static str) -> Response {
     // A browser may keep them, but must ask again: another version of the program has other files.
-    (
-        [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")],
-        text,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
 }
 
 pub(super) async fn index() -> Response {

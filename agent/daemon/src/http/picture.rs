@@ -60,15 +60,9 @@ impl Pictures {
             jpeg::encode(&frame.picture, factor, jpeg::QUALITY, &mut out).map(|()| out)
         });
         let failed = |problem: String| ApiError::unavailable("not_encoded", problem);
-        let out = encoding
-            .await
-            .map_err(|e| failed(e.to_string()))?
-            .map_err(|e| failed(e.to_string()))?;
+        let out = encoding.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         self.encoded.fetch_add(1, Ordering::Relaxed);
-        let encoded = Encoded {
-            key,
-            jpeg: Bytes::from(out),
-        };
+        let encoded = Encoded { key, jpeg: Bytes::from(out) };
         *latest = Some(encoded.clone());
         Ok(encoded)
     }

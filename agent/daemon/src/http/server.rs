@@ -50,17 +50,10 @@ pub struct Server {
 /// A configuration that cannot be, or an address that cannot be had.
 pub async fn bind(config: &HttpConfig) -> Result<Server, HttpError> {
     let token = config.token()?;
-    let failed = |source| HttpError::Bind {
-        address: config.listen,
-        source,
-    };
+    let failed = |source| HttpError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Server {
-        listener,
-        address,
-        token,
-    })
+    Ok(Server { listener, address, token })
 }
 
 /// Takes the port and answers until the stop.
@@ -81,13 +74,7 @@ impl Server {
     /// Answers until the stop, then ends the streams and gives connections two seconds to finish.
     pub async fn run(self, views: Views, stop: CancellationToken) {
         let app = Arc::new(App::new(views, stop.clone()));
-        let router = routes(
-            app.clone(),
-            Guard {
-                listen: self.address,
-                token: self.token,
-            },
-        );
+        let router = routes(app.clone(), Guard { listen: self.address, token: self.token });
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -165,9 +152,7 @@ impl Impatient {
             self.late = None;
             return written;
         }
-        let late = self
-            .late
-            .get_or_insert_with(|| Box::pin(sleep(TAKES_BYTES_WITHIN)));
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(TAKES_BYTES_WITHIN)));
         ready!(late.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -88,11 +88,7 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiEr
     let sources = app.views.sources.borrow().clone();
     let health = (app.views.health)();
     let documents = sources.iter().map(|s| document(s, &health)).collect();
-    let list = List {
-        site: &health.site,
-        node: &health.node,
-        sources: documents,
-    };
+    let list = List { site: &health.site, node: &health.node, sources: documents };
     Ok(Json(list).into_response())
 }
 

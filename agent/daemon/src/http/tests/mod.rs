@@ -27,9 +27,7 @@ use crate::views::{EventQuery, LIVE_EVENTS, Overlay, OverlayTrack, Shape, Shapes
 
 /// Fails the test when something takes far too long.
 async fn expect<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what)
-        .await
-        .expect("it takes too long")
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it takes too long")
 }
 
 fn name(text: &str) -> Name {
@@ -97,34 +95,18 @@ struct Node {
 
 impl Node {
     async fn start() -> Self {
-        Self::with(HttpConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            ..HttpConfig::default()
-        })
-        .await
+        Self::with(HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() }).await
     }
 
     async fn with(config: HttpConfig) -> Self {
         let corners = |points: &[[f32; 2]]| Polygon(points.iter().copied().map(Point::from).collect());
         let shapes = Shapes {
-            zones: vec![Shape {
-                id: name("bay"),
-                points: corners(&[[0.0, 0.0], [0.5, 0.0], [0.5, 1.0]]),
-            }],
-            lines: vec![Shape {
-                id: name("door"),
-                points: corners(&[[0.1, 0.6], [0.9, 0.6]]),
-            }],
+            zones: vec![Shape { id: name("bay"), points: corners(&[[0.0, 0.0], [0.5, 0.0], [0.5, 1.0]]) }],
+            lines: vec![Shape { id: name("door"), points: corners(&[[0.1, 0.6], [0.9, 0.6]]) }],
             masks: vec![],
         };
         let chain = vec!["detect".to_owned()];
-        let dock = Arc::new(SourceView::new(
-            name("dock"),
-            5.0,
-            chain,
-            shapes,
-            Timestamp::UNIX_EPOCH,
-        ));
+        let dock = Arc::new(SourceView::new(name("dock"), 5.0, chain, shapes, Timestamp::UNIX_EPOCH));
         let sources = channel::Sender::new(Arc::new(vec![dock.clone()]));
         let news = broadcast::Sender::new(LIVE_EVENTS);
         let log: Arc<Mutex<Vec<Event>>> = Arc::default();
@@ -139,16 +121,8 @@ impl Node {
             }),
             health: Arc::new(move || {
                 let healthy = *fine.lock().unwrap();
-                let problems = if healthy {
-                    vec![]
-                } else {
-                    vec!["dock: stalled".to_owned()]
-                };
-                crate::health::HealthDocument {
-                    healthy,
-                    problems,
-                    ..crate::metrics::tests::health()
-                }
+                let problems = if healthy { vec![] } else { vec!["dock: stalled".to_owned()] };
+                crate::health::HealthDocument { healthy, problems, ..crate::metrics::tests::health() }
             }),
             clock: SystemClock::shared(),
         };
@@ -156,16 +130,7 @@ impl Node {
         let stop = CancellationToken::new();
         let address = server.address();
         let task = tokio::spawn(server.run(views, stop.clone()));
-        Node {
-            address,
-            sources,
-            dock,
-            news,
-            log,
-            healthy,
-            stop,
-            task,
-        }
+        Node { address, sources, dock, news, log, healthy, stop, task }
     }
 
     /// Accepts an event as the store does: first on disk, then told.
@@ -177,11 +142,7 @@ impl Node {
     /// Sends a request; `more` are further header lines, each with its line end.
     async fn send(&self, path: &str, more: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let host = if more.contains("Host:") {
-            String::new()
-        } else {
-            format!("Host: {}\r\n", self.address)
-        };
+        let host = if more.contains("Host:") { String::new() } else { format!("Host: {}\r\n", self.address) };
         let request = format!("GET {path} HTTP/1.1\r\n{host}{more}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
@@ -209,7 +170,8 @@ fn select(events: &[Event], asked: &EventQuery) -> Vec<Event> {
             && asked.kind.is_none_or(|k| e.what.kind == k)
     };
     let found: Vec<Event> = events.iter().filter(fits).cloned().collect();
-    found[found.len().saturating_sub(asked.limit)..].to_vec()
+    let begin = if asked.after_seq.is_some() { 0 } else { found.len().saturating_sub(asked.limit) };
+    found.into_iter().skip(begin).take(asked.limit).collect()
 }
 
 /// An answer with a content-length.
@@ -222,17 +184,10 @@ struct Answer {
 
 impl Answer {
     fn from(bytes: &[u8]) -> Self {
-        let end = bytes
-            .windows(4)
-            .position(|w| w == b"\r\n\r\n")
-            .expect("an end of the head");
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("an end of the head");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer {
-            status,
-            head: head.to_ascii_lowercase(),
-            body: bytes[end + 4..].to_vec(),
-        }
+        Answer { status, head: head.to_ascii_lowercase(), body: bytes[end + 4..].to_vec() }
     }
 
     fn json(&self) -> serde_json::Value {

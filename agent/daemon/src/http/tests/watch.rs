@@ -22,18 +22,12 @@ async fn next(socket: &mut WebSocketStream<TcpStream>) -> (serde_json::Value, Ve
     };
     let caption = message().await;
     let picture = message().await;
-    (
-        serde_json::from_str(caption.to_text().unwrap()).unwrap(),
-        picture.into_data().to_vec(),
-    )
+    (serde_json::from_str(caption.to_text().unwrap()).unwrap(), picture.into_data().to_vec())
 }
 
 fn encoded(metrics: &[u8]) -> u64 {
     let text = std::str::from_utf8(metrics).unwrap();
-    let line = text
-        .lines()
-        .find(|l| l.starts_with("aimass_http_encoded_pictures_total "))
-        .unwrap();
+    let line = text.lines().find(|l| l.starts_with("aimass_http_encoded_pictures_total ")).unwrap();
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
@@ -47,12 +41,7 @@ async fn a_websocket_brings_a_caption_and_then_the_picture_of_the_newest_frame()
             id: 17,
             label: "person".into(),
             score: 0.91,
-            region: Region {
-                x: 0.25,
-                y: 0.5,
-                w: 0.125,
-                h: 0.25,
-            },
+            region: Region { x: 0.25, y: 0.5, w: 0.125, h: 0.25 },
             path: vec![Point { x: 0.5, y: 0.5 }],
             points: vec![],
             zones: vec![name("bay")],
@@ -62,10 +51,7 @@ async fn a_websocket_brings_a_caption_and_then_the_picture_of_the_newest_frame()
     node.dock.show_frame(frame(7, (320, 240)));
     let mut socket = watch(&node, "?max_side=200&fps=30").await;
     let (caption, picture) = next(&mut socket).await;
-    assert_eq!(
-        (caption["frame"].as_u64(), caption["overlay_frame"].as_u64()),
-        (Some(7), Some(6))
-    );
+    assert_eq!((caption["frame"].as_u64(), caption["overlay_frame"].as_u64()), (Some(7), Some(6)));
     assert_eq!(caption["tracks"][0]["region"]["x"], 0.25);
     assert_eq!(caption["tracks"][0]["path"][0], serde_json::json!([0.5, 0.5]));
     assert_eq!(caption["states"]["line/door/in"], 12);
@@ -110,13 +96,7 @@ async fn without_an_upgrade_the_picture_is_mjpeg() {
     }
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("multipart/x-mixed-replace; boundary=aimass-frame"));
-    assert_eq!(
-        count(
-            &bytes,
-            b"--aimass-frame\r\ncontent-type: image/jpeg\r\ncontent-length: "
-        ),
-        3
-    );
+    assert_eq!(count(&bytes, b"--aimass-frame\r\ncontent-type: image/jpeg\r\ncontent-length: "), 3);
 }
 
 #[tokio::test]
@@ -126,17 +106,11 @@ async fn viewers_are_limited_and_their_places_come_back() {
     for _ in 0..MAX_VIEWERS {
         sockets.push(watch(&node, "").await);
     }
-    let message = node
-        .get("/v1/sources/dock/live")
-        .await
-        .error(503, "too_many_viewers");
+    let message = node.get("/v1/sources/dock/live").await.error(503, "too_many_viewers");
     assert!(message.contains("16"));
     drop(sockets);
     expect(async {
-        while !String::from_utf8(node.get("/metrics").await.body)
-            .unwrap()
-            .contains("viewers_count 0\n")
-        {
+        while !String::from_utf8(node.get("/metrics").await.body).unwrap().contains("viewers_count 0\n") {
             tokio::task::yield_now().await;
         }
     })
@@ -147,10 +121,7 @@ async fn viewers_are_limited_and_their_places_come_back() {
 #[tokio::test]
 async fn a_viewer_that_reads_nothing_holds_nobody_up() {
     let node = Node::start().await;
-    let _dead = (
-        watch(&node, "?fps=30").await,
-        node.send("/v1/sources/dock/live?fps=30", "").await,
-    );
+    let _dead = (watch(&node, "?fps=30").await, node.send("/v1/sources/dock/live?fps=30", "").await);
     let mut quick = watch(&node, "?fps=30").await;
     for seq in 0..40 {
         node.dock.show_frame(frame(seq, (640, 480)));
@@ -166,13 +137,7 @@ async fn viewers_are_told_when_the_source_is_gone_and_when_the_node_stops() {
     next(&mut socket).await;
     let gone = std::mem::replace(
         &mut node.dock,
-        Arc::new(SourceView::new(
-            name("yard"),
-            0.0,
-            vec![],
-            Shapes::default(),
-            Timestamp::UNIX_EPOCH,
-        )),
+        Arc::new(SourceView::new(name("yard"), 0.0, vec![], Shapes::default(), Timestamp::UNIX_EPOCH)),
     );
     node.sources.send_replace(Arc::new(vec![]));
     drop(gone);
