@@ -35,20 +35,12 @@ pub fn encode(picture: &Picture, factor: u32, quality: u8, out: &mut Vec<u8>) ->
         encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
     }
     let (width, height) = (picture.width(), picture.height());
-    encoder.encode_image(rows).map_err(|e| JpegError {
-        width,
-        height,
-        problem: e.to_string(),
-    })
+    encoder.encode_image(rows).map_err(|e| JpegError { width, height, problem: e.to_string() })
 }
 
 /// The smallest power of two that brings the longest side down to `max_side` pixels.
 pub fn factor_for(width: u32, height: u32, max_side: u32) -> u32 {
-    width
-        .max(height)
-        .div_ceil(max_side.max(1))
-        .max(1)
-        .next_power_of_two()
+    width.max(height).div_ceil(max_side.max(1)).max(1).next_power_of_two()
 }
 
 /// Sides of a picture made smaller `factor` times.
@@ -72,10 +64,7 @@ impl<'a> Rows<'a> {
     fn new(picture: &'a Picture, factor: u32) -> Self {
         let colour = match picture.format() {
             // Gray and RGB carry no YUV convention: their values are what is meant.
-            PixelFormat::Rgb8 | PixelFormat::Gray8 => Colour {
-                bt709: false,
-                full_range: true,
-            },
+            PixelFormat::Rgb8 | PixelFormat::Gray8 => Colour { bt709: false, full_range: true },
             _ => picture.colour(),
         };
         let (width, height) = scaled_size(picture.width(), picture.height(), factor);
@@ -104,10 +93,7 @@ impl<'a> Rows<'a> {
         let mut sum = 0u32;
         for row in rows {
             let row = plane.row(row);
-            sum += columns
-                .clone()
-                .map(|c| u32::from(row[c * step + offset]))
-                .sum::<u32>();
+            sum += columns.clone().map(|c| u32::from(row[c * step + offset])).sum::<u32>();
         }
         ((sum + count / 2) / count) as u8
     }
@@ -217,11 +203,7 @@ fn to_bt601(luma: &mut [u8], cb: &mut [u8], cr: &mut [u8]) {
 /// Maps `low ..= low + span` onto 0..=255; the identity for full range.
 fn range_table(full: bool, low: i32, span: i32) -> [u8; 256] {
     std::array::from_fn(|v| {
-        if full {
-            v as u8
-        } else {
-            (((v as i32 - low) * 255 + span / 2) / span).clamp(0, 255) as u8
-        }
+        if full { v as u8 } else { (((v as i32 - low) * 255 + span / 2) / span).clamp(0, 255) as u8 }
     })
 }
 
@@ -229,11 +211,7 @@ fn range_table(full: bool, low: i32, span: i32) -> [u8; 256] {
 fn chroma_table(full: bool) -> [u8; 256] {
     std::array::from_fn(|v| {
         let away = f64::from(v as i32 - 128);
-        if full {
-            v as u8
-        } else {
-            (away * 255.0 / 224.0 + 128.0).round().clamp(0.0, 255.0) as u8
-        }
+        if full { v as u8 } else { (away * 255.0 / 224.0 + 128.0).round().clamp(0.0, 255.0) as u8 }
     })
 }
 

@@ -18,11 +18,7 @@ fn card(x: u32, y: u32, w: u32, h: u32) -> [u8; 3] {
 
 /// The textbook formula, in floating point.
 fn to_yuv([r, g, b]: [u8; 3], colour: Colour) -> [u8; 3] {
-    let (kr, kb) = if colour.bt709 {
-        (0.2126, 0.0722)
-    } else {
-        (0.299, 0.114)
-    };
+    let (kr, kb) = if colour.bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
     let [r, g, b] = [r, g, b].map(|v| f64::from(v) / 255.0);
     let y = kr * r + (1.0 - kr - kb) * g + kb * b;
     let (u, v) = ((b - y) / (2.0 * (1.0 - kb)), (r - y) / (2.0 * (1.0 - kr)));
@@ -36,15 +32,8 @@ fn to_yuv([r, g, b]: [u8; 3], colour: Colour) -> [u8; 3] {
 
 /// The test card as a picture whose rows are `pad` bytes longer than needed; the padding is loud.
 fn picture(format: PixelFormat, colour: Colour, w: u32, h: u32, pad: usize) -> Picture {
-    let full = Colour {
-        bt709: false,
-        full_range: true,
-    };
-    let colour = if format == PixelFormat::Gray8 {
-        full
-    } else {
-        colour
-    };
+    let full = Colour { bt709: false, full_range: true };
+    let colour = if format == PixelFormat::Gray8 { full } else { colour };
     let sample = |x: u32, y: u32| to_yuv(card(x.min(w - 1), y.min(h - 1), w, h), colour);
     let mut planes: [Vec<u8>; 3] = Default::default();
     let mut strides = [0; 3];
@@ -69,29 +58,16 @@ fn picture(format: PixelFormat, colour: Colour, w: u32, h: u32, pad: usize) -> P
 fn decoded(picture: &Picture, factor: u32) -> image::RgbImage {
     let mut out = vec![1, 2, 3];
     encode(picture, factor, 95, &mut out).unwrap();
-    image::load_from_memory_with_format(&out, image::ImageFormat::Jpeg)
-        .unwrap()
-        .to_rgb8()
+    image::load_from_memory_with_format(&out, image::ImageFormat::Jpeg).unwrap().to_rgb8()
 }
 
 /// Compares the middles of the quarters.
 fn check(got: &image::RgbImage, gray: bool, what: &str) {
     let (w, h) = got.dimensions();
-    for (x, y) in [
-        (w / 4, h / 4),
-        (w * 3 / 4, h / 4),
-        (w / 4, h * 3 / 4),
-        (w * 3 / 4, h * 3 / 4),
-    ] {
+    for (x, y) in [(w / 4, h / 4), (w * 3 / 4, h / 4), (w / 4, h * 3 / 4), (w * 3 / 4, h * 3 / 4)] {
         let mut want = card(x, y, w, h);
         if gray {
-            want = [to_yuv(
-                want,
-                Colour {
-                    bt709: false,
-                    full_range: true,
-                },
-            )[0]; 3];
+            want = [to_yuv(want, Colour { bt709: false, full_range: true })[0]; 3];
         }
         let is = got.get_pixel(x, y).0;
         let far = is.iter().zip(want).any(|(&a, b)| a.abs_diff(b) > 8);
@@ -117,20 +93,11 @@ fn every_format_matrix_and_range_keeps_its_colours_at_odd_sizes_and_with_padded_
 
 #[test]
 fn smaller_pictures_have_rounded_up_sides_and_the_same_colours() {
-    for format in [
-        PixelFormat::I420,
-        PixelFormat::Nv12,
-        PixelFormat::Rgb8,
-        PixelFormat::Gray8,
-    ] {
+    for format in [PixelFormat::I420, PixelFormat::Nv12, PixelFormat::Rgb8, PixelFormat::Gray8] {
         for factor in [2, 4] {
             let got = decoded(&picture(format, Colour::SD, 131, 99, 5), factor);
             assert_eq!(got.dimensions(), scaled_size(131, 99, factor), "{format:?}");
-            check(
-                &got,
-                format == PixelFormat::Gray8,
-                &format!("{format:?} / {factor}"),
-            );
+            check(&got, format == PixelFormat::Gray8, &format!("{format:?} / {factor}"));
         }
     }
 }

@@ -39,14 +39,8 @@ pub(crate) fn health() -> HealthDocument {
         peak_rss_bytes: 24 << 20,
         cpu_seconds_total: 3.25,
         temperatures_c: BTreeMap::from([("CPU \"0\" \\ a\nb".to_owned(), 51.5)]),
-        broker: BrokerHealth {
-            state: "online".into(),
-            ..BrokerHealth::default()
-        },
-        outbox: OutboxHealth {
-            newest_seq: 41,
-            ..OutboxHealth::default()
-        },
+        broker: BrokerHealth { state: "online".into(), ..BrokerHealth::default() },
+        outbox: OutboxHealth { newest_seq: 41, ..OutboxHealth::default() },
         sources: vec![SourceHealth {
             id: "dock".into(),
             state: "delivering".into(),
@@ -93,13 +87,7 @@ fn the_names_are_those_that_dashboards_know() {
 
 #[test]
 fn every_sample_follows_the_help_and_type_of_its_family() {
-    let text = render(
-        &health(),
-        &HttpFigures {
-            viewers: 3,
-            ..HttpFigures::default()
-        },
-    );
+    let text = render(&health(), &HttpFigures { viewers: 3, ..HttpFigures::default() });
     let mut family = "";
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
