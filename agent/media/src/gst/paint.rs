@@ -97,3 +97,63 @@ fn pool_for(info: &VideoInfo) -> Result<gst::BufferPool, gst::glib::BoolError> {
     pool.set_active(true)?;
     Ok(pool)
 }
+
+#[cfg(test)]
+mod tests {
+    use aimass_core::geometry::Point;
+
+    use super::*;
+
+    fn painter(info: &VideoInfo) -> Painter {
+        let left = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        let mut painter = Painter::new(vec![Polygon(left.into_iter().map(Point::from).collect())]);
+        painter.set_caps(&info.to_caps().unwrap());
+        painter
+    }
+
+    fn gray(info: &VideoInfo) -> gst::Buffer {
+        gst::Buffer::from_mut_slice(vec![200u8; info.size()])
+    }
+
+    fn bytes(buffer: &gst::Buffer) -> (usize, u8, u8) {
+        let map = buffer.map_readable().unwrap();
+        (map.as_ptr() as usize, map[0], map[15])
+    }
+
+    #[test]
+    fn a_frame_of_our_own_is_painted_where_it_lies() {
+        crate::gst::init().unwrap();
+        let info = VideoInfo::builder(video::VideoFormat::Nv12, 16, 8).build().unwrap();
+        let (mut painter, mut buffer) = (painter(&info), gray(&info));
+        let place = bytes(&buffer).0;
+        painter.paint(&mut buffer).unwrap();
+        assert_eq!(bytes(&buffer), (place, 32, 200));
+        assert!(painter.prepared.unwrap().copies.is_none());
+    }
+
+    #[test]
+    fn a_frame_that_the_decoder_still_reads_is_copied_into_the_pool_and_left_alone() {
+        crate::gst::init().unwrap();
+        let info = VideoInfo::builder(video::VideoFormat::I420, 16, 8).build().unwrap();
+        let mut painter = painter(&info);
+        for share in [|b: &gst::Buffer| b.clone(), |b: &gst::Buffer| b.copy()] {
+            let mut buffer = gray(&info);
+            buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_mseconds(40));
+            let decoders = share(&buffer);
+            painter.paint(&mut buffer).unwrap();
+            let (before, after) = (bytes(&decoders), bytes(&buffer));
+            assert_eq!((before.1, before.2), (200, 200), "the decoder's is untouched");
+            assert_eq!((after.1, after.2), (32, 200));
+            assert_ne!(before.0, after.0);
+            assert_eq!(buffer.pts(), decoders.pts());
+        }
+        assert!(painter.prepared.unwrap().copies.is_some(), "not a new allocation for each frame");
+    }
+
+    #[test]
+    fn a_frame_of_unknown_format_is_not_let_through() {
+        crate::gst::init().unwrap();
+        let mut painter = Painter::new(vec![]);
+        assert!(painter.paint(&mut gst::Buffer::new()).is_err());
+    }
+}
