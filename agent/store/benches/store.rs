@@ -20,11 +20,7 @@ fn store(c: &mut Criterion) {
 
     group.throughput(Throughput::Elements(1));
     group.bench_function("accept one alarm, synced", |b| {
-        b.iter(|| {
-            runtime
-                .block_on(store.accept(vec![event(Severity::Alarm, 1)]))
-                .unwrap()
-        });
+        b.iter(|| runtime.block_on(store.accept(vec![event(Severity::Alarm, 1)])).unwrap());
     });
     for size in [16, 256] {
         group.throughput(Throughput::Elements(size));

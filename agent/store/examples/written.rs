@@ -3,11 +3,7 @@
 //! `cargo run -p aimass-store --example written -- [FOLDER] [EVENTS]`; FOLDER must lie on a disk, not in memory.
 //! A tick of the simulated clock between events is what 10,000 events a day make: 8.64 s.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a measurement for people"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people")]
 
 #[path = "../tests/store/support.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -53,10 +49,8 @@ async fn main() {
     println!("events              {count}, {} commits", stats.commits);
     println!("JSON on the wire    {:.0} bytes an event", each(json));
     println!("stored              {:.0} bytes an event", each(stats.bytes));
-    for (what, bytes) in [
-        ("written by calls", after.0 - before.0),
-        ("written to blocks", after.1 - before.1),
-    ] {
+    for (what, bytes) in [("written by calls", after.0 - before.0), ("written to blocks", after.1 - before.1)]
+    {
         println!(
             "{what:<19} {:.0} bytes an event, {:.2} × its JSON",
             each(bytes),

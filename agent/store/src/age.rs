@@ -23,24 +23,12 @@ impl AgeClock {
     /// Goes on from tick `tick`, written when the latest wall time ever seen was `wall` (seconds since 1970), and
     /// from `newest`, the tick of the newest event.
     pub(crate) fn resume(clock: SharedClock, tick: u64, wall: i64, newest: u64, max_days: u32) -> Self {
-        let away = if tick == 0 {
-            0
-        } else {
-            clock
-                .wall()
-                .as_second()
-                .saturating_sub(wall)
-                .max(0)
-                .unsigned_abs()
-        };
+        let away =
+            if tick == 0 { 0 } else { clock.wall().as_second().saturating_sub(wall).max(0).unsigned_abs() };
         let credit = away.min(u64::from(max_days) * DAY_S / 4);
         // Tick 0 means "never written".
         let base = (tick + credit).max(newest).max(1);
-        AgeClock {
-            base,
-            began: clock.monotonic(),
-            clock,
-        }
+        AgeClock { base, began: clock.monotonic(), clock }
     }
 
     /// The tick now.

@@ -107,36 +107,19 @@ pub(crate) fn encode(event: &Event) -> Result<Parts, String> {
     let body = Body {
         n: (!label_is_shared).then(|| what.label.clone()),
         s: what.score.filter(|s| s.is_finite()),
-        r: what
-            .region
-            .map(|r| (r.x, r.y, r.w, r.h))
-            .filter(|r| (r.0 + r.1 + r.2 + r.3).is_finite()),
+        r: what.region.map(|r| (r.x, r.y, r.w, r.h)).filter(|r| (r.0 + r.1 + r.2 + r.3).is_finite()),
         t: what.track,
         h: what.thing,
-        l: what
-            .line
-            .as_ref()
-            .map(|l| (l.id.clone(), l.direction, l.in_total, l.out_total)),
-        b: what
-            .because
-            .as_ref()
-            .map(|b| (b.frames, finite(b.peak_score), finite(b.still_s))),
+        l: what.line.as_ref().map(|l| (l.id.clone(), l.direction, l.in_total, l.out_total)),
+        b: what.because.as_ref().map(|b| (b.frames, finite(b.peak_score), finite(b.still_s))),
         a: what.attributes.clone(),
     };
     let body = serde_json::to_string(&body).map_err(|e| e.to_string())?;
     if body.len() > MAX_BODY_BYTES {
-        return Err(format!(
-            "it has {} bytes, the limit is {MAX_BODY_BYTES}",
-            body.len()
-        ));
+        return Err(format!("it has {} bytes, the limit is {MAX_BODY_BYTES}", body.len()));
     }
     let context = serde_json::to_string(&context).map_err(|e| e.to_string())?;
-    Ok(Parts {
-        context,
-        at_ms: what.time.as_millisecond(),
-        id: event.id.to_bytes(),
-        body,
-    })
+    Ok(Parts { context, at_ms: what.time.as_millisecond(), id: event.id.to_bytes(), body })
 }
 
 /// Puts an event together again.
@@ -152,10 +135,7 @@ pub(crate) fn decode(
 ) -> Result<Event, String> {
     let body: Body = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     let id: [u8; 16] = id.try_into().map_err(|_| "the id is not 16 bytes".to_owned())?;
-    let label = body
-        .n
-        .or_else(|| context.label.clone())
-        .unwrap_or_else(|| Arc::from(""));
+    let label = body.n.or_else(|| context.label.clone()).unwrap_or_else(|| Arc::from(""));
     Ok(Event {
         schema: context.schema,
         id: Ulid::from_bytes(id),
@@ -187,11 +167,7 @@ pub(crate) fn decode(
             }),
             attributes: body.a,
             model: context.model.clone(),
-            because: body.b.map(|(frames, peak_score, still_s)| Because {
-                frames,
-                peak_score,
-                still_s,
-            }),
+            because: body.b.map(|(frames, peak_score, still_s)| Because { frames, peak_score, still_s }),
         },
     })
 }
@@ -205,10 +181,7 @@ mod tests {
     fn event(score: f32, numbers: [f32; 4], track: Option<u64>, text: String, full: bool) -> Event {
         let mut attributes = Attributes::new();
         if full {
-            attributes.insert(
-                "text".into(),
-                serde_json::json!({"read": text, "n": [1, 2.5, null]}),
-            );
+            attributes.insert("text".into(), serde_json::json!({"read": text, "n": [1, 2.5, null]}));
         }
         let [x, y, w, h] = numbers;
         Event {
@@ -241,16 +214,8 @@ mod tests {
                     out_total: u64::MAX,
                 }),
                 attributes,
-                model: full.then(|| ModelRef {
-                    name: "m".into(),
-                    version: "1".into(),
-                    sha256: "00".into(),
-                }),
-                because: full.then_some(Because {
-                    frames: 3,
-                    peak_score: score,
-                    still_s: h,
-                }),
+                model: full.then(|| ModelRef { name: "m".into(), version: "1".into(), sha256: "00".into() }),
+                because: full.then_some(Because { frames: 3, peak_score: score, still_s: h }),
             },
         }
     }
@@ -278,13 +243,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none_do_not_make_an_event_unreadable() {
-        let event = event(
-            f32::NAN,
-            [f32::INFINITY, 0.0, 0.0, f32::NAN],
-            None,
-            "x".into(),
-            true,
-        );
+        let event = event(f32::NAN, [f32::INFINITY, 0.0, 0.0, f32::NAN], None, "x".into(), true);
         let parts = encode(&event).unwrap();
         let context: Context = serde_json::from_str(&parts.context).unwrap();
         let back = decode(1, &context, parts.at_ms, &parts.id, parts.body.as_bytes()).unwrap();
@@ -294,10 +253,7 @@ mod tests {
     #[test]
     fn an_event_that_is_too_large_is_refused() {
         let mut event = event(0.5, [0.0; 4], None, "x".into(), false);
-        event
-            .what
-            .attributes
-            .insert("blob".into(), "x".repeat(MAX_BODY_BYTES).into());
+        event.what.attributes.insert("blob".into(), "x".repeat(MAX_BODY_BYTES).into());
         assert!(encode(&event).is_err());
     }
 }

@@ -41,9 +41,7 @@ impl Writer {
             }
         }
         for reply in group.puts {
-            reply
-                .send(outcome.as_ref().map(|_| ()).map_err(Clone::clone))
-                .ok();
+            reply.send(outcome.as_ref().map(|_| ()).map_err(Clone::clone)).ok();
         }
         if outcome.is_ok() && self.is_over_size().unwrap_or(false) {
             // Told in the next round, so that nobody waits for it.
@@ -69,9 +67,7 @@ impl Writer {
                 };
                 // Once in a while only: events that are given up for nothing would be a bad bargain.
                 let now = self.clock.monotonic();
-                let lately = self
-                    .room_tried
-                    .is_some_and(|then| now < then + self.tuning.housekeeping);
+                let lately = self.room_tried.is_some_and(|then| now < then + self.tuning.housekeeping);
                 if lately || !self.make_room(group.rows.len()).unwrap_or(false) {
                     return Err(error);
                 }
@@ -102,14 +98,10 @@ impl Writer {
         ledger.tick = self.age.tick();
         ledger.wall = ledger.wall.max(self.age.wall());
         if !losses.is_empty() {
-            ledger
-                .owed
-                .take(|reason| losses.iter().any(|l| l.reason == reason));
+            ledger.owed.take(|reason| losses.iter().any(|l| l.reason == reason));
         }
         let keep_ledger = !losses.is_empty()
-            || self
-                .cursors_moved
-                .is_some_and(|since| since + self.tuning.cursor_along <= now);
+            || self.cursors_moved.is_some_and(|since| since + self.tuning.cursor_along <= now);
         let mut added = Vec::new();
         let written = self.db.as_ref().map(|db| -> rusqlite::Result<()> {
             let step = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
@@ -132,9 +124,7 @@ impl Writer {
                     Some(document) => db
                         .prepare_cached("INSERT OR REPLACE INTO value (name, document) VALUES (?1, ?2)")?
                         .execute(params![name, document])?,
-                    None => db
-                        .prepare_cached("DELETE FROM value WHERE name = ?1")?
-                        .execute([name])?,
+                    None => db.prepare_cached("DELETE FROM value WHERE name = ?1")?.execute([name])?,
                 };
             }
             for cursor in ledger.sinks.values_mut() {
@@ -178,18 +168,10 @@ impl Writer {
         self.open_db()?;
         self.ledger.tick = self.age.tick();
         self.ledger.wall = self.ledger.wall.max(self.age.wall());
-        let Writer {
-            db: Some(db),
-            ledger,
-            path,
-            ..
-        } = self
-        else {
+        let Writer { db: Some(db), ledger, path, .. } = self else {
             return Err(StoreError::Closed);
         };
-        ledger
-            .write(db)
-            .map_err(|e| StoreError::sqlite(path, "cannot write the cursors", &e))?;
+        ledger.write(db).map_err(|e| StoreError::sqlite(path, "cannot write the cursors", &e))?;
         self.commits += 1;
         self.cursors_moved = None;
         Ok(())
@@ -198,15 +180,9 @@ impl Writer {
     /// Losses that a receipt is due for.
     fn due_losses(&self, now: Duration) -> Vec<Loss> {
         let is_due = |reason: LossReason| {
-            self.told
-                .get(&reason)
-                .is_none_or(|then| now >= *then + self.tuning.receipt_every)
+            self.told.get(&reason).is_none_or(|then| now >= *then + self.tuning.receipt_every)
         };
-        if self.ledger.owed.any(is_due) {
-            self.ledger.owed.clone().take(is_due)
-        } else {
-            Vec::new()
-        }
+        if self.ledger.owed.any(is_due) { self.ledger.owed.clone().take(is_due) } else { Vec::new() }
     }
 
     fn receipt(&self, loss: &Loss) -> Option<NewRow> {
@@ -215,10 +191,7 @@ impl Writer {
             first_seq = loss.first_seq, last_seq = loss.last_seq, count = loss.count, reason = ?loss.reason,
             "Events were lost before they could be delivered."
         );
-        codec::encode(&event).ok().map(|parts| NewRow {
-            level: RECEIPT,
-            parts,
-        })
+        codec::encode(&event).ok().map(|parts| NewRow { level: RECEIPT, parts })
     }
 
     /// Sends the receipts that are due, if any.
@@ -249,8 +222,7 @@ impl Writer {
     pub(crate) fn replace_damaged(&mut self, error: &StoreError) -> Result<(), StoreError> {
         tracing::error!(%error, "The event store is damaged; it is moved aside and a new one begun.");
         drop(self.db.take());
-        self.quarantined
-            .push(recovery::quarantine(&self.path, &*self.clock)?);
+        self.quarantined.push(recovery::quarantine(&self.path, &*self.clock)?);
         self.reopen()
     }
 
@@ -258,42 +230,30 @@ impl Writer {
     fn reopen(&mut self) -> Result<(), StoreError> {
         let db = match database::open(&self.path, self.tuning.page_limit) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.quarantined
-                    .push(recovery::quarantine(&self.path, &*self.clock)?);
+                self.quarantined.push(recovery::quarantine(&self.path, &*self.clock)?);
                 database::open(&self.path, self.tuning.page_limit)?
             }
             other => other?,
         };
         let failed = |e: rusqlite::Error| StoreError::sqlite(&self.path, "cannot read it", &e);
-        let newest: u64 = db
-            .query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get(0))
-            .map_err(failed)?;
+        let newest: u64 =
+            db.query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get(0)).map_err(failed)?;
         let events: u64 = self.ledger.counts.iter().sum();
         // The events are in it, or there were none; otherwise it is a new file.
         if events > 0 && newest != self.ledger.last_seq {
-            let mut ledger = Ledger {
-                counts: Default::default(),
-                ..self.ledger.clone()
-            };
+            let mut ledger = Ledger { counts: Default::default(), ..self.ledger.clone() };
             let delivered = ledger.delivered();
             let count = ledger.sinks.values().map(|c| c.depth).max().unwrap_or(0);
             if count > 0 {
                 let (first_seq, last_seq) = (delivered + 1, ledger.last_seq);
                 ledger.lost += count;
-                ledger.owed.add(Loss {
-                    first_seq,
-                    last_seq,
-                    count,
-                    reason: LossReason::StoreQuarantined,
-                });
+                ledger.owed.add(Loss { first_seq, last_seq, count, reason: LossReason::StoreQuarantined });
             }
             let last_seq = ledger.last_seq;
             recovery::forget_events(&mut ledger, last_seq);
             db.execute("DELETE FROM event", []).map_err(failed)?;
             self.ledger = ledger;
-            self.acked
-                .values_mut()
-                .for_each(std::collections::BTreeSet::clear);
+            self.acked.values_mut().for_each(std::collections::BTreeSet::clear);
         }
         recovery::save(&db, &self.path, &self.ledger, &self.values)?;
         self.contexts.clear();
@@ -317,14 +277,6 @@ fn insert(db: &Connection, seq: u64, tick: u64, context: i64, row: &NewRow) -> r
     db.prepare_cached(
         "INSERT INTO event (seq, level, tick, at, context, id, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
-    .execute(params![
-        seq,
-        row.level,
-        tick,
-        parts.at_ms,
-        context,
-        parts.id,
-        parts.body
-    ])?;
+    .execute(params![seq, row.level, tick, parts.at_ms, context, parts.id, parts.body])?;
     Ok(())
 }

@@ -25,11 +25,7 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig {
-            path: "/var/lib/aimass/agent.db".into(),
-            max_mib: 256,
-            max_days: 7,
-        }
+        StoreConfig { path: "/var/lib/aimass/agent.db".into(), max_mib: 256, max_days: 7 }
     }
 }
 
@@ -43,9 +39,7 @@ impl StoreConfig {
             return Err(StoreError::Config("store.path must name a file".into()));
         }
         if !(1..=1_048_576).contains(&self.max_mib) {
-            return Err(StoreError::Config(
-                "store.max_mib must be from 1 to 1048576".into(),
-            ));
+            return Err(StoreError::Config("store.max_mib must be from 1 to 1048576".into()));
         }
         if !(1..=3650).contains(&self.max_days) {
             return Err(StoreError::Config("store.max_days must be from 1 to 3650".into()));
@@ -97,29 +91,8 @@ mod tests {
         let fine: StoreConfig = serde_json::from_str(r#"{"path":"/x/y.db"}"#).unwrap();
         assert_eq!((fine.max_mib, fine.max_days), (256, 7));
         fine.validate().unwrap();
-        assert!(
-            StoreConfig {
-                max_mib: 0,
-                ..fine.clone()
-            }
-            .validate()
-            .is_err()
-        );
-        assert!(
-            StoreConfig {
-                max_days: 0,
-                ..fine.clone()
-            }
-            .validate()
-            .is_err()
-        );
-        assert!(
-            StoreConfig {
-                path: "/".into(),
-                ..fine
-            }
-            .validate()
-            .is_err()
-        );
+        assert!(StoreConfig { max_mib: 0, ..fine.clone() }.validate().is_err());
+        assert!(StoreConfig { max_days: 0, ..fine.clone() }.validate().is_err());
+        assert!(StoreConfig { path: "/".into(), ..fine }.validate().is_err());
     }
 }

@@ -34,8 +34,18 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes the folder and takes the lock. The lock lasts as long as the returned file.
-pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
+/// The right to use the store; ends when dropped.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do while a child that was just forked still has the file too.
+        self.0.unlock().ok();
+    }
+}
+
+/// Makes the folder and takes the lock.
+pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
         DirBuilder::new()
             .recursive(true)
@@ -58,14 +68,9 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
             let mut by = String::new();
             // Who it is only makes the message better.
             file.read_to_string(&mut by).ok();
-            let by = by
-                .trim()
-                .parse::<u32>()
-                .map_or("another process".into(), |pid| format!("process {pid}"));
-            return Err(StoreError::InUse {
-                path: path.into(),
-                by,
-            });
+            let by =
+                by.trim().parse::<u32>().map_or("another process".into(), |pid| format!("process {pid}"));
+            return Err(StoreError::InUse { path: path.into(), by });
         }
         Err(TryLockError::Error(e)) => return Err(StoreError::io(&name, "cannot lock it", &e)),
     }
@@ -78,7 +83,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     {
         tracing::debug!("The lock file does not name its owner.");
     }
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Opens the file for writing, makes or migrates it, and checks it.
@@ -86,9 +91,13 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
 /// # Errors
 /// `Corrupt` if it should be moved away; `Foreign` if it is not ours to touch.
 pub(crate) fn open(path: &Path, page_limit: Option<u32>) -> Result<Connection, StoreError> {
-    let failed = |e: &rusqlite::Error| StoreError::sqlite(path, "cannot open it", e);
+    let failed = |e: &rusqlite::Error| StoreError::opening(path, e);
     let crashed = std::fs::metadata(beside(path, "-wal")).is_ok_and(|m| m.len() > 0);
     let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
+    if header_is_damaged(path) {
+        let problem = "its header is not what this program wrote; the file is damaged".into();
+        return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
+    }
     // Made by us, so that nobody else can ever read it.
     OpenOptions::new()
         .append(true)
@@ -101,17 +110,16 @@ pub(crate) fn open(path: &Path, page_limit: Option<u32>) -> Result<Connection, S
     identify(&db, path)?;
     prepare(&db, page_limit).map_err(|e| failed(&e))?;
     migrate(&mut db).map_err(|e| failed(&e))?;
+    if schema(&db).map_err(|e| failed(&e))? != expected_schema().map_err(|e| failed(&e))? {
+        let problem = "its schema is not what this program wrote; the file is damaged".into();
+        return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
+    }
     if crashed || bytes <= CHECKED_BYTES {
-        let verdict: String = db
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(|e| failed(&e))?;
+        let verdict: String =
+            db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| failed(&e))?;
         if verdict != "ok" {
             let problem = format!("the check found: {verdict}; the file is damaged");
-            return Err(StoreError::Database {
-                kind: ErrorKind::Corrupt,
-                path: path.into(),
-                problem,
-            });
+            return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
         }
     }
     Ok(db)
@@ -121,12 +129,9 @@ pub(crate) fn open(path: &Path, page_limit: Option<u32>) -> Result<Connection, S
 pub(crate) fn identify(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let number = |pragma: &str| {
         db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
-            .map_err(|e| StoreError::sqlite(path, "cannot read it", &e))
+            .map_err(|e| StoreError::opening(path, &e))
     };
-    let foreign = |problem: String| StoreError::Foreign {
-        path: path.into(),
-        problem,
-    };
+    let foreign = |problem: String| StoreError::Foreign { path: path.into(), problem };
     let (id, version) = (number("application_id")?, number("user_version")?);
     if id != i64::from(APPLICATION_ID) && (id != 0 || version != 0 || number("schema_version")? != 0) {
         return Err(foreign("is a database of another program".into()));
@@ -170,6 +175,32 @@ fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
     step.pragma_update(None, "application_id", APPLICATION_ID)?;
     step.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     step.commit()
+}
+
+/// Whether a file that is ours has format fields that we never write. SQLite takes one flipped bit in the write
+/// version for a file that it may not write to, and no check would say why.
+fn header_is_damaged(path: &Path) -> bool {
+    let mut header = [0; 100];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    // The format fields: write and read version (1 before the WAL, 2 with it), reserved bytes, payload fractions.
+    let plain = [[1, 1, 0, 64, 32, 32], [2, 2, 0, 64, 32, 32]];
+    read.is_ok()
+        && header[68..72] == APPLICATION_ID.to_be_bytes()
+        && !plain.iter().any(|p| header[18..24] == *p)
+}
+
+/// The definitions of all tables. SQLite believes them as they stand: a flipped letter in one makes rows that
+/// nobody finds again, and no check notices.
+fn schema(db: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let mut statement =
+        db.prepare("SELECT CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY 1")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+fn expected_schema() -> rusqlite::Result<Vec<Vec<u8>>> {
+    let mut fresh = Connection::open_in_memory()?;
+    migrate(&mut fresh)?;
+    schema(&fresh)
 }
 
 /// Which file lies at a path, to notice when it was deleted or replaced.

@@ -94,11 +94,20 @@ impl StoreError {
             io::ErrorKind::NotFound => (ErrorKind::NotFound, "check the path"),
             _ => (ErrorKind::Io, "check the disk"),
         };
-        StoreError::Database {
-            kind,
-            path: path.into(),
-            problem: format!("{doing}: {error}; {repair}"),
+        StoreError::Database { kind, path: path.into(), problem: format!("{doing}: {error}; {repair}") }
+    }
+
+    /// For the first look at a file: there, an SQL error means that the header or the schema is damaged.
+    pub(crate) fn opening(path: &Path, error: &rusqlite::Error) -> Self {
+        let mut opening = Self::sqlite(path, "cannot open it", error);
+        let generic = error.sqlite_error().is_some_and(|e| e.extended_code & 0xff == ffi::SQLITE_ERROR);
+        if let StoreError::Database { kind, problem, .. } = &mut opening
+            && generic
+        {
+            *kind = ErrorKind::Corrupt;
+            *problem = format!("cannot open it: {error}; the file is damaged");
         }
+        opening
     }
 
     pub(crate) fn sqlite(path: &Path, doing: &str, error: &rusqlite::Error) -> Self {
@@ -110,11 +119,7 @@ impl StoreError {
             ErrorKind::Corrupt => "the file is damaged",
             _ => "check the disk",
         };
-        StoreError::Database {
-            kind,
-            path: path.into(),
-            problem: format!("{doing}: {error}; {repair}"),
-        }
+        StoreError::Database { kind, path: path.into(), problem: format!("{doing}: {error}; {repair}") }
     }
 }
 

@@ -49,11 +49,8 @@ pub(crate) struct Cursor {
 impl Ledger {
     /// The ledger as written, brought up to date with the rows that came after it.
     pub(crate) fn load(db: &Connection) -> rusqlite::Result<Ledger> {
-        let text: Option<String> = db
-            .query_row("SELECT document FROM value WHERE name = ?1", [ROW], |row| {
-                row.get(0)
-            })
-            .optional()?;
+        let text: Option<String> =
+            db.query_row("SELECT document FROM value WHERE name = ?1", [ROW], |row| row.get(0)).optional()?;
         let mut ledger = match text {
             Some(text) => Ledger::parse(&text).ok_or_else(|| {
                 rusqlite::Error::SqliteFailure(
@@ -104,9 +101,8 @@ impl Ledger {
 
 /// FNV-1a: against decay, not against people.
 fn checksum(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Moves a cursor over everything that is acknowledged or does not exist.

@@ -38,10 +38,7 @@ impl EventQuery {
     fn wants(&self, context: &Context, at_ms: i64) -> bool {
         self.since.is_none_or(|since| at_ms >= since.as_millisecond())
             && self.kind.is_none_or(|kind| context.kind == kind)
-            && self
-                .source
-                .as_ref()
-                .is_none_or(|source| context.source == *source)
+            && self.source.as_ref().is_none_or(|source| context.source == *source)
     }
 }
 
@@ -67,9 +64,7 @@ impl Decoder {
             .prepare_cached("SELECT CAST(document AS BLOB) FROM context WHERE id = ?1")?
             .query_row([id], |row| row.get(0))
             .optional()?;
-        let context = text
-            .and_then(|t| serde_json::from_slice::<Context>(&t).ok())
-            .map(Arc::new);
+        let context = text.and_then(|t| serde_json::from_slice::<Context>(&t).ok()).map(Arc::new);
         if let Some(context) = &context {
             self.contexts.insert(id, context.clone());
         }
@@ -114,22 +109,13 @@ impl Reader {
         let found = std::fs::metadata(path).map_err(|e| StoreError::io(path, "cannot open it", &e))?;
         if found.len() == 0 {
             let problem = "it is empty; has the agent run yet?".into();
-            return Err(StoreError::Database {
-                kind: ErrorKind::NotFound,
-                path: path.into(),
-                problem,
-            });
+            return Err(StoreError::Database { kind: ErrorKind::NotFound, path: path.into(), problem });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(failed)?;
-        db.busy_timeout(std::time::Duration::from_secs(2))
-            .map_err(failed)?;
+        db.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed)?;
         database::identify(&db, path)?;
-        Ok(Reader {
-            db,
-            path: path.into(),
-            decoder: Decoder::default(),
-        })
+        Ok(Reader { db, path: path.into(), decoder: Decoder::default() })
     }
 
     /// The events that the query wants, oldest first. Events that cannot be read are left out.

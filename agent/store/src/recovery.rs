@@ -40,11 +40,7 @@ pub(crate) fn begin(path: &Path, page_limit: Option<u32>, clock: &dyn Clock) -> 
     if gone && length.is_some() {
         quarantined = Some(quarantine(path, clock)?);
     }
-    let opened = if gone {
-        None
-    } else {
-        Some(open_and_load(path, page_limit))
-    };
+    let opened = if gone { None } else { Some(open_and_load(path, page_limit)) };
     let (db, mut ledger, values) = match opened {
         Some(Ok(whole)) => whole,
         Some(Err(error)) if error.kind() == ErrorKind::Corrupt => {
@@ -72,13 +68,7 @@ pub(crate) fn begin(path: &Path, page_limit: Option<u32>, clock: &dyn Clock) -> 
         save(&db, path, &ledger, &BTreeMap::new())?;
     }
     let seqs = SeqFile::new(side, reserved.map_or(0, |r| r.to));
-    Ok(Begun {
-        db,
-        ledger,
-        values,
-        quarantined,
-        seqs,
-    })
+    Ok(Begun { db, ledger, values, quarantined, seqs })
 }
 
 fn open_and_load(
@@ -114,9 +104,8 @@ fn salvage(path: &Path) -> (Option<Ledger>, BTreeMap<String, String>) {
         return (None, BTreeMap::new());
     };
     let values = read_values(&db).unwrap_or_default();
-    let text = db.query_row("SELECT document FROM value WHERE name = 's/ledger'", [], |row| {
-        row.get::<_, String>(0)
-    });
+    let text =
+        db.query_row("SELECT document FROM value WHERE name = 's/ledger'", [], |row| row.get::<_, String>(0));
     (text.ok().and_then(|t| Ledger::parse(&t)), values)
 }
 
@@ -149,22 +138,14 @@ pub(crate) fn forget_events(ledger: &mut Ledger, last_seq: u64) {
     ledger.last_seq = last_seq;
     ledger.counts = Default::default();
     for cursor in ledger.sinks.values_mut() {
-        *cursor = Cursor {
-            seq: last_seq,
-            depth: 0,
-        };
+        *cursor = Cursor { seq: last_seq, depth: 0 };
     }
 }
 
 fn owe(ledger: &mut Ledger, first_seq: u64, last_seq: u64) {
     let count = last_seq + 1 - first_seq;
     ledger.lost += count;
-    ledger.owed.add(Loss {
-        first_seq,
-        last_seq,
-        count,
-        reason: LossReason::StoreQuarantined,
-    });
+    ledger.owed.add(Loss { first_seq, last_seq, count, reason: LossReason::StoreQuarantined });
 }
 
 /// Writes books and values into a database that has none.
@@ -193,14 +174,7 @@ pub(crate) fn quarantine(path: &Path, clock: &dyn Clock) -> Result<PathBuf, Stor
     let stamp = clock.wall().strftime("%Y%m%dT%H%M%SZ").to_string();
     let target = (0u32..)
         .map(|n| {
-            beside(
-                path,
-                &if n == 0 {
-                    format!(".broken-{stamp}")
-                } else {
-                    format!(".broken-{stamp}.{n}")
-                },
-            )
+            beside(path, &if n == 0 { format!(".broken-{stamp}") } else { format!(".broken-{stamp}.{n}") })
         })
         .find(|p| !p.exists())
         .unwrap_or_else(|| beside(path, ".broken"));
@@ -220,22 +194,14 @@ fn prune(path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return;
     };
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let prefix = format!("{name}.broken-");
     let mut broken: Vec<PathBuf> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
         .filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(&prefix)))
-        .filter(|e| {
-            e.file_name()
-                .to_str()
-                .is_some_and(|n| !n.ends_with("-wal") && !n.ends_with("-shm"))
-        })
+        .filter(|e| e.file_name().to_str().is_some_and(|n| !n.ends_with("-wal") && !n.ends_with("-shm")))
         .map(|e| e.path())
         .collect();
     broken.sort();
@@ -253,11 +219,7 @@ pub(crate) fn put_back(db: Connection, path: &Path, clock: &dyn Clock) -> Result
     let part = beside(path, ".part");
     let failed = |e: std::io::Error| StoreError::io(path, "cannot put it back", &e);
     std::fs::remove_file(&part).ok();
-    let empty = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&part)
-        .map_err(failed)?;
+    let empty = std::fs::OpenOptions::new().write(true).create_new(true).open(&part).map_err(failed)?;
     database::make_private(&part).map_err(failed)?;
     db.execute("VACUUM INTO ?1", [part.to_string_lossy()])
         .map_err(|e| StoreError::sqlite(path, "cannot put it back", &e))?;

@@ -61,10 +61,7 @@ impl Writer {
     /// Brings the WAL into the database and gives its space back.
     pub(crate) fn shrink_wal(&mut self) -> Result<(), StoreError> {
         self.open_db()?;
-        let Writer {
-            db: Some(db), path, ..
-        } = self
-        else {
+        let Writer { db: Some(db), path, .. } = self else {
             return Err(StoreError::Closed);
         };
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -87,12 +84,7 @@ impl Writer {
                 }
             }
             if lost {
-                let loss = noted.get_or_insert(Loss {
-                    first_seq: seq,
-                    last_seq: seq,
-                    count: 0,
-                    reason,
-                });
+                let loss = noted.get_or_insert(Loss { first_seq: seq, last_seq: seq, count: 0, reason });
                 loss.first_seq = loss.first_seq.min(seq);
                 loss.last_seq = loss.last_seq.max(seq);
                 loss.count += 1;
@@ -108,10 +100,7 @@ impl Writer {
             ledger.lost += loss.count;
             ledger.owed.add(loss);
         }
-        let Writer {
-            db: Some(db), path, ..
-        } = self
-        else {
+        let Writer { db: Some(db), path, .. } = self else {
             return Err(StoreError::Closed);
         };
         let delete = || {
@@ -137,19 +126,12 @@ impl Writer {
 
     /// The loss that a receipt tells of.
     fn told_by(&mut self, seq: u64) -> Result<Option<Loss>, StoreError> {
-        let Writer {
-            db: Some(db),
-            path,
-            decoder,
-            ..
-        } = self
-        else {
+        let Writer { db: Some(db), path, decoder, .. } = self else {
             return Err(StoreError::Closed);
         };
         let sql = format!("SELECT {} FROM event WHERE seq = ?1", crate::reader::COLUMNS);
-        let event = db
-            .prepare_cached(&sql)
-            .and_then(|mut s| s.query_row([seq], |row| decoder.event(db, row)));
+        let event =
+            db.prepare_cached(&sql).and_then(|mut s| s.query_row([seq], |row| decoder.event(db, row)));
         Ok(event
             .map_err(|e| StoreError::sqlite(path, "cannot read it", &e))?
             .ok()
@@ -196,9 +178,8 @@ impl Writer {
                 };
                 let found = self.with(oldest)?;
                 // The found ones are about to go; if that fails, the hint must still be true.
-                self.hints.0[level] = found
-                    .first()
-                    .map_or(last.min(self.ledger.last_seq), |(seq, _)| seq - 1);
+                self.hints.0[level] =
+                    found.first().map_or(last.min(self.ledger.last_seq), |(seq, _)| seq - 1);
                 if !found.is_empty() {
                     return Ok(found);
                 }

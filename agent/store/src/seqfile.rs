@@ -36,9 +36,7 @@ impl SeqFile {
     /// What stands in the file; `None` if it is missing or unreadable.
     pub(crate) fn read(path: &Path) -> Option<Reserved> {
         let text = std::fs::read(path).ok()?;
-        serde_json::from_slice::<Reserved>(&text)
-            .ok()
-            .filter(|r| r.to < u64::MAX / 2 && r.from <= r.to)
+        serde_json::from_slice::<Reserved>(&text).ok().filter(|r| r.to < u64::MAX / 2 && r.from <= r.to)
     }
 
     /// The file at `path`, whose numbers are reserved up to `to`.
@@ -55,24 +53,13 @@ impl SeqFile {
         if last + count + BLOCK / 2 <= self.to {
             return Ok(());
         }
-        let wanted = Reserved {
-            from: last + 1,
-            to: last + count + BLOCK,
-            delivered,
-        };
-        let document = format!(
-            r#"{{"from":{},"to":{},"delivered":{delivered}}}"#,
-            wanted.from, wanted.to
-        );
+        let wanted = Reserved { from: last + 1, to: last + count + BLOCK, delivered };
+        let document = format!(r#"{{"from":{},"to":{},"delivered":{delivered}}}"#, wanted.from, wanted.to);
         match write_atomically(&self.path, document.as_bytes()) {
             Ok(()) => self.to = wanted.to,
             Err(_) if last + count <= self.to => {}
             Err(error) => {
-                return Err(StoreError::io(
-                    &self.path,
-                    "cannot reserve sequence numbers",
-                    &error,
-                ));
+                return Err(StoreError::io(&self.path, "cannot reserve sequence numbers", &error));
             }
         }
         Ok(())
@@ -94,10 +81,7 @@ mod tests {
         for count in [1, 3, 998, 5000, 1] {
             file.reserve(last, count, 0).unwrap();
             let on_disk = SeqFile::read(&path).unwrap();
-            assert!(
-                on_disk.from <= last + 1 && on_disk.to >= last + count,
-                "{on_disk:?}"
-            );
+            assert!(on_disk.from <= last + 1 && on_disk.to >= last + count, "{on_disk:?}");
             last += count;
         }
     }

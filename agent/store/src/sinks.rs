@@ -40,14 +40,7 @@ impl Writer {
     pub(crate) fn acknowledge(&mut self, sink: &str, seq: u64) -> Result<(), StoreError> {
         let moved = self.clock.monotonic();
         self.open_db()?;
-        let Writer {
-            db: Some(db),
-            ledger,
-            acked,
-            path,
-            ..
-        } = self
-        else {
+        let Writer { db: Some(db), ledger, acked, path, .. } = self else {
             return Ok(());
         };
         let (Some(cursor), Some(acked)) = (ledger.sinks.get_mut(sink), acked.get_mut(sink)) else {
@@ -57,10 +50,7 @@ impl Writer {
             return Ok(());
         }
         let failed = |e: rusqlite::Error| StoreError::sqlite(path, "cannot read it", &e);
-        let exists = |db: &Connection| {
-            db.prepare_cached("SELECT 1 FROM event WHERE seq = ?1")?
-                .exists([seq])
-        };
+        let exists = |db: &Connection| db.prepare_cached("SELECT 1 FROM event WHERE seq = ?1")?.exists([seq]);
         if exists(db).map_err(failed)? {
             acked.insert(seq);
             let before = cursor.seq;
@@ -85,15 +75,7 @@ impl Writer {
 
     fn read_pending(&mut self, sink: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
         self.open_db()?;
-        let Writer {
-            db: Some(db),
-            ledger,
-            acked,
-            path,
-            decoder,
-            ..
-        } = self
-        else {
+        let Writer { db: Some(db), ledger, acked, path, decoder, .. } = self else {
             return Ok(Vec::new());
         };
         let (Some(cursor), Some(acked)) = (ledger.sinks.get(sink), acked.get(sink)) else {
@@ -131,14 +113,7 @@ impl Writer {
     pub(crate) fn stats(&mut self) -> Result<Stats, StoreError> {
         self.open_db()?;
         let bytes = self.used_bytes()?;
-        let Writer {
-            db: Some(db),
-            ledger,
-            acked,
-            path,
-            ..
-        } = self
-        else {
+        let Writer { db: Some(db), ledger, acked, path, .. } = self else {
             return Err(StoreError::Closed);
         };
         let oldest = |after: u64, acked: &BTreeSet<u64>| -> rusqlite::Result<Option<i64>> {

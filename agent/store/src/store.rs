@@ -122,15 +122,7 @@ impl Store {
             .spawn(move || writer.run(&runtime, inbox))
             .map_err(|e| StoreError::io(&config.path, "cannot start its thread", &e))?;
         let readers = Arc::new(Semaphore::new(READERS));
-        Ok((
-            Store {
-                commands,
-                newest,
-                readers,
-                path: Arc::new(config.path.clone()),
-            },
-            opened,
-        ))
+        Ok((Store { commands, newest, readers, path: Arc::new(config.path.clone()) }, opened))
     }
 
     /// Numbers the events and stores them; answers with their `seq`, in order, once they are on the disk. All or
@@ -154,15 +146,8 @@ impl Store {
     /// `Refused`: a name of more than 63 bytes, or more than 16 sinks. `Closed`.
     pub async fn sink(&self, name: &str) -> Result<SinkHandle, StoreError> {
         let name: Arc<str> = name.into();
-        self.ask(|reply| Command::Register {
-            sink: name.clone(),
-            reply,
-        })
-        .await??;
-        Ok(SinkHandle {
-            store: self.clone(),
-            name,
-        })
+        self.ask(|reply| Command::Register { sink: name.clone(), reply }).await??;
+        Ok(SinkHandle { store: self.clone(), name })
     }
 
     /// Forgets a sink that will not come back; nothing is held for it any longer.
@@ -170,11 +155,7 @@ impl Store {
     /// # Errors
     /// `Closed`.
     pub async fn remove_sink(&self, name: &str) -> Result<(), StoreError> {
-        self.ask(|reply| Command::Remove {
-            sink: name.into(),
-            reply,
-        })
-        .await?
+        self.ask(|reply| Command::Remove { sink: name.into(), reply }).await?
     }
 
     /// The events that the query wants, oldest first. Does not disturb the writer.
@@ -200,12 +181,7 @@ impl Store {
     /// As `accept`. `Refused`: a key over 128 bytes, a value over 64 KiB, or more than 1024 keys.
     pub async fn put_value(&self, key: &str, value: &Value) -> Result<(), StoreError> {
         let document = (!value.is_null()).then(|| value.to_string());
-        self.ask(|reply| Command::Put {
-            key: key.into(),
-            document,
-            reply,
-        })
-        .await?
+        self.ask(|reply| Command::Put { key: key.into(), document, reply }).await?
     }
 
     /// A value that was put.
@@ -213,19 +189,12 @@ impl Store {
     /// # Errors
     /// `Closed`; `Corrupt` if the value cannot be read.
     pub async fn get_value(&self, key: &str) -> Result<Option<Value>, StoreError> {
-        let text = self
-            .ask(|reply| Command::Get {
-                key: key.into(),
-                reply,
-            })
-            .await?;
-        text.map(|t| serde_json::from_str(&t))
-            .transpose()
-            .map_err(|e| StoreError::Database {
-                kind: ErrorKind::Corrupt,
-                path: self.path.to_path_buf(),
-                problem: format!("the value {key} cannot be read: {e}"),
-            })
+        let text = self.ask(|reply| Command::Get { key: key.into(), reply }).await?;
+        text.map(|t| serde_json::from_str(&t)).transpose().map_err(|e| StoreError::Database {
+            kind: ErrorKind::Corrupt,
+            path: self.path.to_path_buf(),
+            problem: format!("the value {key} cannot be read: {e}"),
+        })
     }
 
     /// How full it is.
@@ -260,10 +229,7 @@ impl Store {
 
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)
     }
 
@@ -271,12 +237,7 @@ impl Store {
         &self,
         question: impl FnOnce(&mut Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self
-            .readers
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        let permit = self.readers.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let path = self.path.clone();
         let answer = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -309,28 +270,13 @@ impl From<StoreError> for OutboxError {
 impl Outbox for SinkHandle {
     async fn pending(&self, after: u64, limit: usize) -> Result<Vec<Event>, OutboxError> {
         let sink = self.name.clone();
-        Ok(self
-            .store
-            .ask(|reply| Command::Pending {
-                sink,
-                after,
-                limit,
-                reply,
-            })
-            .await??)
+        Ok(self.store.ask(|reply| Command::Pending { sink, after, limit, reply }).await??)
     }
 
     /// Does not wait for the disk: a crash repeats events, it does not lose them.
     async fn acknowledge(&self, seq: u64) -> Result<(), OutboxError> {
-        let command = Command::Acknowledge {
-            sink: self.name.clone(),
-            seq,
-        };
-        self.store
-            .commands
-            .send(command)
-            .await
-            .map_err(|_| StoreError::Closed.into())
+        let command = Command::Acknowledge { sink: self.name.clone(), seq };
+        self.store.commands.send(command).await.map_err(|_| StoreError::Closed.into())
     }
 
     /// Never returns once the store is closed: nothing will be accepted any more.

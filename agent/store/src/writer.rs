@@ -4,7 +4,6 @@
 //! between two commits see only what is on the disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::age::AgeClock;
 use crate::codec::{self, Parts};
 use crate::config::{StoreConfig, Tuning};
-use crate::database::{self, FileId, beside};
+use crate::database::{self, FileId, Lock, beside};
 use crate::error::StoreError;
 use crate::ledger::Ledger;
 use crate::losses::LossReason;
@@ -37,49 +36,23 @@ pub(crate) type Stamp = Box<dyn Fn(Happening) -> Event + Send>;
 
 /// Rows that are committed together at most; more commands wait in the channel.
 const GROUP_ROWS: usize = 1024;
+/// Commands taken at a time at most.
+const GROUP_COMMANDS: usize = 256;
 const MAX_KEY_BYTES: usize = 128;
 const MAX_KEYS: usize = 1024;
 const MAX_VALUE_BYTES: usize = 64 * 1024;
 
 /// What the handles ask for.
 pub(crate) enum Command {
-    Accept {
-        events: Vec<Event>,
-        reply: Outcome<Vec<u64>>,
-    },
-    Pending {
-        sink: Arc<str>,
-        after: u64,
-        limit: usize,
-        reply: Outcome<Vec<Event>>,
-    },
-    Acknowledge {
-        sink: Arc<str>,
-        seq: u64,
-    },
-    Register {
-        sink: Arc<str>,
-        reply: Outcome<()>,
-    },
-    Remove {
-        sink: Arc<str>,
-        reply: Outcome<()>,
-    },
-    Put {
-        key: String,
-        document: Option<String>,
-        reply: Outcome<()>,
-    },
-    Get {
-        key: String,
-        reply: Answer<Option<String>>,
-    },
-    Stats {
-        reply: Outcome<Stats>,
-    },
-    Close {
-        reply: Outcome<()>,
-    },
+    Accept { events: Vec<Event>, reply: Outcome<Vec<u64>> },
+    Pending { sink: Arc<str>, after: u64, limit: usize, reply: Outcome<Vec<Event>> },
+    Acknowledge { sink: Arc<str>, seq: u64 },
+    Register { sink: Arc<str>, reply: Outcome<()> },
+    Remove { sink: Arc<str>, reply: Outcome<()> },
+    Put { key: String, document: Option<String>, reply: Outcome<()> },
+    Get { key: String, reply: Answer<Option<String>> },
+    Stats { reply: Outcome<Stats> },
+    Close { reply: Outcome<()> },
 }
 
 /// An event on its way into the table.
@@ -133,7 +106,7 @@ pub(crate) struct Writer {
     pub(crate) quarantined: Vec<PathBuf>,
     pub(crate) commits: u64,
     // The last field: released after the connection is closed.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Writer {
@@ -148,31 +121,18 @@ impl Writer {
         let begun = recovery::begin(&path, tuning.page_limit, &*clock)?;
         let newest_tick: Option<u64> = begun
             .db
-            .query_row("SELECT tick FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
-                row.get(0)
-            })
+            .query_row("SELECT tick FROM event ORDER BY seq DESC LIMIT 1", [], |row| row.get(0))
             .optional()
             .map_err(|e| StoreError::sqlite(&path, "cannot read it", &e))?;
         let (tick, wall) = (begun.ledger.tick, begun.ledger.wall);
-        let age = AgeClock::resume(
-            clock.clone(),
-            tick,
-            wall,
-            newest_tick.unwrap_or(0),
-            config.max_days,
-        );
+        let age = AgeClock::resume(clock.clone(), tick, wall, newest_tick.unwrap_or(0), config.max_days);
         let (sender, newest) = watch::channel(begun.ledger.last_seq);
         let now = clock.monotonic();
         let mut writer = Writer {
             files: (FileId::at(&path), FileId::at(&beside(&path, "-wal"))),
             max_bytes: tuning.max_bytes.unwrap_or(u64::from(config.max_mib) << 20),
             max_days: config.max_days,
-            acked: begun
-                .ledger
-                .sinks
-                .keys()
-                .map(|name| (name.clone(), BTreeSet::new()))
-                .collect(),
+            acked: begun.ledger.sinks.keys().map(|name| (name.clone(), BTreeSet::new())).collect(),
             generation: begun.ledger.last_seq + 1,
             quarantined: begun.quarantined.into_iter().collect(),
             db: Some(begun.db),
@@ -214,6 +174,7 @@ impl Writer {
             match received {
                 Ok(Some(command)) => {
                     let mut next = Some(command);
+                    let mut taken = 0;
                     // Whatever waits already goes into the same commit.
                     while let Some(command) = next {
                         if let Command::Close { reply } = command {
@@ -224,7 +185,9 @@ impl Writer {
                             return;
                         }
                         self.obey(command);
-                        let full = self.group.rows.len() >= GROUP_ROWS;
+                        // Not for ever: a stream of acknowledgements must not put off a commit that is due.
+                        taken += 1;
+                        let full = taken >= GROUP_COMMANDS || self.group.rows.len() >= GROUP_ROWS;
                         next = if full { None } else { inbox.try_recv().ok() };
                     }
                     now = now.max(self.clock.monotonic());
@@ -245,10 +208,7 @@ impl Writer {
     /// When something is due next.
     fn wake(&self) -> Duration {
         let cursors = self.cursors_moved.map(|since| since + self.tuning.cursor_alone);
-        [self.group.due, cursors]
-            .into_iter()
-            .flatten()
-            .fold(self.housekeeping_due, Duration::min)
+        [self.group.due, cursors].into_iter().flatten().fold(self.housekeeping_due, Duration::min)
     }
 
     fn do_what_is_due(&mut self, now: Duration) {
@@ -261,9 +221,7 @@ impl Writer {
                 tracing::warn!(%error, "The event store could not be tidied up; it will be tried again.");
             }
         }
-        if self
-            .cursors_moved
-            .is_some_and(|since| since + self.tuning.cursor_alone <= now)
+        if self.cursors_moved.is_some_and(|since| since + self.tuning.cursor_alone <= now)
             && let Err(error) = self.write_ledger()
         {
             self.cursors_moved = Some(now);
@@ -276,8 +234,7 @@ impl Writer {
         self.write_ledger()?;
         let Some(db) = self.db.take() else { return Ok(()) };
         let failed = |e: &rusqlite::Error| StoreError::sqlite(&self.path, "cannot close it", e);
-        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(|e| failed(&e))?;
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| failed(&e))?;
         db.close().map_err(|(_, e)| failed(&e))
     }
 
@@ -289,12 +246,7 @@ impl Writer {
             Command::Get { key, reply } => {
                 drop(reply.send(self.values.get(&format!("{USER}{key}")).cloned()))
             }
-            Command::Pending {
-                sink,
-                after,
-                limit,
-                reply,
-            } => {
+            Command::Pending { sink, after, limit, reply } => {
                 reply.send(self.pending(&sink, after, limit)).ok();
             }
             Command::Acknowledge { sink, seq } => {
@@ -317,10 +269,7 @@ impl Writer {
         let mut rows = Vec::with_capacity(events.len());
         for event in &events {
             match codec::encode(event) {
-                Ok(parts) => rows.push(NewRow {
-                    level: level(event.what.severity),
-                    parts,
-                }),
+                Ok(parts) => rows.push(NewRow { level: level(event.what.severity), parts }),
                 Err(problem) => {
                     let refused = format!("event {} cannot be stored: {problem}", event.id);
                     reply.send(Err(StoreError::Refused(refused))).ok();
@@ -331,11 +280,7 @@ impl Writer {
         let alarm = events.iter().any(|e| e.what.severity == Severity::Alarm);
         self.group.accepts.push((rows.len(), reply));
         self.group.rows.append(&mut rows);
-        self.commit_by(if alarm {
-            Duration::ZERO
-        } else {
-            self.tuning.commit_window
-        });
+        self.commit_by(if alarm { Duration::ZERO } else { self.tuning.commit_window });
     }
 
     fn gather_value(&mut self, key: String, document: Option<String>, reply: Outcome<()>) {

@@ -75,9 +75,7 @@ async fn a_truncated_file_is_moved_aside() {
         goes_on(folder.path(), true).await;
     }
     let kept = fs::read_dir(path.parent().unwrap()).unwrap().flatten();
-    let kept = kept
-        .filter(|e| e.file_name().to_string_lossy().contains(".broken-"))
-        .count();
+    let kept = kept.filter(|e| e.file_name().to_string_lossy().contains(".broken-")).count();
     assert!(kept <= 2, "{kept} damaged files are kept");
 }
 
@@ -140,27 +138,16 @@ async fn a_file_replaced_under_a_running_store_does_not_win() {
 async fn databases_of_others_and_of_the_future_are_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other.db");
-    rusqlite::Connection::open(&other)
-        .unwrap()
-        .execute_batch("CREATE TABLE t (x)")
-        .unwrap();
-    let foreign = aimass_store::StoreConfig {
-        path: other.clone(),
-        ..config(folder.path())
-    };
+    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    let foreign = aimass_store::StoreConfig { path: other.clone(), ..config(folder.path()) };
     let error = Store::open(&foreign, SystemClock::shared(), stamp).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Foreign, "{error}");
     assert!(other.exists());
 
     filled(folder.path()).await;
     let path = config(folder.path()).path;
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .pragma_update(None, "user_version", 99)
-        .unwrap();
-    let error = Store::open(&config(folder.path()), SystemClock::shared(), stamp)
-        .err()
-        .unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&config(folder.path()), SystemClock::shared(), stamp).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Foreign);
     assert!(error.to_string().contains("newer version"), "{error}");
 }
@@ -170,11 +157,7 @@ async fn a_context_that_cannot_be_read_costs_its_own_events_only() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path()).await;
     let db = rusqlite::Connection::open(config(folder.path()).path).unwrap();
-    db.execute(
-        "UPDATE context SET document = CAST(x'ff' || CAST(document AS BLOB) AS TEXT)",
-        [],
-    )
-    .unwrap();
+    db.execute("UPDATE context SET document = CAST(x'ff' || CAST(document AS BLOB) AS TEXT)", []).unwrap();
     drop(db);
     let (store, opened) = open(folder.path());
     assert_eq!(opened.quarantined, None);
@@ -184,6 +167,36 @@ async fn a_context_that_cannot_be_read_costs_its_own_events_only() {
     let loss = receipt_within(&sink, LossReason::Unreadable).await;
     assert_eq!((loss.first_seq, loss.last_seq, loss.count), (101, 300, 200));
     close(store).await;
+}
+
+#[tokio::test]
+async fn a_header_that_would_make_the_file_read_only_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path()).await;
+    let path = config(folder.path()).path;
+    let mut bytes = fs::read(&path).unwrap();
+    // The write version of the file format.
+    bytes[18] ^= 4;
+    write_atomically(&path, &bytes).unwrap();
+    goes_on(folder.path(), true).await;
+}
+
+#[tokio::test]
+async fn a_letter_flipped_in_the_schema_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path()).await;
+    let path = config(folder.path()).path;
+    let mut bytes = fs::read(&path).unwrap();
+    let whole = b"context (id INTEGER";
+    let places: Vec<usize> =
+        (0..bytes.len() - whole.len()).filter(|&n| bytes[n..].starts_with(whole)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        // The last letter but one; pages may hold remains of earlier versions.
+        bytes[at + whole.len() - 2] ^= 1;
+    }
+    write_atomically(&path, &bytes).unwrap();
+    goes_on(folder.path(), true).await;
 }
 
 #[tokio::test]
@@ -203,8 +216,7 @@ async fn an_event_that_cannot_be_read_is_given_up_and_does_not_block_the_rest() 
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path()).await;
     let db = rusqlite::Connection::open(config(folder.path()).path).unwrap();
-    db.execute("UPDATE event SET body = '{\"s\":' WHERE seq = 150", [])
-        .unwrap();
+    db.execute("UPDATE event SET body = '{\"s\":' WHERE seq = 150", []).unwrap();
     drop(db);
     let (store, _) = open(folder.path());
     let sink = store.sink("mqtt").await.unwrap();

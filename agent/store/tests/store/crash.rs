@@ -21,22 +21,11 @@ async fn child_that_accepts_until_it_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER) else {
         return;
     };
-    let tuning = Tuning {
-        cursor_along: std::time::Duration::ZERO,
-        ..eager()
-    };
-    let (store, _) = open_tuned(
-        Path::new(&folder),
-        tuning,
-        aimass_core::clock::SystemClock::shared(),
-    );
+    let tuning = Tuning { cursor_along: std::time::Duration::ZERO, ..eager() };
+    let (store, _) = open_tuned(Path::new(&folder), tuning, aimass_core::clock::SystemClock::shared());
     let sink = store.sink("mqtt").await.unwrap();
     for n in 0u64.. {
-        let severity = if n.is_multiple_of(5) {
-            Severity::Alarm
-        } else {
-            Severity::Info
-        };
+        let severity = if n.is_multiple_of(5) { Severity::Alarm } else { Severity::Info };
         let events: Vec<_> = (0..n % 4 + 1).map(|k| event(severity, n * 10 + k)).collect();
         let ids: Vec<_> = events.iter().map(|e| e.id).collect();
         for (seq, id) in store.accept(events).await.unwrap().into_iter().zip(ids) {
@@ -57,11 +46,7 @@ async fn twenty_kills_lose_nothing_that_was_accepted() {
     for kill in 0..KILLS {
         let before = accepted.len();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "crash::child_that_accepts_until_it_is_killed",
-                "--nocapture",
-            ])
+            .args(["--exact", "crash::child_that_accepts_until_it_is_killed", "--nocapture"])
             .env(FOLDER, folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -71,10 +56,7 @@ async fn twenty_kills_lose_nothing_that_was_accepted() {
         let mut left: u128 = 1 + Ulid::new().random() % 60;
         // The line at which it is killed is random; what it wrote until it died counts too.
         for line in lines.lines().map_while(Result::ok) {
-            if let Some((seq, id)) = line
-                .split_once("accepted ")
-                .and_then(|(_, rest)| rest.split_once(' '))
-            {
+            if let Some((seq, id)) = line.split_once("accepted ").and_then(|(_, rest)| rest.split_once(' ')) {
                 let known = accepted.insert(seq.parse().unwrap(), id.to_owned());
                 assert_eq!(known, None, "a number was given twice");
                 left = left.saturating_sub(1);
@@ -84,25 +66,15 @@ async fn twenty_kills_lose_nothing_that_was_accepted() {
             }
         }
         child.wait().unwrap();
-        assert!(
-            accepted.len() > before,
-            "the child accepted nothing in round {kill}"
-        );
+        assert!(accepted.len() > before, "the child accepted nothing in round {kill}");
 
-        let (store, opened) = open_tuned(
-            folder.path(),
-            Tuning::default(),
-            aimass_core::clock::SystemClock::shared(),
-        );
+        let (store, opened) =
+            open_tuned(folder.path(), Tuning::default(), aimass_core::clock::SystemClock::shared());
         assert_eq!(opened.quarantined, None);
         let mut last = 0;
         let mut found = BTreeMap::new();
         loop {
-            let query = aimass_store::EventQuery {
-                after_seq: last,
-                limit: 5000,
-                ..Default::default()
-            };
+            let query = aimass_store::EventQuery { after_seq: last, limit: 5000, ..Default::default() };
             let page = store.events(query).await.unwrap();
             let Some(end) = page.last() else { break };
             last = end.seq;

@@ -12,10 +12,7 @@ use crate::support::*;
 #[tokio::test]
 async fn a_database_that_cannot_grow_gives_up_the_oldest_for_the_new() {
     let folder = tempfile::tempdir().unwrap();
-    let tuning = Tuning {
-        page_limit: Some(400),
-        ..eager()
-    };
+    let tuning = Tuning { page_limit: Some(400), ..eager() };
     let (store, _) = open_tuned(folder.path(), tuning, SystemClock::shared());
     let sink = store.sink("mqtt").await.unwrap();
     let mut accepted = 0;
@@ -31,24 +28,12 @@ async fn a_database_that_cannot_grow_gives_up_the_oldest_for_the_new() {
 #[tokio::test]
 async fn an_event_that_never_fits_is_an_error_and_the_store_lives_on() {
     let folder = tempfile::tempdir().unwrap();
-    let tuning = Tuning {
-        page_limit: Some(60),
-        ..eager()
-    };
+    let tuning = Tuning { page_limit: Some(60), ..eager() };
     let (store, _) = open_tuned(folder.path(), tuning, SystemClock::shared());
     let mut huge = event(Severity::Alarm, 1);
-    huge.what
-        .attributes
-        .insert("text".into(), "x".repeat(100_000).into());
-    assert_eq!(
-        store.accept(vec![huge]).await.unwrap_err().kind(),
-        ErrorKind::DiskFull
-    );
-    assert_eq!(
-        store.accept(infos(1)).await.unwrap(),
-        [1],
-        "the failed one used up no number"
-    );
+    huge.what.attributes.insert("text".into(), "x".repeat(100_000).into());
+    assert_eq!(store.accept(vec![huge]).await.unwrap_err().kind(), ErrorKind::DiskFull);
+    assert_eq!(store.accept(infos(1)).await.unwrap(), [1], "the failed one used up no number");
     close(store).await;
 }
 
@@ -59,18 +44,14 @@ impl Disk {
     fn mount(kib: u32) -> Option<Disk> {
         let folder = tempfile::tempdir().unwrap();
         let size = format!("size={kib}k");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(folder.path())
-            .status();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).status();
         mounted.is_ok_and(|s| s.success()).then_some(Disk(folder))
     }
 
     fn remount(&self, options: &str) {
-        let done = Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(self.0.path())
-            .status();
+        let done =
+            Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()).status();
         assert!(done.unwrap().success());
     }
 }
@@ -112,11 +93,7 @@ async fn a_full_disk_refuses_and_works_again_when_there_is_space() {
     assert_eq!(accepted, (1..=accepted.len() as u64).collect::<Vec<_>>());
     let pending = all_pending(&sink).await;
     let lost = lost_by(&pending, LossReason::DiskFull);
-    assert_eq!(
-        pending.len() as u64 + lost,
-        store.newest(),
-        "each is there or told"
-    );
+    assert_eq!(pending.len() as u64 + lost, store.newest(), "each is there or told");
     close(store).await;
 }
 
@@ -130,9 +107,7 @@ async fn a_file_system_that_turns_read_only_is_an_error_until_it_is_writable_aga
     store.accept(infos(3)).await.unwrap();
     close(store).await;
     disk.remount("ro");
-    let error = Store::open(&config(disk.0.path()), SystemClock::shared(), stamp)
-        .err()
-        .unwrap();
+    let error = Store::open(&config(disk.0.path()), SystemClock::shared(), stamp).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
     disk.remount("rw");
     let (store, opened) = open(disk.0.path());
@@ -143,10 +118,7 @@ async fn a_file_system_that_turns_read_only_is_an_error_until_it_is_writable_aga
 #[tokio::test]
 async fn a_path_that_cannot_be_is_a_clear_error() {
     let path = "/proc/aimass/agent.db".into();
-    let nowhere = StoreConfig {
-        path,
-        ..StoreConfig::default()
-    };
+    let nowhere = StoreConfig { path, ..StoreConfig::default() };
     let error = Store::open(&nowhere, SystemClock::shared(), stamp).err().unwrap();
     assert!(error.to_string().contains("/proc/aimass"), "{error}");
 }

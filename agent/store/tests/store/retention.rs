@@ -14,11 +14,7 @@ use crate::support::*;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn small(bytes: u64) -> Tuning {
-    Tuning {
-        max_bytes: Some(bytes),
-        receipt_every: Duration::ZERO,
-        ..eager()
-    }
+    Tuning { max_bytes: Some(bytes), receipt_every: Duration::ZERO, ..eager() }
 }
 
 #[tokio::test]
@@ -46,10 +42,7 @@ async fn undelivered_events_go_by_severity_then_age_and_receipts_add_up() {
     let sink = store.sink("mqtt").await.unwrap();
     let severities = [Severity::Alarm, Severity::Notice, Severity::Info];
     for severity in severities {
-        store
-            .accept((0..300).map(|n| event(severity, n)).collect())
-            .await
-            .unwrap();
+        store.accept((0..300).map(|n| event(severity, n)).collect()).await.unwrap();
     }
     for _ in 0..10 {
         store.accept(infos(200)).await.unwrap();
@@ -61,15 +54,9 @@ async fn undelivered_events_go_by_severity_then_age_and_receipts_add_up() {
     let missing = given - pending.len() as u64;
     assert_eq!(lost_by(&pending, LossReason::Size), missing);
     assert_eq!(store.stats().await.unwrap().lost, missing);
-    let alarms = pending
-        .iter()
-        .filter(|e| e.what.severity == Severity::Alarm)
-        .count()
-        - receipts(&pending).len();
-    let notices = pending
-        .iter()
-        .filter(|e| e.what.severity == Severity::Notice)
-        .count();
+    let alarms =
+        pending.iter().filter(|e| e.what.severity == Severity::Alarm).count() - receipts(&pending).len();
+    let notices = pending.iter().filter(|e| e.what.severity == Severity::Notice).count();
     assert_eq!((alarms, notices), (300, 300));
     let stats = store.stats().await.unwrap();
     assert_eq!(stats.sinks["mqtt"].depth, pending.len() as u64);
@@ -115,11 +102,7 @@ async fn a_clock_that_is_a_year_off_wipes_nothing() {
     for jump in [0, 5 * year, -year, 6 * year] {
         time.set_wall(Timestamp::from_second(NOON + jump).unwrap());
         let (store, _) = open_tuned(folder.path(), eager(), clock.clone());
-        assert_eq!(
-            all_pending(&store.sink("mqtt").await.unwrap()).await.len(),
-            24,
-            "{jump}"
-        );
+        assert_eq!(all_pending(&store.sink("mqtt").await.unwrap()).await.len(), 24, "{jump}");
         close(store).await;
     }
 }
@@ -128,10 +111,7 @@ async fn a_clock_that_is_a_year_off_wipes_nothing() {
 async fn receipts_are_gathered_while_losses_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let (time, clock) = simulated();
-    let tuning = Tuning {
-        max_bytes: Some(100 << 10),
-        ..eager()
-    };
+    let tuning = Tuning { max_bytes: Some(100 << 10), ..eager() };
     let (store, _) = open_tuned(folder.path(), tuning, clock);
     let sink = store.sink("mqtt").await.unwrap();
     for _ in 0..30 {
@@ -145,10 +125,7 @@ async fn receipts_are_gathered_while_losses_go_on() {
     store.accept(infos(1)).await.unwrap();
     let pending = all_pending(&sink).await;
     assert_eq!(receipts(&pending).len(), 2, "and one for all the rest");
-    assert_eq!(
-        lost_by(&pending, LossReason::Size),
-        store.newest() - pending.len() as u64
-    );
+    assert_eq!(lost_by(&pending, LossReason::Size), store.newest() - pending.len() as u64);
     close(store).await;
 }
 
@@ -162,13 +139,7 @@ async fn a_store_without_sinks_keeps_history_within_its_size() {
     let stats = store.stats().await.unwrap();
     assert!(stats.bytes <= stats.bytes_max, "{stats:?}");
     assert_eq!(stats.lost, 0);
-    let newest = store
-        .recent(EventQuery {
-            limit: 1,
-            ..EventQuery::default()
-        })
-        .await
-        .unwrap();
+    let newest = store.recent(EventQuery { limit: 1, ..EventQuery::default() }).await.unwrap();
     assert_eq!(seqs(&newest), [3000]);
     close(store).await;
 }

@@ -30,18 +30,8 @@ async fn events_are_numbered_delivered_and_remembered_over_restarts() {
     }
     assert_eq!(seqs(&all_pending(&sink).await), [3, 5]);
     let stats = store.stats().await.unwrap();
-    assert_eq!(
-        (
-            stats.sinks["mqtt"].cursor,
-            stats.sinks["mqtt"].depth,
-            stats.events
-        ),
-        (2, 2, 5)
-    );
-    assert_eq!(
-        stats.sinks["mqtt"].oldest.unwrap().as_millisecond(),
-        NOON * 1000 + 2
-    );
+    assert_eq!((stats.sinks["mqtt"].cursor, stats.sinks["mqtt"].depth, stats.events), (2, 2, 5));
+    assert_eq!(stats.sinks["mqtt"].oldest.unwrap().as_millisecond(), NOON * 1000 + 2);
     close(store).await;
 
     let (store, opened) = open(folder.path());
@@ -57,10 +47,7 @@ async fn events_are_numbered_delivered_and_remembered_over_restarts() {
 #[tokio::test]
 async fn an_acknowledgement_is_written_along_with_a_later_event() {
     let folder = tempfile::tempdir().unwrap();
-    let tuning = Tuning {
-        cursor_along: Duration::ZERO,
-        ..eager()
-    };
+    let tuning = Tuning { cursor_along: Duration::ZERO, ..eager() };
     let (store, _) = open_tuned(folder.path(), tuning, SystemClock::shared());
     let sink = store.sink("mqtt").await.unwrap();
     store.accept(infos(3)).await.unwrap();
@@ -70,11 +57,8 @@ async fn an_acknowledgement_is_written_along_with_a_later_event() {
     // Another process looks at the file as it would be after a crash.
     let path = folder.path().join("state/agent.db");
     let db = rusqlite::Connection::open(path).unwrap();
-    let ledger: String = db
-        .query_row("SELECT document FROM value WHERE name = 's/ledger'", [], |r| {
-            r.get(0)
-        })
-        .unwrap();
+    let ledger: String =
+        db.query_row("SELECT document FROM value WHERE name = 's/ledger'", [], |r| r.get(0)).unwrap();
     let ledger: serde_json::Value = serde_json::from_str(&ledger[16..]).unwrap();
     assert_eq!(ledger["sinks"]["mqtt"], json!({"seq": 2, "depth": 2}));
     drop(db);
@@ -91,10 +75,7 @@ async fn a_waiting_sink_wakes_when_an_event_is_accepted() {
     store.accept(infos(1)).await.unwrap();
     assert!(!waiting.is_finished());
     store.accept(infos(1)).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(30), waiting)
-        .await
-        .expect("woken")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("woken").unwrap();
     assert_eq!(sink.newest(), 2);
     close(store).await;
 }
@@ -129,10 +110,7 @@ async fn many_accepters_share_commits_and_get_each_number_once() {
 async fn an_alarm_takes_what_waits_along_at_once() {
     let folder = tempfile::tempdir().unwrap();
     // Only an alarm can end this window within the test.
-    let tuning = Tuning {
-        commit_window: Duration::from_secs(3600),
-        ..Tuning::default()
-    };
+    let tuning = Tuning { commit_window: Duration::from_secs(3600), ..Tuning::default() };
     let (store, _) = open_tuned(folder.path(), tuning, SystemClock::shared());
     let other = store.clone();
     let info = tokio::spawn(async move { other.accept(infos(1)).await.unwrap() });
@@ -145,9 +123,7 @@ async fn an_alarm_takes_what_waits_along_at_once() {
         }
         info.await.unwrap()
     };
-    tokio::time::timeout(Duration::from_secs(60), both)
-        .await
-        .expect("within a minute");
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("within a minute");
     close(store).await;
 }
 
@@ -163,52 +139,14 @@ async fn history_is_listed_by_time_kind_and_source_while_the_store_is_written() 
         let store = store.clone();
         async move { seqs(&store.events(q).await.unwrap()) }
     };
-    let all = EventQuery {
-        limit: 100,
-        ..EventQuery::default()
-    };
+    let all = EventQuery { limit: 100, ..EventQuery::default() };
     assert_eq!(ask(all.clone()).await.len(), 20);
-    assert_eq!(
-        ask(EventQuery {
-            kind: Some(Kind::Line),
-            ..all.clone()
-        })
-        .await,
-        [8]
-    );
-    assert_eq!(
-        ask(EventQuery {
-            source: Some("gate".parse().unwrap()),
-            ..all.clone()
-        })
-        .await,
-        [9]
-    );
-    assert_eq!(
-        ask(EventQuery {
-            after_seq: 10,
-            limit: 2,
-            ..all.clone()
-        })
-        .await,
-        [11, 12]
-    );
+    assert_eq!(ask(EventQuery { kind: Some(Kind::Line), ..all.clone() }).await, [8]);
+    assert_eq!(ask(EventQuery { source: Some("gate".parse().unwrap()), ..all.clone() }).await, [9]);
+    assert_eq!(ask(EventQuery { after_seq: 10, limit: 2, ..all.clone() }).await, [11, 12]);
     let since = jiff::Timestamp::from_millisecond(NOON * 1000 + 18).unwrap();
-    assert_eq!(
-        ask(EventQuery {
-            since: Some(since),
-            ..all.clone()
-        })
-        .await,
-        [19, 20]
-    );
-    let newest = store
-        .recent(EventQuery {
-            limit: 3,
-            ..all.clone()
-        })
-        .await
-        .unwrap();
+    assert_eq!(ask(EventQuery { since: Some(since), ..all.clone() }).await, [19, 20]);
+    let newest = store.recent(EventQuery { limit: 3, ..all.clone() }).await.unwrap();
     assert_eq!(seqs(&newest), [20, 19, 18]);
     let path = config(folder.path()).path;
     assert_eq!(Reader::open(&path).unwrap().events(&all).unwrap().len(), 20);
@@ -220,20 +158,14 @@ async fn history_is_listed_by_time_kind_and_source_while_the_store_is_written() 
 async fn values_are_kept_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
-    store
-        .put_value("line/door", &json!({"in": 3, "out": 1}))
-        .await
-        .unwrap();
+    store.put_value("line/door", &json!({"in": 3, "out": 1})).await.unwrap();
     store.put_value("gone", &json!(1)).await.unwrap();
     store.put_value("gone", &json!(null)).await.unwrap();
     let refused = store.put_value(&"k".repeat(200), &json!(1)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused);
     close(store).await;
     let (store, _) = open(folder.path());
-    assert_eq!(
-        store.get_value("line/door").await.unwrap(),
-        Some(json!({"in": 3, "out": 1}))
-    );
+    assert_eq!(store.get_value("line/door").await.unwrap(), Some(json!({"in": 3, "out": 1})));
     assert_eq!(store.get_value("gone").await.unwrap(), None);
     close(store).await;
 }
@@ -243,27 +175,14 @@ async fn a_second_user_is_told_who_has_it_and_the_files_are_private() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     store.accept(infos(1)).await.unwrap();
-    let second = Store::open(&config(folder.path()), SystemClock::shared(), stamp)
-        .err()
-        .unwrap();
+    let second = Store::open(&config(folder.path()), SystemClock::shared(), stamp).err().unwrap();
     assert_eq!(second.kind(), ErrorKind::InUse);
-    assert!(
-        second.to_string().contains(&std::process::id().to_string()),
-        "{second}"
-    );
+    assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
     let state = folder.path().join("state");
-    assert_eq!(
-        std::fs::metadata(&state).unwrap().permissions().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
     for entry in std::fs::read_dir(&state).unwrap() {
         let entry = entry.unwrap();
-        assert_eq!(
-            entry.metadata().unwrap().permissions().mode() & 0o777,
-            0o600,
-            "{:?}",
-            entry.path()
-        );
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
     }
     close(store).await;
     close(open(folder.path()).0).await;
@@ -274,10 +193,7 @@ async fn a_closed_store_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     store.close(Duration::from_secs(60)).await.unwrap();
-    assert_eq!(
-        store.accept(infos(1)).await.unwrap_err().kind(),
-        ErrorKind::Closed
-    );
+    assert_eq!(store.accept(infos(1)).await.unwrap_err().kind(), ErrorKind::Closed);
     store.close(Duration::from_secs(60)).await.unwrap();
     let path = config(folder.path()).path;
     assert!(!path.with_extension("db-wal").exists(), "the WAL was brought in");

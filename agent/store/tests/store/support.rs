@@ -28,27 +28,14 @@ pub(crate) fn event(severity: Severity, n: u64) -> Event {
         severity,
         label: "person".into(),
         score: Some(score),
-        region: Some(Region {
-            x: score / 3.0,
-            y: score / 2.0,
-            w: 0.0814 * score,
-            h: 0.3371 * score,
-        }),
+        region: Some(Region { x: score / 3.0, y: score / 2.0, w: 0.0814 * score, h: 0.3371 * score }),
         track: Some(n),
         thing: Some(Ulid::new()),
         zone: None,
         line: None,
         attributes: Attributes::new(),
-        model: Some(ModelRef {
-            name: "coco-ssd-lite".into(),
-            version: "1".into(),
-            sha256: "7c".repeat(32),
-        }),
-        because: Some(Because {
-            frames: 6,
-            peak_score: score,
-            still_s: 0.25,
-        }),
+        model: Some(ModelRef { name: "coco-ssd-lite".into(), version: "1".into(), sha256: "7c".repeat(32) }),
+        because: Some(Because { frames: 6, peak_score: score, still_s: 0.25 }),
     })
 }
 
@@ -72,18 +59,12 @@ pub(crate) fn infos(count: u64) -> Vec<Event> {
 }
 
 pub(crate) fn config(folder: &Path) -> StoreConfig {
-    StoreConfig {
-        path: folder.join("state/agent.db"),
-        ..StoreConfig::default()
-    }
+    StoreConfig { path: folder.join("state/agent.db"), ..StoreConfig::default() }
 }
 
 /// Commits at once, so that tests do not wait for company.
 pub(crate) fn eager() -> Tuning {
-    Tuning {
-        commit_window: Duration::ZERO,
-        ..Tuning::default()
-    }
+    Tuning { commit_window: Duration::ZERO, ..Tuning::default() }
 }
 
 pub(crate) fn open(folder: &Path) -> (Store, Opened) {
@@ -116,19 +97,11 @@ pub(crate) async fn all_pending(sink: &SinkHandle) -> Vec<Event> {
 }
 
 pub(crate) fn receipts(events: &[Event]) -> Vec<Loss> {
-    events
-        .iter()
-        .filter(|e| &*e.what.label == EVENTS_LOST)
-        .map(|e| Loss::of(e).unwrap())
-        .collect()
+    events.iter().filter(|e| &*e.what.label == EVENTS_LOST).map(|e| Loss::of(e).unwrap()).collect()
 }
 
 pub(crate) fn lost_by(events: &[Event], reason: LossReason) -> u64 {
-    receipts(events)
-        .iter()
-        .filter(|l| l.reason == reason)
-        .map(|l| l.count)
-        .sum()
+    receipts(events).iter().filter(|l| l.reason == reason).map(|l| l.count).sum()
 }
 
 pub(crate) fn seqs(events: &[Event]) -> Vec<u64> {
@@ -148,7 +121,5 @@ pub(crate) async fn receipt_within(sink: &SinkHandle, reason: LossReason) -> Los
             sink.wait_beyond(seen).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), look)
-        .await
-        .expect("a receipt within a minute")
+    tokio::time::timeout(Duration::from_secs(60), look).await.expect("a receipt within a minute")
 }
