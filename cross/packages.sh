@@ -5,10 +5,10 @@
 set -euo pipefail
 
 build=(
-    ca-certificates gcc libc6-dev make pkg-config nasm
+    ca-certificates gcc libc6-dev make pkg-config
     libclang1-14 libclang-common-14-dev
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
-    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav gstreamer1.0-alsa
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav gstreamer1.0-alsa glib-networking
     python3 python3-pip python3-venv
 )
 tests=(mosquitto mosquitto-clients gstreamer1.0-rtsp libgstrtspserver-1.0-dev openssl)

@@ -32,7 +32,8 @@ fn a_clip_gives_a_line_for_each_analysed_frame_with_regions_and_tracks() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bikes.jsonl");
     let shown = out.to_string_lossy();
-    let output = agent(&["analyze", "--source", &bikes(""), "--chain", "detect", "--every", "5", "--out", &shown]);
+    let output =
+        agent(&["analyze", "--source", &bikes(""), "--chain", "detect", "--every", "5", "--out", &shown]);
     assert!(output.status.success(), "{}", stderr(&output));
     let lines = lines(&out);
     assert_eq!(lines.len(), 50, "250 frames, every fifth");
@@ -61,7 +62,8 @@ fn a_folder_of_pictures_is_done_to_its_end_although_some_are_broken() {
     std::fs::File::create(pictures.join("cut.png")).unwrap().write_all(b"\x89PNG\r\n\x1a\n....").unwrap();
     let out = folder.path().join("out.jsonl");
     let source = format!("file:{}", pictures.display());
-    let output = agent(&["analyze", "--source", &source, "--chain", "detect,faces", "--out", &out.to_string_lossy()]);
+    let output =
+        agent(&["analyze", "--source", &source, "--chain", "detect,faces", "--out", &out.to_string_lossy()]);
     assert_eq!(output.status.code(), Some(65));
     let text = stderr(&output);
     for name in ["empty.jpg", "cut.png"] {
@@ -73,7 +75,8 @@ fn a_folder_of_pictures_is_done_to_its_end_although_some_are_broken() {
     assert!(labels(of("astronaut.png")).contains(&"face"));
     assert!(labels(of("chelsea.png")).contains(&"cat"));
     assert!(of("empty.jpg")["error"].is_string());
-    let face = of("astronaut.png")["findings"].as_array().unwrap().iter().find(|f| f["label"] == "face").unwrap();
+    let face =
+        of("astronaut.png")["findings"].as_array().unwrap().iter().find(|f| f["label"] == "face").unwrap();
     assert_eq!(face["points"].as_array().unwrap().len(), 5);
 }
 
@@ -89,7 +92,12 @@ fn what_is_no_clip_and_what_is_not_there_are_told_apart() {
     ] {
         let output = agent(&["analyze", "--source", &source]);
         assert_eq!(output.status.code(), Some(code), "{source}: {}", stderr(&output));
-        assert_eq!(stderr(&output).lines().filter(|l| l.starts_with("error:")).count(), 1, "{}", stderr(&output));
+        assert_eq!(
+            stderr(&output).lines().filter(|l| l.starts_with("error:")).count(),
+            1,
+            "{}",
+            stderr(&output)
+        );
     }
 }
 

@@ -60,15 +60,23 @@ path = "{}"
     );
     let mut agent = Agent::run(&config);
     let address = address_of(&agent).await;
-    let health = harness::eventually("the good camera, analysed, beside the bad ones", PATIENCE, async || {
-        let health = get_json(&address, "/healthz").await;
-        let done = health_of(&health, "good")["frames_analysed_total"].as_u64() > Some(0)
-            && ["absent", "refusing", "garbage", "modelless"].iter().all(|id| health_of(&health, id)["error"].is_string());
-        done.then_some(health)
-    })
-    .await;
+    let health =
+        harness::eventually("the good camera, analysed, beside the bad ones", PATIENCE, async || {
+            let health = get_json(&address, "/healthz").await;
+            let done = health_of(&health, "good")["frames_analysed_total"].as_u64() > Some(0)
+                && ["absent", "refusing", "garbage", "modelless"]
+                    .iter()
+                    .all(|id| health_of(&health, id)["error"].is_string());
+            done.then_some(health)
+        })
+        .await;
     assert_eq!(health["healthy"], false);
-    for (id, word) in [("absent", "/nowhere/clip.mp4"), ("refusing", "rtsp://127.0.0.1"), ("garbage", "notes.mp4"), ("modelless", "no-such-model")] {
+    for (id, word) in [
+        ("absent", "/nowhere/clip.mp4"),
+        ("refusing", "rtsp://127.0.0.1"),
+        ("garbage", "notes.mp4"),
+        ("modelless", "no-such-model"),
+    ] {
         let error = health_of(&health, id)["error"].as_str().unwrap().to_owned();
         assert!(error.contains(word) && !error.contains('\n'), "{id}: {error}");
     }
@@ -116,7 +124,8 @@ path = "{}"
     assert!(inferences <= 80, "the first look and its lingering only: {still}");
     let again = harness::eventually("sixty more", PATIENCE, async || {
         let again = health_of(&get_json(&address, "/healthz").await, "still");
-        (again["frames_idle_total"].as_u64() >= Some(still["frames_idle_total"].as_u64().unwrap() + 60)).then_some(again)
+        (again["frames_idle_total"].as_u64() >= Some(still["frames_idle_total"].as_u64().unwrap() + 60))
+            .then_some(again)
     })
     .await;
     assert_eq!(again["inferences_total"].as_u64().unwrap(), inferences, "no inference while nothing moves");
@@ -137,6 +146,8 @@ id = "desk"
 source = "file:{}"
 [[camera.mask]]
 polygon = [[0,0],[1,0],[1,1],[0,1]]
+[camera.motion]
+enabled = false
 [http]
 listen = "127.0.0.1:0"
 [store]

@@ -52,7 +52,8 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
 
 pub(crate) async fn get_json(address: &str, path: &str) -> Value {
     let answer = get(address, path).await;
-    serde_json::from_slice(&answer.body).unwrap_or_else(|e| panic!("{path}: {e}: {}", String::from_utf8_lossy(&answer.body)))
+    serde_json::from_slice(&answer.body)
+        .unwrap_or_else(|e| panic!("{path}: {e}: {}", String::from_utf8_lossy(&answer.body)))
 }
 
 fn config(folder: &std::path::Path, listen: &str) -> String {
@@ -92,10 +93,16 @@ async fn a_second_node_on_the_same_port_or_store_is_refused_with_the_reason() {
     let other = tempfile::tempdir().unwrap();
     let mut same_port = Agent::run(&config(other.path(), &address));
     assert_eq!(same_port.wait(PATIENCE).await.code(), Some(69));
-    assert!(same_port.stderr().all().iter().any(|l| l.contains(&address)), "{}", same_port.stderr().tail());
+    same_port
+        .stderr()
+        .expect("the address in the error", PATIENCE, |l| l.starts_with("error:") && l.contains(&address))
+        .await;
     let mut same_store = Agent::run(&config(folder.path(), "127.0.0.1:0"));
     assert_eq!(same_store.wait(PATIENCE).await.code(), Some(69));
-    assert!(same_store.stderr().all().iter().any(|l| l.contains("agent.db")), "{}", same_store.stderr().tail());
+    same_store
+        .stderr()
+        .expect("the store in the error", PATIENCE, |l| l.starts_with("error:") && l.contains("agent.db"))
+        .await;
     first.terminate();
     assert!(first.wait(PATIENCE).await.success());
 }

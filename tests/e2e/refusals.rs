@@ -62,7 +62,17 @@ fn damaged_model(damage: impl FnOnce(&Path)) -> tempfile::TempDir {
 fn analyze_with(models: &Path) -> std::process::Output {
     let picture = format!("file:{}", harness::media::fixture("astronaut.png").display());
     let models = models.to_string_lossy();
-    agent(&["analyze", "--source", &picture, "--chain", "faces", "--model", "blazeface-back", "--models", &models])
+    agent(&[
+        "analyze",
+        "--source",
+        &picture,
+        "--chain",
+        "faces",
+        "--model",
+        "blazeface-back",
+        "--models",
+        &models,
+    ])
 }
 
 #[test]

@@ -49,25 +49,10 @@ impl Agent {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
-        let pid = child
-            .id()
-            .and_then(|id| Pid::from_raw(id as i32))
-            .unwrap_or_else(|| panic!("no pid"));
-        let stdout = child
-            .stdout
-            .take()
-            .map_or_else(|| panic!("no stdout"), Lines::collect);
-        let stderr = child
-            .stderr
-            .take()
-            .map_or_else(|| panic!("no stderr"), Lines::collect);
-        Agent {
-            child,
-            pid,
-            stdout,
-            stderr,
-            folder: None,
-        }
+        let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).unwrap_or_else(|| panic!("no pid"));
+        let stdout = child.stdout.take().map_or_else(|| panic!("no stdout"), Lines::collect);
+        let stderr = child.stderr.take().map_or_else(|| panic!("no stderr"), Lines::collect);
+        Agent { child, pid, stdout, stderr, folder: None }
     }
 
     /// Its process id.
@@ -104,10 +89,7 @@ impl Agent {
         match tokio::time::timeout(within, self.child.wait()).await {
             Ok(Ok(status)) => status,
             Ok(Err(e)) => panic!("cannot wait for the agent: {e}"),
-            Err(_) => panic!(
-                "the agent does not end within {within:?}; it logged:\n{}",
-                self.stderr.tail()
-            ),
+            Err(_) => panic!("the agent does not end within {within:?}; it logged:\n{}", self.stderr.tail()),
         }
     }
 
@@ -131,11 +113,8 @@ pub fn binary() -> PathBuf {
     }
     let test = std::env::current_exe().unwrap_or_else(|e| panic!("where am I? {e}"));
     // target/<profile>/deps/<test> → target/<profile>/aimass-agent
-    let path = test
-        .parent()
-        .and_then(Path::parent)
-        .map(|folder| folder.join("aimass-agent"))
-        .unwrap_or_default();
+    let path =
+        test.parent().and_then(Path::parent).map(|folder| folder.join("aimass-agent")).unwrap_or_default();
     assert!(
         path.exists(),
         "{} is not built: cargo build -p aimass-agent, or set AIMASS_AGENT",

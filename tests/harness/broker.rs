@@ -88,29 +88,16 @@ impl BrokerSetup {
         let port = free_port();
         let certificates = self.tls.then(|| {
             let names: Vec<&str> = self.server_names.iter().map(String::as_str).collect();
-            let names = if names.is_empty() {
-                vec!["localhost", "127.0.0.1"]
-            } else {
-                names
-            };
+            let names = if names.is_empty() { vec!["localhost", "127.0.0.1"] } else { names };
             Certificates::make_for(&folder.path().join("tls"), &names)
         });
         let config = self.write(folder.path(), port, certificates.as_ref());
-        let mut broker = Broker {
-            folder,
-            config,
-            port,
-            certificates,
-            running: None,
-        };
+        let mut broker = Broker { folder, config, port, certificates, running: None };
         broker.start().await;
         broker
     }
 
-    #[expect(
-        clippy::unwrap_used,
-        reason = "test harness: a failure here is the test's failure"
-    )]
+    #[expect(clippy::unwrap_used, reason = "test harness: a failure here is the test's failure")]
     fn write(&self, folder: &Path, port: u16, certificates: Option<&Certificates>) -> PathBuf {
         let mut text = format!(
             "listener {port} 127.0.0.1\nlog_type all\nmax_queued_messages 0\nmax_inflight_messages 200\n"
@@ -123,20 +110,11 @@ impl BrokerSetup {
             text.push_str("allow_anonymous true\n");
         } else {
             let file = folder.join("passwords");
-            let plain: String = self
-                .users
-                .iter()
-                .map(|(name, password)| format!("{name}:{password}\n"))
-                .collect();
+            let plain: String =
+                self.users.iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
             write_atomically(&file, plain.as_bytes()).unwrap();
-            let hashed = std::process::Command::new("mosquitto_passwd")
-                .arg("-U")
-                .arg(&file)
-                .status();
-            assert!(
-                hashed.is_ok_and(|s| s.success()),
-                "mosquitto_passwd failed: apt install mosquitto"
-            );
+            let hashed = std::process::Command::new("mosquitto_passwd").arg("-U").arg(&file).status();
+            assert!(hashed.is_ok_and(|s| s.success()), "mosquitto_passwd failed: apt install mosquitto");
             writeln!(text, "allow_anonymous false\npassword_file {}", file.display()).unwrap();
         }
         if let Some(acl) = &self.acl {
@@ -145,13 +123,7 @@ impl BrokerSetup {
             writeln!(text, "acl_file {}", file.display()).unwrap();
         }
         if let Some(c) = certificates {
-            writeln!(
-                text,
-                "certfile {}\nkeyfile {}",
-                c.server.display(),
-                c.server_key.display()
-            )
-            .unwrap();
+            writeln!(text, "certfile {}\nkeyfile {}", c.server.display(), c.server_key.display()).unwrap();
             if self.client_certificates {
                 writeln!(text, "cafile {}\nrequire_certificate true", c.ca.display()).unwrap();
             }
@@ -201,9 +173,7 @@ impl Broker {
     /// # Panics
     /// It is none.
     pub fn certificates(&self) -> &Certificates {
-        self.certificates
-            .as_ref()
-            .unwrap_or_else(|| panic!("this broker was not set up with TLS"))
+        self.certificates.as_ref().unwrap_or_else(|| panic!("this broker was not set up with TLS"))
     }
 
     /// A folder that lives as long as the broker, for files of the test.
@@ -215,18 +185,13 @@ impl Broker {
     ///
     /// # Panics
     /// The file cannot be written, or the broker does not run.
-    #[expect(
-        clippy::unwrap_used,
-        reason = "test harness: a failure here is the test's failure"
-    )]
+    #[expect(clippy::unwrap_used, reason = "test harness: a failure here is the test's failure")]
     pub async fn change_acl(&self, text: &str) {
         write_atomically(&self.folder.path().join("acl"), text.as_bytes()).unwrap();
         self.signal(Signal::HUP);
         let (_, log) = self.running.as_ref().unwrap();
-        log.expect("the broker reads its configuration again", PATIENCE, |l| {
-            l.contains("Reloading config")
-        })
-        .await;
+        log.expect("the broker reads its configuration again", PATIENCE, |l| l.contains("Reloading config"))
+            .await;
     }
 
     /// What it logged since its last start.
@@ -239,11 +204,8 @@ impl Broker {
     /// # Panics
     /// Mosquitto is not installed, or does not start.
     pub async fn start(&mut self) {
-        let program = if Path::new("/usr/sbin/mosquitto").exists() {
-            "/usr/sbin/mosquitto"
-        } else {
-            "mosquitto"
-        };
+        let program =
+            if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" };
         let mut child = Command::new(program)
             .arg("-c")
             .arg(&self.config)
@@ -253,21 +215,14 @@ impl Broker {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {program} ({e}): apt install mosquitto"));
-        let log = child
-            .stderr
-            .take()
-            .map_or_else(|| panic!("no stderr"), Lines::collect);
+        let log = child.stderr.take().map_or_else(|| panic!("no stderr"), Lines::collect);
         let port = self.port;
-        eventually(
-            "mosquitto accepts connections",
-            Duration::from_secs(20),
-            async || {
-                if let Ok(Some(status)) = child.try_wait() {
-                    panic!("mosquitto ended ({status}):\n{}", log.tail());
-                }
-                TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
-            },
-        )
+        eventually("mosquitto accepts connections", Duration::from_secs(20), async || {
+            if let Ok(Some(status)) = child.try_wait() {
+                panic!("mosquitto ended ({status}):\n{}", log.tail());
+            }
+            TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
+        })
         .await;
         self.running = Some((child, log));
     }
@@ -283,15 +238,11 @@ impl Broker {
     }
 
     async fn end(&mut self, signal: Signal) {
-        let Some((mut child, log)) = self.running.take() else {
-            panic!("the broker does not run")
-        };
+        let Some((mut child, log)) = self.running.take() else { panic!("the broker does not run") };
         let ended = eventually("mosquitto ends", PATIENCE, async || {
             // Said again and again: Mosquitto forgets a SIGTERM that comes while it still starts.
             send(child.id(), signal);
-            tokio::time::timeout(Duration::from_millis(500), child.wait())
-                .await
-                .ok()
+            tokio::time::timeout(Duration::from_millis(500), child.wait()).await.ok()
         });
         if ended.await.is_err() {
             panic!("mosquitto cannot be waited for:\n{}", log.tail());
@@ -305,8 +256,6 @@ impl Broker {
 
 /// To a child of ours that was not waited for yet: the id is surely its own.
 fn send(id: Option<u32>, signal: Signal) {
-    let pid = id
-        .and_then(|id| Pid::from_raw(id as i32))
-        .unwrap_or_else(|| panic!("the broker does not run"));
+    let pid = id.and_then(|id| Pid::from_raw(id as i32)).unwrap_or_else(|| panic!("the broker does not run"));
     kill_process(pid, signal).unwrap_or_else(|e| panic!("cannot signal the broker: {e}"));
 }

@@ -33,10 +33,7 @@ impl Certificates {
     ///
     /// # Panics
     /// The folder cannot be written.
-    #[expect(
-        clippy::unwrap_used,
-        reason = "test harness: a failure here is the test's failure"
-    )]
+    #[expect(clippy::unwrap_used, reason = "test harness: a failure here is the test's failure")]
     pub fn make_for(folder: &Path, names: &[&str]) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let put = |name: &str, text: String| {
@@ -46,17 +43,12 @@ impl Certificates {
         };
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "AI Mass test CA");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "AI Mass test CA");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let sign = |names: &[&str]| {
             let key = KeyPair::generate().unwrap();
             let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-            let certificate = CertificateParams::new(names)
-                .unwrap()
-                .signed_by(&key, &ca)
-                .unwrap();
+            let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
             (certificate.pem(), key.serialize_pem())
         };
         let (server, server_key) = sign(names);

@@ -22,11 +22,6 @@ fn folder() -> PathBuf {
         return folder.into();
     }
     let cache = std::env::var_os("AIMASS_CACHE").map(PathBuf::from);
-    let home = || {
-        std::env::var_os("HOME")
-            .map(PathBuf::from)
-            .unwrap_or_default()
-            .join(".cache/aimass")
-    };
+    let home = || std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".cache/aimass");
     cache.unwrap_or_else(home).join("media")
 }

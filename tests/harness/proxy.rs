@@ -61,13 +61,7 @@ impl Proxy {
             epoch.subscribe(),
             counters.clone(),
         ));
-        let proxy = Proxy {
-            port,
-            behaviour,
-            epoch,
-            counters,
-            task,
-        };
+        let proxy = Proxy { port, behaviour, epoch, counters, task };
         proxy.wait_for_listener(true).await;
         proxy
     }
@@ -111,15 +105,11 @@ impl Proxy {
 
     async fn wait_for_listener(&self, listening: bool) {
         let port = self.port;
-        eventually(
-            "the proxy opens or closes its door",
-            Duration::from_secs(20),
-            async || {
-                // A bind that fails tells a listener without connecting to it.
-                let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-                (free != listening).then_some(())
-            },
-        )
+        eventually("the proxy opens or closes its door", Duration::from_secs(20), async || {
+            // A bind that fails tells a listener without connecting to it.
+            let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            (free != listening).then_some(())
+        })
         .await;
     }
 }
@@ -192,9 +182,8 @@ async fn carry(
                 if now.black_hole {
                     continue;
                 }
-                let allowed = now
-                    .cut_after_bytes
-                    .map_or(n, |most| n.min(most.saturating_sub(carried) as usize));
+                let allowed =
+                    now.cut_after_bytes.map_or(n, |most| n.min(most.saturating_sub(carried) as usize));
                 carried += allowed as u64;
                 if broker_out.write_all(&buffer[..allowed]).await.is_err() {
                     return false;
@@ -288,14 +277,7 @@ mod tests {
         let publish = [vec![0x32, 0xc8, 0x01], vec![0x40; 200]].concat();
         let puback = vec![0x40, 0x02, 0x00, 0x07];
         let pingresp = vec![0xd0, 0x00];
-        let stream = [
-            publish.clone(),
-            puback.clone(),
-            pingresp.clone(),
-            puback,
-            publish.clone(),
-        ]
-        .concat();
+        let stream = [publish.clone(), puback.clone(), pingresp.clone(), puback, publish.clone()].concat();
         let wanted = [publish.clone(), pingresp, publish].concat();
         for portion in 1..stream.len() {
             let (mut filter, mut kept, mut dropped) = (PacketFilter::default(), Vec::new(), 0);

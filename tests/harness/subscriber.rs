@@ -69,19 +69,8 @@ impl Subscriber {
         let seen = Seen::default();
         let (grown_tx, grown) = watch::channel(0);
         let (subscribed_tx, subscribed) = watch::channel(0);
-        let task = tokio::spawn(collect(
-            options,
-            filter.to_owned(),
-            seen.clone(),
-            grown_tx,
-            subscribed_tx,
-        ));
-        let subscriber = Subscriber {
-            seen,
-            grown,
-            subscribed,
-            task,
-        };
+        let task = tokio::spawn(collect(options, filter.to_owned(), seen.clone(), grown_tx, subscribed_tx));
+        let subscriber = Subscriber { seen, grown, subscribed, task };
         subscriber.wait_subscribed(1).await;
         subscriber
     }
@@ -98,10 +87,7 @@ impl Subscriber {
     pub async fn wait_subscribed(&self, times: u64) {
         let mut subscribed = self.subscribed.clone();
         let waited = tokio::time::timeout(crate::PATIENCE, subscribed.wait_for(|n| *n >= times)).await;
-        assert!(
-            matches!(waited, Ok(Ok(_))),
-            "the subscriber did not get subscription {times}"
-        );
+        assert!(matches!(waited, Ok(Ok(_))), "the subscriber did not get subscription {times}");
     }
 
     /// All messages so far, in order.
@@ -121,10 +107,7 @@ impl Subscriber {
 
     /// The first message, old or new, that fits: `subscriber.expect(|m| …).within(…).await`.
     pub fn expect<F: Fn(&Message) -> bool>(&self, fits: F) -> Expectation<'_, F> {
-        Expectation {
-            subscriber: self,
-            fits,
-        }
+        Expectation { subscriber: self, fits }
     }
 
     /// Waits until all messages together fit, and returns them.
@@ -163,15 +146,8 @@ impl Subscriber {
 }
 
 fn shown(message: &Message) -> String {
-    let text: String = String::from_utf8_lossy(&message.payload)
-        .chars()
-        .take(200)
-        .collect();
-    format!(
-        "{} {}{text}",
-        message.topic,
-        if message.retained { "(retained) " } else { "" }
-    )
+    let text: String = String::from_utf8_lossy(&message.payload).chars().take(200).collect();
+    format!("{} {}{text}", message.topic, if message.retained { "(retained) " } else { "" })
 }
 
 impl Drop for Subscriber {

@@ -16,42 +16,21 @@ use ulid::Ulid;
 
 /// Twenty people who walk to and fro, each at a speed of its own.
 fn findings(frame: u64) -> Vec<Finding> {
-    let model = Arc::new(ModelRef {
-        name: "m".into(),
-        version: "1".into(),
-        sha256: String::new(),
-    });
+    let model = Arc::new(ModelRef { name: "m".into(), version: "1".into(), sha256: String::new() });
     let walker = |n: u64| {
         let t = frame as f32 / 10.0 * (0.05 + n as f32 * 0.002);
         let x = 0.9 * (1.0 - (t % 2.0 - 1.0).abs());
-        let region = Region {
-            x,
-            y: 0.04 * n as f32,
-            w: 0.05,
-            h: 0.15,
-        };
+        let region = Region { x, y: 0.04 * n as f32, w: 0.05, h: 0.15 };
         let (label, score) = ("person".into(), 0.6 + 0.01 * n as f32);
         let (points, attributes) = (Vec::new(), Attributes::new());
-        Finding {
-            label,
-            score,
-            region,
-            track: None,
-            points,
-            attributes,
-            model: model.clone(),
-        }
+        Finding { label, score, region, track: None, points, attributes, model: model.clone() }
     };
     (0..20).map(walker).collect()
 }
 
 fn stamp(frame: u64) -> Stamp {
     let elapsed = Duration::from_millis(frame * 100);
-    Stamp {
-        wall: Timestamp::UNIX_EPOCH + elapsed,
-        wall_from: TimeSource::Clock,
-        elapsed,
-    }
+    Stamp { wall: Timestamp::UNIX_EPOCH + elapsed, wall_from: TimeSource::Clock, elapsed }
 }
 
 fn picture(size: (u32, u32), shade: u8) -> Picture {
@@ -86,11 +65,7 @@ fn laws(c: &mut Criterion) {
             n += 1;
             (n, findings(n))
         };
-        b.iter_batched(
-            make,
-            |(n, f)| black_box(scene.observe(&stamp(n), f)),
-            BatchSize::NumIterations(1),
-        );
+        b.iter_batched(make, |(n, f)| black_box(scene.observe(&stamp(n), f)), BatchSize::NumIterations(1));
     });
 
     for size in [(768, 576), (1920, 1080)] {
@@ -102,12 +77,7 @@ fn laws(c: &mut Criterion) {
                 n += 1;
                 let picture = pictures[(n / 8 % 2) as usize].clone();
                 let source = "dock".parse().expect("a name");
-                gate.gate(&Frame {
-                    source,
-                    seq: n,
-                    stamp: stamp(n),
-                    picture,
-                })
+                gate.gate(&Frame { source, seq: n, stamp: stamp(n), picture })
             });
         });
     }

@@ -30,16 +30,13 @@ fn parse(text: &str) -> Result<Detections, String> {
         if fields.len() < 7 {
             return Err(bad("fewer than 7 fields (frame,id,x,y,w,h,score)"));
         }
-        let frame: u32 = fields[0]
-            .parse()
-            .map_err(|_| bad("the frame is no whole number from 1"))?;
+        let frame: u32 = fields[0].parse().map_err(|_| bad("the frame is no whole number from 1"))?;
         if frame == 0 || frame > 1_000_000 {
             return Err(bad("the frame is not within 1..1000000"));
         }
         let mut values = [0.0f32; 5];
-        for (value, (field, name)) in values
-            .iter_mut()
-            .zip(fields[2..7].iter().zip(["x", "y", "w", "h", "score"]))
+        for (value, (field, name)) in
+            values.iter_mut().zip(fields[2..7].iter().zip(["x", "y", "w", "h", "score"]))
         {
             *value = field.parse().map_err(|_| bad(&format!("{name} is no number")))?;
             if !value.is_finite() || value.abs() > 1e6 {
@@ -53,15 +50,8 @@ fn parse(text: &str) -> Result<Detections, String> {
 
 fn track(frames: &Detections, fps: f64, config: TrackerConfig) -> String {
     // The picture's size is not in the file: fractions of a square that holds all boxes do as well.
-    let scale = frames
-        .values()
-        .flatten()
-        .fold(1.0f32, |s, [x, y, w, h, _]| s.max(x + w).max(y + h));
-    let model = Arc::new(ModelRef {
-        name: "file".into(),
-        version: "1".into(),
-        sha256: String::new(),
-    });
+    let scale = frames.values().flatten().fold(1.0f32, |s, [x, y, w, h, _]| s.max(x + w).max(y + h));
+    let model = Arc::new(ModelRef { name: "file".into(), version: "1".into(), sha256: String::new() });
     let mut tracker = Tracker::new(config);
     let mut out = String::new();
     let last = frames.keys().next_back().copied().unwrap_or(0);
@@ -70,12 +60,7 @@ fn track(frames: &Detections, fps: f64, config: TrackerConfig) -> String {
         let found = |&[x, y, w, h, score]: &[f32; 5]| Finding {
             label: "person".into(),
             score,
-            region: Region {
-                x: x / scale,
-                y: y / scale,
-                w: w / scale,
-                h: h / scale,
-            },
+            region: Region { x: x / scale, y: y / scale, w: w / scale, h: h / scale },
             track: None,
             points: Vec::new(),
             attributes: Attributes::new(),
@@ -98,18 +83,12 @@ fn run() -> Result<(), String> {
         [file, fps, ..] if args.len() <= 4 => (file, fps),
         _ => return Err("usage: mot DETECTIONS FPS [TRACKS] [confirm_frames]".into()),
     };
-    let fps: f64 = fps
-        .parse()
-        .ok()
-        .filter(|f| (0.1..=1000.0).contains(f))
-        .ok_or("FPS is not within 0.1..1000")?;
+    let fps: f64 =
+        fps.parse().ok().filter(|f| (0.1..=1000.0).contains(f)).ok_or("FPS is not within 0.1..1000")?;
     let mut config = TrackerConfig::default();
     if let Some(frames) = args.get(3) {
-        config.confirm_frames = frames
-            .parse()
-            .ok()
-            .filter(|&n| n > 0)
-            .ok_or("confirm_frames is no whole number from 1")?;
+        config.confirm_frames =
+            frames.parse().ok().filter(|&n| n > 0).ok_or("confirm_frames is no whole number from 1")?;
     }
     let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
     let tracks = track(&parse(&text).map_err(|e| format!("{file}: {e}"))?, fps, config);
@@ -119,9 +98,7 @@ fn run() -> Result<(), String> {
             reason = "a result for people, not state that must survive a power cut"
         )]
         Some(out) => std::fs::write(out, tracks).map_err(|e| format!("{out}: {e}")),
-        None => std::io::stdout()
-            .write_all(tracks.as_bytes())
-            .map_err(|e| format!("stdout: {e}")),
+        None => std::io::stdout().write_all(tracks.as_bytes()).map_err(|e| format!("stdout: {e}")),
     }
 }
 

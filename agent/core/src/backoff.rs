@@ -14,20 +14,12 @@ pub struct Backoff {
 impl Backoff {
     /// `seed` sets the jitter: give every source its own.
     pub fn new(first: Duration, most: Duration, seed: u64) -> Self {
-        Backoff {
-            first,
-            most,
-            attempt: 0,
-            random: seed | 1,
-        }
+        Backoff { first, most, attempt: 0, random: seed | 1 }
     }
 
     /// The next wait: between half and the whole of `first * 2^attempt`, never above `most`.
     pub fn next_wait(&mut self) -> Duration {
-        let whole = self
-            .first
-            .saturating_mul(1u32 << self.attempt.min(20))
-            .min(self.most);
+        let whole = self.first.saturating_mul(1u32 << self.attempt.min(20)).min(self.most);
         self.attempt = self.attempt.saturating_add(1);
         // xorshift64: good enough for jitter, and needs no dependency.
         self.random ^= self.random << 13;
@@ -53,9 +45,8 @@ mod tests {
         let mut last = Duration::ZERO;
         for n in 0..40 {
             let wait = b.next_wait();
-            let whole = Duration::from_millis(500)
-                .saturating_mul(1 << n.min(20))
-                .min(Duration::from_secs(30));
+            let whole =
+                Duration::from_millis(500).saturating_mul(1 << n.min(20)).min(Duration::from_secs(30));
             assert!(wait >= whole / 2 && wait <= whole, "{n}: {wait:?}");
             last = wait;
         }

@@ -28,9 +28,7 @@ impl SystemClock {
     /// A clock whose monotonic time begins now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn new() -> Self {
-        SystemClock {
-            start: Instant::now(),
-        }
+        SystemClock { start: Instant::now() }
     }
 
     /// The same, ready to be shared.
@@ -65,9 +63,7 @@ pub struct SimulatedClock {
 impl SimulatedClock {
     /// A clock that stands at `wall`, its monotonic time at zero.
     pub fn at(wall: Timestamp) -> Self {
-        SimulatedClock {
-            now: Arc::new(Mutex::new((wall, Duration::ZERO))),
-        }
+        SimulatedClock { now: Arc::new(Mutex::new((wall, Duration::ZERO))) }
     }
 
     /// Lets time pass, on both clocks.

@@ -81,10 +81,7 @@ pub struct Colour {
 
 impl Colour {
     /// Standard definition video: BT.601, limited range.
-    pub const SD: Colour = Colour {
-        bt709: false,
-        full_range: false,
-    };
+    pub const SD: Colour = Colour { bt709: false, full_range: false };
 }
 
 /// Memory that holds a picture's planes: the decoder's own mapped buffer, or a vector.
@@ -162,15 +159,7 @@ impl Picture {
         strides: [usize; 3],
         buffer: Arc<dyn PixelBuffer>,
     ) -> Result<Self, BadPicture> {
-        let bad = |plane, problem| {
-            Err(BadPicture {
-                plane,
-                width,
-                height,
-                format,
-                problem,
-            })
-        };
+        let bad = |plane, problem| Err(BadPicture { plane, width, height, format, problem });
         if !(1..=Self::MAX_SIDE).contains(&width) || !(1..=Self::MAX_SIDE).contains(&height) {
             return bad(0, format!("a side is not within 1..={}", Self::MAX_SIDE));
         }
@@ -178,23 +167,13 @@ impl Picture {
             let (row, rows) = format.plane_size(n, width, height);
             let (have, need) = (buffer.plane(n).len(), stride * (rows - 1) + row);
             if stride < row {
-                return bad(
-                    n,
-                    format!("a stride of {stride} bytes is shorter than a row of {row}"),
-                );
+                return bad(n, format!("a stride of {stride} bytes is shorter than a row of {row}"));
             }
             if have < need {
                 return bad(n, format!("{have} bytes where {need} are needed"));
             }
         }
-        Ok(Picture {
-            width,
-            height,
-            format,
-            colour,
-            strides,
-            buffer,
-        })
+        Ok(Picture { width, height, format, colour, strides, buffer })
     }
 
     /// A picture from tightly packed RGB bytes.
@@ -233,12 +212,7 @@ impl Picture {
     pub fn plane(&self, n: usize) -> Plane<'_> {
         assert!(n < self.format.planes(), "{:?} has no plane {n}", self.format);
         let (row_bytes, rows) = self.format.plane_size(n, self.width, self.height);
-        Plane {
-            data: self.buffer.plane(n),
-            stride: self.strides[n],
-            row_bytes,
-            rows,
-        }
+        Plane { data: self.buffer.plane(n), stride: self.strides[n], row_bytes, rows }
     }
 
     /// The luma plane; `None` for RGB, which has none.
@@ -280,23 +254,14 @@ mod tests {
     #[test]
     fn a_plane_that_is_too_short_is_refused_with_its_numbers() {
         let short = Picture::from_rgb((4, 4), vec![0; 47]).unwrap_err();
-        assert!(
-            short.to_string().contains("47 bytes where 48 are needed"),
-            "{short}"
-        );
+        assert!(short.to_string().contains("47 bytes where 48 are needed"), "{short}");
         assert!(Picture::from_rgb((0, 4), vec![]).is_err());
     }
 
     #[test]
     fn the_last_row_needs_no_padding() {
-        let p = Picture::new(
-            (3, 2),
-            PixelFormat::Gray8,
-            Colour::SD,
-            [8, 0, 0],
-            Arc::new(vec![1u8; 11]),
-        )
-        .unwrap();
+        let p =
+            Picture::new((3, 2), PixelFormat::Gray8, Colour::SD, [8, 0, 0], Arc::new(vec![1u8; 11])).unwrap();
         assert_eq!(p.plane(0).row(1), &[1, 1, 1]);
     }
 }

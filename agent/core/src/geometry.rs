@@ -48,21 +48,11 @@ pub struct Region {
 
 impl Region {
     /// The whole frame.
-    pub const FULL: Region = Region {
-        x: 0.0,
-        y: 0.0,
-        w: 1.0,
-        h: 1.0,
-    };
+    pub const FULL: Region = Region { x: 0.0, y: 0.0, w: 1.0, h: 1.0 };
 
     /// From two corners, in any order.
     pub fn from_corners(x0: f32, y0: f32, x1: f32, y1: f32) -> Self {
-        Region {
-            x: x0.min(x1),
-            y: y0.min(y1),
-            w: (x1 - x0).abs(),
-            h: (y1 - y0).abs(),
-        }
+        Region { x: x0.min(x1), y: y0.min(y1), w: (x1 - x0).abs(), h: (y1 - y0).abs() }
     }
 
     /// Right edge.
@@ -82,30 +72,19 @@ impl Region {
 
     /// The middle of the box.
     pub fn centre(&self) -> Point {
-        Point {
-            x: self.x + self.w / 2.0,
-            y: self.y + self.h / 2.0,
-        }
+        Point { x: self.x + self.w / 2.0, y: self.y + self.h / 2.0 }
     }
 
     /// Where a standing person's feet are: the middle of the lower edge.
     pub fn bottom_centre(&self) -> Point {
-        Point {
-            x: self.x + self.w / 2.0,
-            y: self.y + self.h,
-        }
+        Point { x: self.x + self.w / 2.0, y: self.y + self.h }
     }
 
     /// The part of the box that lies in the frame; empty boxes have no width or no height.
     pub fn clipped(&self) -> Region {
         let (x0, y0) = (self.x.clamp(0.0, 1.0), self.y.clamp(0.0, 1.0));
         let (x1, y1) = (self.right().clamp(0.0, 1.0), self.bottom().clamp(0.0, 1.0));
-        Region {
-            x: x0,
-            y: y0,
-            w: (x1 - x0).max(0.0),
-            h: (y1 - y0).max(0.0),
-        }
+        Region { x: x0, y: y0, w: (x1 - x0).max(0.0), h: (y1 - y0).max(0.0) }
     }
 
     /// The common part of two boxes, as an area.
@@ -143,9 +122,7 @@ impl Polygon {
             return Err(format!("has {} corners: give 3 to 64", self.0.len()));
         }
         match self.0.iter().position(|p| !p.is_in_frame()) {
-            Some(n) => Err(format!(
-                "corner {n} lies outside the frame: coordinates go from 0 to 1"
-            )),
+            Some(n) => Err(format!("corner {n} lies outside the frame: coordinates go from 0 to 1")),
             None => Ok(()),
         }
     }
@@ -184,11 +161,8 @@ impl Polygon {
 pub fn distance_to_segment(p: Point, a: Point, b: Point) -> f32 {
     let (dx, dy) = (b.x - a.x, b.y - a.y);
     let length2 = dx * dx + dy * dy;
-    let t = if length2 > 0.0 {
-        (((p.x - a.x) * dx + (p.y - a.y) * dy) / length2).clamp(0.0, 1.0)
-    } else {
-        0.0
-    };
+    let t =
+        if length2 > 0.0 { (((p.x - a.x) * dx + (p.y - a.y) * dy) / length2).clamp(0.0, 1.0) } else { 0.0 };
     (p.x - a.x - t * dx).hypot(p.y - a.y - t * dy)
 }
 
@@ -198,12 +172,7 @@ mod tests {
 
     #[test]
     fn iou_of_a_box_with_itself_is_one_and_of_far_boxes_zero() {
-        let a = Region {
-            x: 0.1,
-            y: 0.1,
-            w: 0.2,
-            h: 0.4,
-        };
+        let a = Region { x: 0.1, y: 0.1, w: 0.2, h: 0.4 };
         assert!((a.iou(&a) - 1.0).abs() < 1e-6);
         assert_eq!(a.iou(&Region { x: 0.5, ..a }), 0.0);
         assert_eq!(Region::default().iou(&Region::default()), 0.0);
@@ -224,13 +193,7 @@ mod tests {
 
     #[test]
     fn clipping_keeps_the_part_in_the_frame() {
-        let r = Region {
-            x: -0.1,
-            y: 0.9,
-            w: 0.3,
-            h: 0.3,
-        }
-        .clipped();
+        let r = Region { x: -0.1, y: 0.9, w: 0.3, h: 0.3 }.clipped();
         assert!((r.w - 0.2).abs() < 1e-6 && (r.h - 0.1).abs() < 1e-6 && r.x == 0.0);
     }
 }

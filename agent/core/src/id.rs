@@ -37,16 +37,11 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
-        let first_ok = text
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let first_ok = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if first_ok && text.len() <= MAX_NAME_BYTES && text.bytes().all(allowed) {
             return Ok(Name(text.into()));
         }
-        Err(BadName {
-            shown: text.chars().take(80).flat_map(char::escape_default).collect(),
-        })
+        Err(BadName { shown: text.chars().take(80).flat_map(char::escape_default).collect() })
     }
 }
 
@@ -99,20 +94,7 @@ mod tests {
 
     #[test]
     fn anything_that_could_change_a_topic_or_a_path_is_refused() {
-        for bad in [
-            "",
-            "-a",
-            "_a",
-            "A",
-            "a/b",
-            "a+",
-            "#",
-            "a b",
-            "ä",
-            "..",
-            "a\n",
-            &"x".repeat(64),
-        ] {
+        for bad in ["", "-a", "_a", "A", "a/b", "a+", "#", "a b", "ä", "..", "a\n", &"x".repeat(64)] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
     }

@@ -64,10 +64,8 @@ impl LineConfig {
         let mut wrong = Vec::new();
         for (name, p) in [("from", self.from), ("to", self.to)] {
             if !p.is_in_frame() {
-                wrong.push((
-                    name.to_owned(),
-                    "lies outside the frame: coordinates go from 0 to 1".to_owned(),
-                ));
+                wrong
+                    .push((name.to_owned(), "lies outside the frame: coordinates go from 0 to 1".to_owned()));
             }
         }
         let length = (self.to.x - self.from.x).hypot(self.to.y - self.from.y);
@@ -94,10 +92,7 @@ impl LineConfig {
             return 0;
         }
         let t = before / (before - after);
-        let hit = Point {
-            x: p.x + t * (q.x - p.x),
-            y: p.y + t * (q.y - p.y),
-        };
+        let hit = Point { x: p.x + t * (q.x - p.x), y: p.y + t * (q.y - p.y) };
         let (dx, dy) = (self.to.x - self.from.x, self.to.y - self.from.y);
         let along = ((hit.x - self.from.x) * dx + (hit.y - self.from.y) * dy) / (dx * dx + dy * dy);
         match (0.0..=1.0).contains(&along) {
@@ -160,12 +155,7 @@ mod tests {
     }
 
     fn feet(x: f32, y: f32) -> Region {
-        Region {
-            x: x - 0.02,
-            y: y - 0.1,
-            w: 0.04,
-            h: 0.1,
-        }
+        Region { x: x - 0.02, y: y - 0.1, w: 0.04, h: 0.1 }
     }
 
     /// The settled crossings of a way, one sighting each tenth of a second.
@@ -181,21 +171,13 @@ mod tests {
     fn down_the_picture_is_in_for_a_line_from_left_to_right() {
         assert_eq!(crossings(&door(), [(0.5, 0.3), (0.5, 0.7)]), [Direction::In]);
         assert_eq!(crossings(&door(), [(0.5, 0.7), (0.5, 0.3)]), [Direction::Out]);
-        let turned = LineConfig {
-            from: door().to,
-            to: door().from,
-            ..door()
-        };
+        let turned = LineConfig { from: door().to, to: door().from, ..door() };
         assert_eq!(crossings(&turned, [(0.5, 0.3), (0.5, 0.7)]), [Direction::Out]);
     }
 
     #[test]
     fn to_the_right_is_in_for_a_line_upwards() {
-        let upwards = LineConfig {
-            from: [0.5, 0.9].into(),
-            to: [0.5, 0.1].into(),
-            ..door()
-        };
+        let upwards = LineConfig { from: [0.5, 0.9].into(), to: [0.5, 0.1].into(), ..door() };
         assert_eq!(crossings(&upwards, [(0.3, 0.5), (0.7, 0.5)]), [Direction::In]);
     }
 
@@ -209,15 +191,9 @@ mod tests {
     fn jitter_on_the_line_is_at_most_one_crossing() {
         let jitter = |n: i32| (0.5, if n % 2 == 0 { 0.498 } else { 0.502 });
         assert_eq!(crossings(&door(), (0..200).map(jitter)), []);
-        let way = [(0.5, 0.4)]
-            .into_iter()
-            .chain((1..200).map(jitter))
-            .chain([(0.5, 0.6)]);
+        let way = [(0.5, 0.4)].into_iter().chain((1..200).map(jitter)).chain([(0.5, 0.6)]);
         assert_eq!(crossings(&door(), way), [Direction::In]);
-        let back = [(0.5, 0.4)]
-            .into_iter()
-            .chain((1..200).map(jitter))
-            .chain([(0.5, 0.4)]);
+        let back = [(0.5, 0.4)].into_iter().chain((1..200).map(jitter)).chain([(0.5, 0.4)]);
         assert_eq!(crossings(&door(), back), []);
     }
 
@@ -229,19 +205,9 @@ mod tests {
 
     #[test]
     fn lines_without_length_and_points_outside_are_refused() {
-        let dot = LineConfig {
-            to: door().from,
-            ..door()
-        };
-        assert!(
-            dot.check()[0].1.contains("must be 0.01 long"),
-            "{:?}",
-            dot.check()
-        );
-        let outside = LineConfig {
-            from: [-0.1, f32::NAN].into(),
-            ..door()
-        };
+        let dot = LineConfig { to: door().from, ..door() };
+        assert!(dot.check()[0].1.contains("must be 0.01 long"), "{:?}", dot.check());
+        let outside = LineConfig { from: [-0.1, f32::NAN].into(), ..door() };
         assert_eq!(outside.check()[0].0, "from");
         assert_eq!(door().check(), []);
         assert!(serde_json::from_str::<LineConfig>(r#"{"id":"a","from":[0,0],"to":[1,1],"x":1}"#).is_err());

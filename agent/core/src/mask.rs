@@ -26,23 +26,15 @@ impl Mask {
         }
         let planes = match format {
             PixelFormat::Gray8 => vec![luma],
-            PixelFormat::Rgb8 => vec![
-                luma.into_iter()
-                    .map(|(y, r)| (y, r.start * 3..r.end * 3))
-                    .collect(),
-            ],
+            PixelFormat::Rgb8 => vec![luma.into_iter().map(|(y, r)| (y, r.start * 3..r.end * 3)).collect()],
             PixelFormat::I420 => {
-                let chroma: Vec<Run> = luma
-                    .iter()
-                    .map(|(y, r)| (y / 2, r.start / 2..r.end.div_ceil(2)))
-                    .collect();
+                let chroma: Vec<Run> =
+                    luma.iter().map(|(y, r)| (y / 2, r.start / 2..r.end.div_ceil(2))).collect();
                 vec![luma, chroma.clone(), chroma]
             }
             PixelFormat::Nv12 => {
-                let chroma = luma
-                    .iter()
-                    .map(|(y, r)| (y / 2, r.start / 2 * 2..r.end.div_ceil(2) * 2))
-                    .collect();
+                let chroma =
+                    luma.iter().map(|(y, r)| (y / 2, r.start / 2 * 2..r.end.div_ceil(2) * 2)).collect();
                 vec![luma, chroma]
             }
         };
@@ -107,12 +99,7 @@ mod tests {
     use super::*;
 
     fn left_half() -> Vec<Polygon> {
-        vec![Polygon(
-            [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
-                .into_iter()
-                .map(Point::from)
-                .collect(),
-        )]
+        vec![Polygon([[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]].into_iter().map(Point::from).collect())]
     }
 
     #[test]

@@ -24,14 +24,8 @@ pub struct Permit {
 impl Permits {
     /// `count` inferences may run at once; at least one.
     pub fn new(count: usize) -> Self {
-        let queue = Queue {
-            free: count.max(1),
-            next_ticket: 0,
-            serving: 0,
-        };
-        Permits {
-            shared: Arc::new((Mutex::new(queue), Condvar::new())),
-        }
+        let queue = Queue { free: count.max(1), next_ticket: 0, serving: 0 };
+        Permits { shared: Arc::new((Mutex::new(queue), Condvar::new())) }
     }
 
     /// Waits for its turn.
@@ -47,9 +41,7 @@ impl Permits {
         queue.serving += 1;
         drop(queue);
         turn.notify_all();
-        Permit {
-            shared: self.shared.clone(),
-        }
+        Permit { shared: self.shared.clone() }
     }
 }
 

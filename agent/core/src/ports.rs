@@ -78,10 +78,7 @@ pub struct SourceError {
 impl SourceError {
     /// An error of a kind.
     pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
-        SourceError {
-            kind,
-            message: message.into(),
-        }
+        SourceError { kind, message: message.into() }
     }
 }
 

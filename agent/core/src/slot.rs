@@ -53,11 +53,7 @@ pub enum Taken<T> {
 /// A slot that holds one value.
 pub fn slot<T>() -> (SlotSender<T>, SlotReceiver<T>) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State {
-            waiting: None,
-            closed: false,
-            replaced: 0,
-        }),
+        state: Mutex::new(State { waiting: None, closed: false, replaced: 0 }),
         changed: Condvar::new(),
     });
     (SlotSender(shared.clone()), SlotReceiver(shared))
@@ -103,11 +99,7 @@ impl<T> SlotSender<T> {
 
     /// How many values were replaced before anybody took them.
     pub fn replaced(&self) -> u64 {
-        self.0
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replaced
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).replaced
     }
 }
 
@@ -148,11 +140,7 @@ impl<T> Drop for SlotReceiver<T> {
     fn drop(&mut self) {
         close(&self.0);
         // A frame nobody will take goes back to its pool now, not when the sender ends.
-        self.0
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .waiting = None;
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).waiting = None;
     }
 }
 

@@ -113,10 +113,7 @@ impl Entry {
     }
 
     fn heartbeat_age(&self) -> Duration {
-        Duration::from_millis(
-            self.now_ms()
-                .saturating_sub(self.heartbeat.load(Ordering::Relaxed)),
-        )
+        Duration::from_millis(self.now_ms().saturating_sub(self.heartbeat.load(Ordering::Relaxed)))
     }
 
     fn health(&self) -> Health {
@@ -170,10 +167,7 @@ impl fmt::Debug for Watch {
 impl Watch {
     /// A registry without workers.
     pub fn new(clock: SharedClock) -> Self {
-        Watch {
-            clock,
-            entries: Arc::default(),
-        }
+        Watch { clock, entries: Arc::default() }
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
@@ -189,10 +183,7 @@ impl Watch {
     pub fn stuck(&self, older_than: Duration) -> Vec<Health> {
         let entries = self.entries();
         let silent = entries.iter().filter(|e| e.heartbeat_age() > older_than);
-        silent
-            .map(|e| e.health())
-            .filter(|h| h.state == WorkerState::Running)
-            .collect()
+        silent.map(|e| e.health()).filter(|h| h.state == WorkerState::Running).collect()
     }
 
     /// Takes a worker off the list, for when what it worked for was removed.
@@ -212,11 +203,7 @@ impl Watch {
         stop: Stop,
         mut body: impl FnMut(&WorkerContext) -> Result<(), String> + Send + 'static,
     ) -> io::Result<Worker> {
-        let condition = Condition {
-            state: WorkerState::Running,
-            restarts: 0,
-            last_error: None,
-        };
+        let condition = Condition { state: WorkerState::Running, restarts: 0, last_error: None };
         let entry = Arc::new(Entry {
             name: name.to_owned(),
             clock: self.clock.clone(),
@@ -224,10 +211,7 @@ impl Watch {
             condition: Mutex::new(condition),
         });
         entry.beat();
-        let context = WorkerContext {
-            entry: entry.clone(),
-            stop: stop.clone(),
-        };
+        let context = WorkerContext { entry: entry.clone(), stop: stop.clone() };
         // Kernels cut thread names at 15 bytes; the registry keeps the whole.
         let thread = std::thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || run(&context, policy, &mut body))?;
@@ -284,9 +268,7 @@ fn run(
     body: &mut dyn FnMut(&WorkerContext) -> Result<(), String>,
 ) {
     let entry = &context.entry;
-    let seed = entry.name.bytes().fold(entry.now_ms(), |s, b| {
-        s.wrapping_mul(31).wrapping_add(u64::from(b))
-    });
+    let seed = entry.name.bytes().fold(entry.now_ms(), |s, b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
     let mut backoff = Backoff::new(policy.first_wait, policy.most_wait, seed);
     let mut failures: Vec<Duration> = Vec::new();
     loop {
@@ -327,11 +309,7 @@ fn run(
             );
             return;
         }
-        tracing::warn!(
-            worker = entry.name,
-            error,
-            "A worker failed; it is started again."
-        );
+        tracing::warn!(worker = entry.name, error, "A worker failed; it is started again.");
         if context.stop.wait(backoff.next_wait()) {
             entry.condition().state = WorkerState::Ended;
             return;
@@ -342,8 +320,7 @@ fn run(
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]

@@ -33,10 +33,7 @@ impl Anchor {
             Anchor::Centre => region.centre(),
         };
         // Just inside, because a polygon's right and lower edges do not belong to it.
-        Point {
-            x: p.x.clamp(0.0, 0.9999),
-            y: p.y.clamp(0.0, 0.9999),
-        }
+        Point { x: p.x.clamp(0.0, 0.9999), y: p.y.clamp(0.0, 0.9999) }
     }
 }
 
@@ -91,10 +88,7 @@ impl ZoneConfig {
         if let Some(s) = self.dwell_s
             && !(s > 0.0 && s <= 86_400.0)
         {
-            wrong.push((
-                "dwell_s".into(),
-                format!("{s} is not above 0 and at most 86400 seconds"),
-            ));
+            wrong.push(("dwell_s".into(), format!("{s} is not above 0 and at most 86400 seconds")));
         }
         wrong
     }
@@ -104,13 +98,7 @@ impl ZoneConfig {
 fn area(polygon: &Polygon) -> f32 {
     let corners = &polygon.0;
     let next = corners.iter().cycle().skip(1);
-    (corners
-        .iter()
-        .zip(next)
-        .map(|(a, b)| a.x * b.y - b.x * a.y)
-        .sum::<f32>()
-        / 2.0)
-        .abs()
+    (corners.iter().zip(next).map(|(a, b)| a.x * b.y - b.x * a.y).sum::<f32>() / 2.0).abs()
 }
 
 /// What a sighting means for a thing and a zone.
@@ -141,8 +129,7 @@ impl Stay {
 
     /// For how long it has been in the zone, in seconds.
     pub fn dwell_s(&self, now: Duration) -> f32 {
-        self.inside_since
-            .map_or(0.0, |since| now.saturating_sub(since).as_secs_f32())
+        self.inside_since.map_or(0.0, |since| now.saturating_sub(since).as_secs_f32())
     }
 
     /// Takes in a sighting. A border counts as crossed once the box is clearly beyond it, or has been beyond
@@ -178,9 +165,7 @@ impl Stay {
 
     /// Whether the thing has now been inside long enough, for the first time in this stay.
     pub fn pass_time(&mut self, zone: &ZoneConfig, now: Duration) -> Option<ZoneChange> {
-        let due = zone
-            .dwell_s
-            .is_some_and(|s| self.is_inside() && !self.dwelled && self.dwell_s(now) >= s);
+        let due = zone.dwell_s.is_some_and(|s| self.is_inside() && !self.dwelled && self.dwell_s(now) >= s);
         self.dwelled |= due;
         due.then_some(ZoneChange::Dwelled)
     }
@@ -205,12 +190,7 @@ mod tests {
     }
 
     fn standing_at(x: f32) -> Region {
-        Region {
-            x: x - 0.05,
-            y: 0.3,
-            w: 0.1,
-            h: 0.4,
-        }
+        Region { x: x - 0.05, y: 0.3, w: 0.1, h: 0.4 }
     }
 
     fn at(t: f32) -> Duration {
@@ -233,19 +213,14 @@ mod tests {
         let (zone, mut stay) = (left_half(), Stay::default());
         stay.see(&zone, "person", &standing_at(0.4), at(0.0));
         assert_eq!(stay.see(&zone, "person", &standing_at(0.505), at(1.0)), None);
-        assert_eq!(
-            stay.see(&zone, "person", &standing_at(0.505), at(1.6)),
-            Some(ZoneChange::Left(1.6))
-        );
+        assert_eq!(stay.see(&zone, "person", &standing_at(0.505), at(1.6)), Some(ZoneChange::Left(1.6)));
     }
 
     #[test]
     fn dwelling_is_said_once_a_stay() {
         let (zone, mut stay) = (left_half(), Stay::default());
         stay.see(&zone, "person", &standing_at(0.2), at(0.0));
-        let said: Vec<_> = (0..100)
-            .filter_map(|n| stay.pass_time(&zone, at(n as f32 * 0.1)))
-            .collect();
+        let said: Vec<_> = (0..100).filter_map(|n| stay.pass_time(&zone, at(n as f32 * 0.1))).collect();
         assert_eq!(said, [ZoneChange::Dwelled]);
         stay.leave(at(10.0));
         stay.see(&zone, "person", &standing_at(0.2), at(11.0));
@@ -259,36 +234,22 @@ mod tests {
         zone.labels = vec!["truck".into()];
         let mut stay = Stay::default();
         assert_eq!(stay.see(&zone, "person", &standing_at(0.2), at(0.0)), None);
-        assert_eq!(
-            stay.see(&zone, "truck", &standing_at(0.2), at(0.1)),
-            Some(ZoneChange::Entered)
-        );
+        assert_eq!(stay.see(&zone, "truck", &standing_at(0.2), at(0.1)), Some(ZoneChange::Entered));
     }
 
     #[test]
     fn feet_on_the_lower_edge_of_the_frame_are_inside_the_zone_there() {
         let (zone, mut stay) = (left_half(), Stay::default());
-        let cut = Region {
-            x: 0.2,
-            y: 0.7,
-            w: 0.1,
-            h: 0.35,
-        };
+        let cut = Region { x: 0.2, y: 0.7, w: 0.1, h: 0.35 };
         stay.see(&zone, "person", &cut, at(0.0));
-        assert_eq!(
-            stay.see(&zone, "person", &cut, at(0.6)),
-            Some(ZoneChange::Entered)
-        );
+        assert_eq!(stay.see(&zone, "person", &cut, at(0.6)), Some(ZoneChange::Entered));
     }
 
     #[test]
     fn zones_without_area_and_unknown_keys_are_refused() {
         let flat = r#"{"id": "a", "polygon": [[0,0],[0.5,0.5],[1,1]], "dwell_s": -1}"#;
         let wrong = serde_json::from_str::<ZoneConfig>(flat).unwrap().check();
-        assert_eq!(
-            wrong.iter().map(|w| w.0.as_str()).collect::<Vec<_>>(),
-            ["polygon", "dwell_s"]
-        );
+        assert_eq!(wrong.iter().map(|w| w.0.as_str()).collect::<Vec<_>>(), ["polygon", "dwell_s"]);
         assert!(serde_json::from_str::<ZoneConfig>(r#"{"id": "a", "polygon": [], "dwel": 1}"#).is_err());
         assert_eq!(left_half().check(), []);
         assert_eq!(left_half().severity, Severity::Notice);

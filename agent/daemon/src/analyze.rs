@@ -43,14 +43,16 @@ struct Line<'a> {
 /// `BadInput` if any picture, or the clip, could not be read or analysed; the other pictures are still done.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let uri: SourceUri = args.source.parse().map_err(|e| Failure::Usage(format!("--source: {e}")))?;
-    let mut links = chain::resolve(&args.chain, &Default::default()).map_err(|e| Failure::Usage(format!("--chain: {e}")))?;
+    let mut links = chain::resolve(&args.chain, &Default::default())
+        .map_err(|e| Failure::Usage(format!("--chain: {e}")))?;
     for (n, (_, config)) in links.iter_mut().enumerate() {
         config.set(args.model.as_deref().filter(|_| n == 0), args.min_score);
     }
     let models = chain::open_models(&args.models).map_err(|e| Failure::Unavailable(e.to_string()))?;
     let chain = Chain::build(&links, &models).map_err(|e| Failure::BadInput(e.to_string()))?;
     let output = Output::open(&args.out)?;
-    let mut work = Work { chain, output, every: args.every, tracker: None, failed: None, bar: Progress::hidden() };
+    let mut work =
+        Work { chain, output, every: args.every, tracker: None, failed: None, bar: Progress::hidden() };
     match uri.file_path().filter(|p| p.is_dir() || stills::is_still(p)) {
         Some(path) => pictures(path, &mut work)?,
         None => clip(uri.clone(), &mut work)?,
@@ -135,7 +137,13 @@ fn pictures(path: &Path, work: &mut Work) -> Result<(), Failure> {
                     bad += 1;
                     tracing::error!(%error, "A picture could not be read.");
                     let error = Some(error.to_string());
-                    work.output.line(&Line { frame: number, time_s: 0.0, file: Some(&file), error, findings: &[] })?;
+                    work.output.line(&Line {
+                        frame: number,
+                        time_s: 0.0,
+                        file: Some(&file),
+                        error,
+                        findings: &[],
+                    })?;
                 }
             }
         }
@@ -146,7 +154,9 @@ fn pictures(path: &Path, work: &mut Work) -> Result<(), Failure> {
         _ => {
             work.bar.finish();
             work.output.flush()?;
-            Err(Failure::BadInput(format!("{bad} of {number} pictures could not be read, see above; the others are done")))
+            Err(Failure::BadInput(format!(
+                "{bad} of {number} pictures could not be read, see above; the others are done"
+            )))
         }
     }
 }
@@ -190,7 +200,8 @@ impl Output {
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<(), Failure> {
-        let text = serde_json::to_string(line).map_err(|e| Failure::Bug(format!("a line cannot be written: {e}")))?;
+        let text = serde_json::to_string(line)
+            .map_err(|e| Failure::Bug(format!("a line cannot be written: {e}")))?;
         self.with(|out| writeln!(out, "{text}"))
     }
 

@@ -85,7 +85,12 @@ fn decode_only(uri: &SourceUri) -> Result<(f64, f64), Failure> {
     Ok((process::cpu_seconds() - before, last.0.as_secs_f64()))
 }
 
-fn through_everything(args: &BenchArgs, uri: &SourceUri, decode_s: f64, clip_s: f64) -> Result<Figures, Failure> {
+fn through_everything(
+    args: &BenchArgs,
+    uri: &SourceUri,
+    decode_s: f64,
+    clip_s: f64,
+) -> Result<Figures, Failure> {
     let folder = Folder::new()?;
     let document = json!({
         "node": { "site": "bench", "id": "bench" },
@@ -116,14 +121,20 @@ fn through_everything(args: &BenchArgs, uri: &SourceUri, decode_s: f64, clip_s: 
             }
             tokio::time::sleep(LOOK).await;
         }
-        let (views, clock, store) = (running.views.clone(), running.node.clock.clone(), running.store().clone());
+        let (views, clock, store) =
+            (running.views.clone(), running.node.clock.clone(), running.store().clone());
         running.stop().await;
         let health = (views.health)();
         let source = health.sources.first().ok_or_else(|| Failure::Bug("the bench has no source".into()))?;
         let total = process::cpu_seconds() - before;
+        let cpu = |counter: &std::sync::atomic::AtomicU64| {
+            counter.load(std::sync::atomic::Ordering::Relaxed) as f64 / 1e6
+        };
+        let (load_s, chain_s) = (cpu(&view.counters.load_cpu_us), cpu(&view.counters.chain_cpu_us));
+        // The stages are measured by the wall, where other programs count too; so only their shares are used.
         let of = |stage: &str| source.stage_seconds_total.get(stage).copied().unwrap_or(0.0);
-        let load_s = view.counters.load_us.load(std::sync::atomic::Ordering::Relaxed) as f64 / 1e6;
-        let infer = of("infer");
+        let wall = of("prepare") + of("infer") + of("decode");
+        let infer = if wall > 0.0 { chain_s * of("infer") / wall } else { 0.0 };
         let outside = (total - decode_s - load_s - infer).max(0.0);
         let frames = source.frames_analysed_total.max(1) as f64;
         Ok(Figures {

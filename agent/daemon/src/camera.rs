@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::chain::{Chain, Link};
 use crate::events::Input;
+use crate::process::thread_cpu;
 use crate::views::SourceView;
 
 /// How often a waiting thread looks at its stop and shows that it lives.
@@ -59,22 +60,28 @@ pub fn start(parts: &CameraParts, workers: &Watch, stop: &Stop) -> std::io::Resu
     let (heads, tails) = (parts.clone(), parts.clone());
     // The slot's ends live as long as their threads do, over restarts.
     let to_chain = Mutex::new(Some(to_chain));
-    let head = workers.spawn(&format!("src-{id}"), RestartPolicy::default(), stop.clone(), move |context| {
-        let mut slot = to_chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = slot.as_ref() else { return Ok(()) };
-        let outcome = run_source(&heads, sender, context);
-        if outcome.is_ok() {
-            *slot = None; // closes the slot, and so ends the analyzer
-        }
-        outcome
-    })?;
-    let tail = workers.spawn(&format!("an-{id}"), RestartPolicy::default(), stop.clone(), move |context| {
-        run_chain(&tails, &from_source, context)
-    })?;
+    let head =
+        workers.spawn(&format!("src-{id}"), RestartPolicy::default(), stop.clone(), move |context| {
+            let mut slot = to_chain.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(sender) = slot.as_ref() else { return Ok(()) };
+            let outcome = run_source(&heads, sender, context);
+            if outcome.is_ok() {
+                *slot = None; // closes the slot, and so ends the analyzer
+            }
+            outcome
+        })?;
+    let tail =
+        workers.spawn(&format!("an-{id}"), RestartPolicy::default(), stop.clone(), move |context| {
+            run_chain(&tails, &from_source, context)
+        })?;
     Ok([head, tail])
 }
 
-fn run_source(parts: &CameraParts, to_chain: &SlotSender<Frame>, context: &WorkerContext) -> Result<(), String> {
+fn run_source(
+    parts: &CameraParts,
+    to_chain: &SlotSender<Frame>,
+    context: &WorkerContext,
+) -> Result<(), String> {
     let view = &parts.view;
     let now = || parts.clock.wall();
     let mut options = parts.source.clone();
@@ -87,7 +94,8 @@ fn run_source(parts: &CameraParts, to_chain: &SlotSender<Frame>, context: &Worke
             return Ok(());
         }
     };
-    let mut sink = Head { parts, to_chain, context, gate: MotionGate::new(parts.motion.clone()), moving: None };
+    let mut sink =
+        Head { parts, to_chain, context, gate: MotionGate::new(parts.motion), moving: None };
     let mut failures = 0u64;
     let outcome = run_forever(
         source.as_mut() as &mut dyn Source,
@@ -186,12 +194,17 @@ impl FrameSink for Head<'_> {
     }
 }
 
-fn run_chain(parts: &CameraParts, frames: &SlotReceiver<Frame>, context: &WorkerContext) -> Result<(), String> {
+fn run_chain(
+    parts: &CameraParts,
+    frames: &SlotReceiver<Frame>,
+    context: &WorkerContext,
+) -> Result<(), String> {
     let view = &parts.view;
-    let mut watch = Stopwatch::start();
+    let before = thread_cpu();
     let mut chain = match Chain::build(&parts.chain, &parts.models) {
         Ok(chain) => {
-            view.counters.load_us.fetch_add(watch.lap().as_micros() as u64, Ordering::Relaxed);
+            let load = thread_cpu().saturating_sub(before);
+            view.counters.load_cpu_us.fetch_add(load.as_micros() as u64, Ordering::Relaxed);
             chain
         }
         Err(error) => {
@@ -211,13 +224,17 @@ fn run_chain(parts: &CameraParts, frames: &SlotReceiver<Frame>, context: &Worker
             Taken::Closed => return Ok(()),
         };
         let permit = parts.permits.acquire();
+        let before = thread_cpu();
         let outcome = chain.analyze(&frame);
+        let spent = thread_cpu().saturating_sub(before);
         drop(permit);
+        view.counters.chain_cpu_us.fetch_add(spent.as_micros() as u64, Ordering::Relaxed);
         match outcome {
             Ok(findings) => {
                 failing = false;
                 view.counters.add_analysis(&findings.times);
-                let input = Input::Analysed { source: view.id.clone(), frame: (frame.seq, frame.stamp), findings };
+                let input =
+                    Input::Analysed { source: view.id.clone(), frame: (frame.seq, frame.stamp), findings };
                 if parts.events.blocking_send(input).is_err() {
                     return Ok(());
                 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aimass_core::finding::Findings;
 use aimass_core::frame::Frame;
 use aimass_core::ports::{AnalyzeError, Analyzer};
+use aimass_core::tracker::TrackerConfig;
 use aimass_inference::{AnalyzerConfig, InferenceError, Library, ModelCache};
 
 /// An analyzer's name in the chain, and what it is.
@@ -43,7 +44,11 @@ impl Chain {
     /// # Errors
     /// A model is unknown, missing, damaged or for another task.
     pub fn build(links: &[Link], models: &ModelCache) -> Result<Self, InferenceError> {
-        links.iter().map(|(name, config)| aimass_inference::build(name, config, models)).collect::<Result<_, _>>().map(Chain)
+        links
+            .iter()
+            .map(|(name, config)| aimass_inference::build(name, config, models))
+            .collect::<Result<_, _>>()
+            .map(Chain)
     }
 
     /// What they see in the frame.
@@ -64,9 +69,26 @@ pub fn useful_side_px(links: &[Link], models: &ModelCache) -> u32 {
     links.iter().filter_map(|(_, config)| config.useful_side_px(models.library())).max().unwrap_or(0)
 }
 
+/// Lets object detectors hand on what they are less sure of, down to the tracker's `low_score`: it keeps tracks
+/// alive through weak moments. What may begin a track stays above the detector's own `min_score`.
+pub fn with_weak_findings(links: &mut [Link], mut tracker: TrackerConfig, models: &Library) -> TrackerConfig {
+    for (_, config) in links {
+        if !matches!(config, AnalyzerConfig::Detect(_)) {
+            continue;
+        }
+        let own =
+            models.get(config.model()).map_or(tracker.high_score, |entry| entry.manifest.default_min_score);
+        let reported = config.min_score().unwrap_or(own);
+        tracker.high_score = tracker.high_score.max(reported);
+        config.set(None, Some(reported.min(tracker.low_score)));
+    }
+    tracker
+}
+
 /// Where models are looked for when nobody says otherwise.
 pub fn model_folders() -> Vec<PathBuf> {
-    let mut folders = vec![PathBuf::from("/usr/share/aimass/models"), PathBuf::from("/var/lib/aimass/models")];
+    let mut folders =
+        vec![PathBuf::from("/usr/share/aimass/models"), PathBuf::from("/var/lib/aimass/models")];
     // In a checkout: beside the target folder, wherever the program was started from.
     let program = std::env::current_exe().unwrap_or_default();
     folders.extend(program.ancestors().skip(1).take(4).map(|above| above.join("models")));

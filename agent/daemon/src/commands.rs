@@ -29,7 +29,8 @@ pub fn validate(path: &Path, json: bool) -> Result<(), Failure> {
     match outcome {
         Ok(config) => {
             if !json {
-                let (cameras, broker) = (config.camera.len(), if config.broker.is_some() { "a" } else { "no" });
+                let (cameras, broker) =
+                    (config.camera.len(), if config.broker.is_some() { "a" } else { "no" });
                 println!("{} is valid: {cameras} camera(s), {broker} broker", path.display());
             }
             Ok(())
@@ -83,8 +84,11 @@ fn parse_since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
-    let wrong =
-        || Failure::Usage(format!("--since {text}: give a time (2026-11-23T08:00:00Z) or an age (90s, 15m, 2h, 7d)"));
+    let wrong = || {
+        Failure::Usage(format!(
+            "--since {text}: give a time (2026-11-23T08:00:00Z) or an age (90s, 15m, 2h, 7d)"
+        ))
+    };
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds: i64 = match unit {
         's' => 1,

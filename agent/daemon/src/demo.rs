@@ -75,7 +75,11 @@ struct Seen {
 }
 
 #[expect(clippy::print_stdout, reason = "events are what this command answers")]
-async fn watch(running: &Running, limit: Option<Duration>, signals: &mut Signals) -> (Result<(), Failure>, Seen) {
+async fn watch(
+    running: &Running,
+    limit: Option<Duration>,
+    signals: &mut Signals,
+) -> (Result<(), Failure>, Seen) {
     let mut events = running.views.events.subscribe();
     let mut seen = Seen::default();
     let end = limit.map(|l| Instant::now() + l);
@@ -117,13 +121,15 @@ fn ended(running: &Running) -> Option<Result<(), Failure>> {
     let status = view.status();
     // A clip that cannot be played will not become better; a camera may come back.
     let hopeless = status.state == "failed" && view.stream().is_none() && view.is_file;
-    hopeless.then(|| Err(Failure::BadInput(status.error.unwrap_or_else(|| "the source does not deliver".into()))))
+    hopeless
+        .then(|| Err(Failure::BadInput(status.error.unwrap_or_else(|| "the source does not deliver".into()))))
 }
 
 fn configuration(args: &DemoArgs, broker: &str, folder: &Path) -> Result<Config, Failure> {
     let uri: SourceUri = args.source.parse().map_err(|e| Failure::Usage(format!("--source: {e}")))?;
     if let Some(path) = uri.file_path().filter(|p| !p.exists()) {
-        let message = format!("--source: {} does not exist; try the built-in picture: --source test:", path.display());
+        let message =
+            format!("--source: {} does not exist; try the built-in picture: --source test:", path.display());
         return Err(Failure::Unavailable(message));
     }
     let document = json!({
@@ -185,7 +191,11 @@ fn tell(summary: &Summary, file: Option<&Path>) -> Result<(), Failure> {
     }
     let stages: Vec<String> = summary.stage_ms.iter().map(|(stage, ms)| format!("{stage} {ms:.2}")).collect();
     eprintln!("  stages      {} (mean ms a frame)", stages.join(", "));
-    eprintln!("  memory      {:.1} MB at most; {:.1} CPU seconds", summary.peak_rss_bytes as f64 / 1e6, summary.cpu_s);
+    eprintln!(
+        "  memory      {:.1} MB at most; {:.1} CPU seconds",
+        summary.peak_rss_bytes as f64 / 1e6,
+        summary.cpu_s
+    );
     let Some(path) = file else { return Ok(()) };
     let text = serde_json::to_vec_pretty(summary).map_err(|e| Failure::Bug(e.to_string()))?;
     aimass_core::files::write_atomically(path, &text)

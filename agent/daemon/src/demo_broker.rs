@@ -39,7 +39,9 @@ pub fn start() -> Result<SocketAddr, Failure> {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    Err(Failure::Unavailable(format!("the demo's broker does not listen on {listen}; give --broker mqtt://…")))
+    Err(Failure::Unavailable(format!(
+        "the demo's broker does not listen on {listen}; give --broker mqtt://…"
+    )))
 }
 
 fn server(listen: SocketAddr) -> ServerSettings {
@@ -62,5 +64,7 @@ fn server(listen: SocketAddr) -> ServerSettings {
 /// The usual port if it is free, else any.
 fn free_port() -> Result<SocketAddr, Failure> {
     let at = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|l| l.local_addr());
-    at(1883).or_else(|_| at(0)).map_err(|e| Failure::Unavailable(format!("no port for the demo's broker: {e}")))
+    at(1883)
+        .or_else(|_| at(0))
+        .map_err(|e| Failure::Unavailable(format!("no port for the demo's broker: {e}")))
 }

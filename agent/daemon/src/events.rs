@@ -264,7 +264,9 @@ async fn keep(store: &Store, events: &[Event]) -> Option<Vec<u64>> {
     loop {
         match store.accept(events.to_vec()).await {
             Ok(seqs) => return Some(seqs),
-            Err(error) if matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly | ErrorKind::Io) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly | ErrorKind::Io) =>
+            {
                 if !told {
                     tracing::error!(%error, waiting = events.len(), "Events cannot be stored; trying until they can.");
                 }

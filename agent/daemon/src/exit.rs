@@ -31,7 +31,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Usage(m) | Failure::BadInput(m) | Failure::Unavailable(m) | Failure::Bug(m) => f.write_str(m),
+            Failure::Usage(m) | Failure::BadInput(m) | Failure::Unavailable(m) | Failure::Bug(m) => {
+                f.write_str(m)
+            }
         }
     }
 }

@@ -14,7 +14,9 @@ pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
     // The demo's broker calls every client that leaves an error, and does so at length.
     let quiet = if filter.contains("rumqttd") { filter.to_owned() } else { format!("{filter},rumqttd=off") };
     let filter = EnvFilter::try_new(&quiet).map_err(|e| {
-        Failure::Usage(format!("--log {filter}: {e}; give error, warn, info or debug, or by module as in info,aimass_link=debug"))
+        Failure::Usage(format!(
+            "--log {filter}: {e}; give error, warn, info or debug, or by module as in info,aimass_link=debug"
+        ))
     })?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -22,6 +24,10 @@ pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second start, as in tests, changes nothing.
-    if json { logs.json().try_init().ok() } else { logs.try_init().ok() };
+    if json {
+        logs.json().try_init().ok()
+    } else {
+        logs.try_init().ok()
+    };
     Ok(())
 }

@@ -31,7 +31,12 @@ fn wanted(models: &ModelCache, names: &[String]) -> Vec<String> {
         return names.to_vec();
     }
     let there = |entry: Result<&aimass_inference::library::Entry, _>| entry.is_ok_and(|e| e.has_file());
-    models.library().list().filter(|(_, entry)| there(entry.to_owned())).map(|(name, _)| name.to_owned()).collect()
+    models
+        .library()
+        .list()
+        .filter(|(_, entry)| there(entry.to_owned()))
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 fn list(models: &ModelCache, json: bool) -> Result<(), Failure> {
@@ -62,12 +67,21 @@ fn list(models: &ModelCache, json: bool) -> Result<(), Failure> {
     if json {
         println!("{}", Value::from(rows));
     } else {
-        println!("{:<18} {:<8} {:<8} {:<6} {:>9}  {:<12} state", "name", "version", "task", "stored", "bytes", "licence");
+        println!(
+            "{:<18} {:<8} {:<8} {:<6} {:>9}  {:<12} state",
+            "name", "version", "task", "stored", "bytes", "licence"
+        );
         for row in &rows {
             let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
             println!(
                 "{:<18} {:<8} {:<8} {:<6} {:>9}  {:<12} {}",
-                text("name"), text("version"), text("task"), text("precision"), row["bytes"], text("licence"), text("state")
+                text("name"),
+                text("version"),
+                text("task"),
+                text("precision"),
+                row["bytes"],
+                text("licence"),
+                text("state")
             );
         }
     }
@@ -112,7 +126,12 @@ fn verify(models: &ModelCache, names: &[String], json: bool) -> Result<(), Failu
                 Some(false) => "FAILED",
                 None => "not checked",
             };
-            println!("{}: {word} ({} pictures, answers by {})", text(&row["model"]), row["cases"], text(&row["made_by"]));
+            println!(
+                "{}: {word} ({} pictures, answers by {})",
+                text(&row["model"]),
+                row["cases"],
+                text(&row["made_by"])
+            );
             for problem in row["problems"].as_array().into_iter().flatten() {
                 println!("    {}", text(problem));
             }
@@ -150,17 +169,26 @@ fn bench(models: &ModelCache, names: &[String], runs: usize, json: bool) -> Resu
         println!("{}", Value::from(rows));
         return Ok(());
     }
-    println!("| model | runs as | load ms | infer ms, median (min) | prepare ms | decode ms | answers | chosen |");
+    println!(
+        "| model | runs as | load ms | infer ms, median (min) | prepare ms | decode ms | answers | chosen |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for row in &rows {
         for f in row["figures"].as_array().into_iter().flatten() {
             let ms = |key: &str| f[key].as_f64().unwrap_or(0.0);
-            let answers = f["golden"].as_bool().map_or("not recorded", |g| if g { "as recorded" } else { "DIFFER" });
-            let shown = if f["precision"] == Precision::F32.as_str() { "f32 (folded)" } else { "int8, as stored" };
+            let answers =
+                f["golden"].as_bool().map_or("not recorded", |g| if g { "as recorded" } else { "DIFFER" });
+            let shown =
+                if f["precision"] == Precision::F32.as_str() { "f32 (folded)" } else { "int8, as stored" };
             println!(
                 "| {} | {shown} | {:.0} | {:.1} ({:.1}) | {:.2} | {:.2} | {answers} | {} |",
-                text(&row["model"]), ms("load_ms"), ms("infer_median_ms"), ms("infer_min_ms"),
-                ms("prepare_median_ms"), ms("decode_median_ms"), if row["chosen"] == f["precision"] { "✓" } else { "" }
+                text(&row["model"]),
+                ms("load_ms"),
+                ms("infer_median_ms"),
+                ms("infer_min_ms"),
+                ms("prepare_median_ms"),
+                ms("decode_median_ms"),
+                if row["chosen"] == f["precision"] { "✓" } else { "" }
             );
         }
     }

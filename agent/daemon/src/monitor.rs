@@ -104,7 +104,9 @@ impl Monitor {
         match self.store.stats().await {
             Ok(stats) => {
                 let sink = stats.sinks.values().next();
-                let age = sink.and_then(|s| s.oldest).map(|t| self.node.clock.wall().duration_since(t).as_secs_f64());
+                let age = sink
+                    .and_then(|s| s.oldest)
+                    .map(|t| self.node.clock.wall().duration_since(t).as_secs_f64());
                 OutboxHealth {
                     depth: sink.map_or(0, |s| s.depth),
                     oldest_age_s: age.map(|s| s.max(0.0)),
@@ -156,7 +158,9 @@ impl Monitor {
     }
 
     fn broker(&self) -> BrokerHealth {
-        let Some(link) = &self.link else { return BrokerHealth { state: "off".into(), ..BrokerHealth::default() } };
+        let Some(link) = &self.link else {
+            return BrokerHealth { state: "off".into(), ..BrokerHealth::default() };
+        };
         let status = link.borrow();
         BrokerHealth {
             state: word(&status.state),
@@ -239,9 +243,14 @@ fn problems(
     }
     for worker in workers {
         if worker.state == "gave_up" {
-            found.push(format!("worker {}: gave up: {}", worker.name, worker.last_error.as_deref().unwrap_or("?")));
+            found.push(format!(
+                "worker {}: gave up: {}",
+                worker.name,
+                worker.last_error.as_deref().unwrap_or("?")
+            ));
         } else if worker.state == "running" && worker.heartbeat_age_s > STUCK_AFTER.as_secs_f64() {
-            found.push(format!("worker {}: no sign of life for {:.0} s", worker.name, worker.heartbeat_age_s));
+            found
+                .push(format!("worker {}: no sign of life for {:.0} s", worker.name, worker.heartbeat_age_s));
         }
     }
     if broker.state == "connecting" {

@@ -44,14 +44,22 @@ pub fn run(json: bool) -> Result<(), Failure> {
         report.memory_bytes >> 20,
         report.memory_available_bytes >> 20
     );
-    let temperatures: Vec<String> = report.temperatures_c.iter().map(|(n, t)| format!("{n} {t:.0} °C")).collect();
+    let temperatures: Vec<String> =
+        report.temperatures_c.iter().map(|(n, t)| format!("{n} {t:.0} °C")).collect();
     println!("temperatures  {}", or_none(&temperatures));
     println!("gstreamer     {}", report.media.gstreamer.as_deref().unwrap_or("not usable"));
     for codec in &report.media.codecs {
-        let hardware = if codec.hardware.is_empty() { String::new() } else { format!("; in hardware: {}", codec.hardware.join(", ")) };
+        let hardware = if codec.hardware.is_empty() {
+            String::new()
+        } else {
+            format!("; in hardware: {}", codec.hardware.join(", "))
+        };
         println!("  {:<11} {}{hardware}", codec.codec, or_none(&codec.decoders));
     }
-    println!("cameras       {}", if report.media.cameras.is_empty() { "none on this board's own connectors" } else { "" });
+    println!(
+        "cameras       {}",
+        if report.media.cameras.is_empty() { "none on this board's own connectors" } else { "" }
+    );
     for camera in &report.media.cameras {
         println!("  {} {} {}", camera.path.display(), camera.name, camera.problem.as_deref().unwrap_or(""));
         for format in &camera.formats {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// Resident memory now and at its highest, in bytes.
 pub fn memory_bytes() -> (u64, u64) {
@@ -32,6 +33,12 @@ pub fn cpu_seconds() -> f64 {
     (ticks() + ticks()) as f64 / 100.0
 }
 
+/// CPU time of the calling thread. Unlike wall time it does not count what other programs took meanwhile.
+pub fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
 /// Temperatures by sensor, in °C.
 pub fn temperatures_c() -> BTreeMap<String, f32> {
     temperatures_below(Path::new("/sys/class/thermal"))
@@ -55,13 +62,27 @@ pub fn cpu_model() -> String {
     let field = |name: &str| {
         info.lines().find_map(|l| Some(l.strip_prefix(name)?.split_once(':')?.1.trim().to_owned()))
     };
-    field("model name").or_else(|| field("Model")).or_else(|| field("Hardware")).unwrap_or_else(|| "unknown".into())
+    field("model name")
+        .or_else(|| field("Model"))
+        .or_else(|| field("Hardware"))
+        .unwrap_or_else(|| "unknown".into())
 }
 
 /// Features of the processor that matter for models.
 pub fn cpu_features() -> Vec<String> {
     const MATTER: [&str; 12] = [
-        "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "neon", "asimd", "asimddp", "asimdhp", "i8mm", "vfpv4",
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512_vnni",
+        "avx_vnni",
+        "neon",
+        "asimd",
+        "asimddp",
+        "asimdhp",
+        "i8mm",
+        "vfpv4",
     ];
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find(|l| l.starts_with("flags") || l.starts_with("Features")).unwrap_or_default();
@@ -82,7 +103,9 @@ mod tests {
     #[test]
     fn temperatures_are_read_from_the_kernel_s_tree_and_damaged_sensors_left_out() {
         let tree = tempfile::tempdir().unwrap();
-        for (zone, kind, temp) in [("thermal_zone0", "cpu-thermal\n", "48312\n"), ("thermal_zone1", "gpu\n", "oops\n")] {
+        for (zone, kind, temp) in
+            [("thermal_zone0", "cpu-thermal\n", "48312\n"), ("thermal_zone1", "gpu\n", "oops\n")]
+        {
             let folder = tree.path().join(zone);
             fs::create_dir(&folder).unwrap();
             aimass_core::files::write_atomically(&folder.join("type"), kind.as_bytes()).unwrap();

@@ -15,7 +15,10 @@ impl Progress {
 
     /// Work of a known length.
     pub fn bar(steps: u64, unit: &str) -> Self {
-        Self::styled(ProgressBar::new(steps), &format!("{{bar:40}} {{pos}}/{{len}} {unit} {{eta}} left {{msg}}"))
+        Self::styled(
+            ProgressBar::new(steps),
+            &format!("{{bar:40}} {{pos}}/{{len}} {unit} {{eta}} left {{msg}}"),
+        )
     }
 
     /// Work of unknown length.

@@ -12,6 +12,7 @@ use aimass_core::event::Event;
 use aimass_core::permits::Permits;
 use aimass_core::scene::{LineTotals, Scene, SceneConfig};
 use aimass_core::stop::Stop;
+use aimass_core::tracker::TrackerConfig;
 use aimass_core::worker::{Watch, Worker};
 use aimass_link::{Link, LinkHandle, NodeIdentity, StateBoard};
 use aimass_media::options::SourceOptions;
@@ -27,7 +28,7 @@ use crate::config::{CameraConfig, Config};
 use crate::events::{self, Outlets, Watched};
 use crate::exit::Failure;
 use crate::health::HealthDocument;
-use crate::http;
+use crate::http::{self, HttpErrorKind};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::views::{EventLog, LIVE_EVENTS, Shape, Shapes, SourceView, Views};
@@ -67,10 +68,14 @@ pub struct Running {
 /// The port is taken, the store is in use by another process or from a newer version, a model folder cannot be
 /// read. Cameras, models and brokers that are away are none: the node runs, says so, and tries again.
 pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
-    let server = http::bind(&config.http).await.map_err(|e| Failure::Unavailable(e.to_string()))?;
+    let server = http::bind(&config.http).await.map_err(|e| match e.kind() {
+        HttpErrorKind::Config => Failure::BadInput(e.to_string()),
+        HttpErrorKind::Unavailable => Failure::Unavailable(e.to_string()),
+    })?;
     let address = server.address();
     let models = Arc::new(
-        chain::open_models(&config.inference.model_folders).map_err(|e| Failure::Unavailable(e.to_string()))?,
+        chain::open_models(&config.inference.model_folders)
+            .map_err(|e| Failure::Unavailable(e.to_string()))?,
     );
     let store = open_store(config, &node).await?;
 
@@ -107,12 +112,15 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let mut cameras = Vec::new();
     for camera in &config.camera {
         let view = Arc::new(view_of(camera, &node));
-        scenes.insert(camera.id.clone(), Watched::new(scene_of(camera, &node, &store).await, view.clone()));
+        let mut links = chain::resolve(&camera.chain, &config.analyzer).map_err(Failure::BadInput)?;
+        let tracker = chain::with_weak_findings(&mut links, camera.tracker.clone(), models.library());
+        let scene = scene_of(camera, tracker, &node, &store).await;
+        scenes.insert(camera.id.clone(), Watched::new(scene, view.clone()));
         sources.push(view.clone());
         cameras.push(CameraParts {
             source: source_of(camera)?,
-            motion: camera.motion.clone(),
-            chain: chain::resolve(&camera.chain, &config.analyzer).map_err(Failure::BadInput)?,
+            motion: camera.motion,
+            chain: links,
             view,
             models: models.clone(),
             permits: permits.clone(),
@@ -124,8 +132,9 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         Outlets { board: board.clone(), accept: accept_in, store: store.clone(), clock: node.clock.clone() };
     let events = tokio::spawn(events::run(scenes, findings, outlets));
     for parts in &cameras {
-        let pair = camera::start(parts, &watch, &stop_heads)
-            .map_err(|e| Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", parts.view.id)))?;
+        let pair = camera::start(parts, &watch, &stop_heads).map_err(|e| {
+            Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", parts.view.id))
+        })?;
         workers.extend(pair);
     }
 
@@ -233,29 +242,34 @@ fn spare_cores() -> usize {
 
 async fn open_store(config: &Config, node: &Node) -> Result<Store, Failure> {
     let (settings, clock, stamp) = (config.store.clone(), node.clock.clone(), node.clone());
-    let opened = tokio::task::spawn_blocking(move || Store::open(&settings, clock, move |what| stamp.event(what)));
-    let (store, opened) = opened.await.map_err(|e| Failure::Bug(e.to_string()))?.map_err(|e| match e.kind() {
-        ErrorKind::Config => Failure::BadInput(e.to_string()),
-        _ => Failure::Unavailable(e.to_string()),
-    })?;
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(&settings, clock, move |what| stamp.event(what)));
+    let (store, opened) =
+        opened.await.map_err(|e| Failure::Bug(e.to_string()))?.map_err(|e| match e.kind() {
+            ErrorKind::Config => Failure::BadInput(e.to_string()),
+            _ => Failure::Unavailable(e.to_string()),
+        })?;
     if let Some(aside) = opened.quarantined {
         tracing::error!(kept_as = %aside.display(), "The store was damaged: it was put aside and a new one begun. A loss receipt follows.");
     }
     Ok(store)
 }
 
-async fn scene_of(camera: &CameraConfig, node: &Node, store: &Store) -> Scene {
-    let laws =
-        SceneConfig { tracker: camera.tracker.clone(), zones: camera.zone.clone(), lines: camera.line.clone() };
+async fn scene_of(camera: &CameraConfig, tracker: TrackerConfig, node: &Node, store: &Store) -> Scene {
+    let laws = SceneConfig { tracker, zones: camera.zone.clone(), lines: camera.line.clone() };
     let ids = node.clone();
     let mut scene = Scene::new(camera.id.clone(), laws, Box::new(move |unix_ms| ids.make_id(unix_ms)));
     match store.get_value(&events::totals_key(&camera.id)).await {
         Ok(Some(known)) => match serde_json::from_value::<Vec<LineTotals>>(known) {
             Ok(totals) => scene.restore_totals(&totals),
-            Err(error) => tracing::warn!(source = %camera.id, %error, "The kept line totals make no sense; counting from 0."),
+            Err(error) => {
+                tracing::warn!(source = %camera.id, %error, "The kept line totals make no sense; counting from 0.")
+            }
         },
         Ok(None) => {}
-        Err(error) => tracing::warn!(source = %camera.id, %error, "The kept line totals cannot be read; counting from 0."),
+        Err(error) => {
+            tracing::warn!(source = %camera.id, %error, "The kept line totals cannot be read; counting from 0.")
+        }
     }
     scene
 }
@@ -308,7 +322,8 @@ fn event_log(store: &Store) -> EventLog {
                 limit: query.limit,
             };
             // Who names a place reads on from there; who does not wants the newest.
-            let answer = if after.is_some() { store.events(wanted).await } else { store.recent(wanted).await };
+            let answer =
+                if after.is_some() { store.events(wanted).await } else { store.recent(wanted).await };
             answer.map_err(|e| e.to_string())
         })
     })

@@ -22,23 +22,12 @@ fn library() -> Library {
 fn i420(w: usize, h: usize) -> Picture {
     let plane = |w: usize, h: usize| -> Vec<u8> { (0..w * h).map(|n| ((n % w) ^ (n / w)) as u8).collect() };
     let planes = [plane(w, h), plane(w / 2, h / 2), plane(w / 2, h / 2)];
-    Picture::new(
-        (w as u32, h as u32),
-        PixelFormat::I420,
-        Colour::SD,
-        [w, w / 2, w / 2],
-        Arc::new(planes),
-    )
-    .expect("a sound picture")
+    Picture::new((w as u32, h as u32), PixelFormat::I420, Colour::SD, [w, w / 2, w / 2], Arc::new(planes))
+        .expect("a sound picture")
 }
 
 fn input_of(model: &str) -> InputSpec {
-    library()
-        .get(model)
-        .expect("the model is in the library")
-        .manifest
-        .input
-        .clone()
+    library().get(model).expect("the model is in the library").manifest.input.clone()
 }
 
 fn prepare(c: &mut Criterion) {
@@ -82,11 +71,7 @@ fn analyze(c: &mut Criterion) {
     let frame = Frame {
         source: "bench".parse().expect("a name"),
         seq: 0,
-        stamp: Stamp {
-            wall: Default::default(),
-            wall_from: TimeSource::File,
-            elapsed: Duration::ZERO,
-        },
+        stamp: Stamp { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
         picture: i420(768, 576),
     };
     for name in ["detect", "faces"] {

@@ -29,28 +29,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (w, h) = (768usize, 576usize);
     let planes = [vec![90u8; w * h], vec![128u8; w * h / 4], vec![128u8; w * h / 4]];
     let size = (w as u32, h as u32);
-    let picture = Picture::new(
-        size,
-        PixelFormat::I420,
-        Colour::SD,
-        [w, w / 2, w / 2],
-        Arc::new(planes),
-    )?;
+    let picture = Picture::new(size, PixelFormat::I420, Colour::SD, [w, w / 2, w / 2], Arc::new(planes))?;
     let mut laps = Vec::new();
     for _ in 0..runs {
         let mut times = StageTimes::default();
-        detector
-            .detect(&picture, Region::FULL, 0.5, &mut times)?
-            .for_each(drop);
+        detector.detect(&picture, Region::FULL, 0.5, &mut times)?.for_each(drop);
         laps.push((times.infer, times.prepare, times.decode));
     }
     println!("first run {:?}", laps[0]);
     laps.sort_unstable();
-    println!(
-        "median (infer, prepare, decode) {:?}, fastest {:?}",
-        laps[laps.len() / 2],
-        laps[0]
-    );
+    println!("median (infer, prepare, decode) {:?}, fastest {:?}", laps[laps.len() / 2], laps[0]);
     println!("end: {}", memory());
     Ok(())
 }
@@ -58,11 +46,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Peak and present memory of this process, as the kernel counts it.
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let wanted = status
-        .lines()
-        .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"));
-    wanted
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let wanted = status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"));
+    wanted.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
 }

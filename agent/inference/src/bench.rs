@@ -67,9 +67,7 @@ pub fn bench_model(models: &ModelCache, name: &str, runs: usize) -> Result<Model
         // The first run pays for caches and lazy allocations.
         for run in 0..runs.max(1) + 1 {
             let mut times = StageTimes::default();
-            detector
-                .detect(&picture, Region::FULL, min_score, &mut times)?
-                .for_each(drop);
+            detector.detect(&picture, Region::FULL, min_score, &mut times)?.for_each(drop);
             if run > 0 {
                 for (laps, lap) in laps.iter_mut().zip([times.infer, times.prepare, times.decode]) {
                     laps.push(lap);
@@ -101,11 +99,7 @@ pub fn bench_model(models: &ModelCache, name: &str, runs: usize) -> Result<Model
         };
         models.choices().remember(&entry.manifest.sha256, choice)?;
     }
-    Ok(ModelBench {
-        model: name.to_owned(),
-        figures,
-        chosen,
-    })
+    Ok(ModelBench { model: name.to_owned(), figures, chosen })
 }
 
 fn ms(d: Duration) -> f64 {
@@ -116,17 +110,9 @@ fn ms(d: Duration) -> f64 {
 fn test_picture() -> Picture {
     let (w, h) = (768usize, 576usize);
     let plane = |w: usize, h: usize, seed: usize| -> Vec<u8> {
-        (0..w * h)
-            .map(|n| ((n % w * 7) ^ (n / w * 13) ^ seed) as u8)
-            .collect()
+        (0..w * h).map(|n| ((n % w * 7) ^ (n / w * 13) ^ seed) as u8).collect()
     };
     let planes = [plane(w, h, 1), plane(w / 2, h / 2, 2), plane(w / 2, h / 2, 3)];
-    Picture::new(
-        (w as u32, h as u32),
-        PixelFormat::I420,
-        Colour::SD,
-        [w, w / 2, w / 2],
-        Arc::new(planes),
-    )
-    .expect("the planes have the size of the picture")
+    Picture::new((w as u32, h as u32), PixelFormat::I420, Colour::SD, [w, w / 2, w / 2], Arc::new(planes))
+        .expect("the planes have the size of the picture")
 }

@@ -39,17 +39,9 @@ impl Choices {
     /// Reads what was measured before. Without a folder nothing is kept beyond the program's end.
     pub fn new(folder: Option<PathBuf>) -> Self {
         let file = folder.map(|f| f.join(FILE));
-        let text = file
-            .as_ref()
-            .and_then(|f| crate::library::read_text(f, MAX_BYTES).ok());
-        let records = text
-            .and_then(|t| serde_json::from_str(&t).ok())
-            .unwrap_or_default();
-        Choices {
-            file,
-            machine: machine(),
-            records: Mutex::new(records),
-        }
+        let text = file.as_ref().and_then(|f| crate::library::read_text(f, MAX_BYTES).ok());
+        let records = text.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
+        Choices { file, machine: machine(), records: Mutex::new(records) }
     }
 
     /// What won for the model file with this hash; `None` if it was not measured here.
@@ -59,11 +51,7 @@ impl Choices {
 
     /// The whole record.
     pub fn get(&self, sha256: &str) -> Option<Choice> {
-        self.records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&self.key(sha256))
-            .cloned()
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).get(&self.key(sha256)).cloned()
     }
 
     /// Remembers a measurement.
@@ -91,9 +79,7 @@ fn machine() -> String {
         Some(line.split_once(':')?.1.trim().to_owned())
     };
     let arm = || Some(format!("{} {}", field("CPU implementer")?, field("CPU part")?));
-    field("model name")
-        .or_else(arm)
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+    field("model name").or_else(arm).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 #[cfg(test)]
@@ -105,11 +91,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let choices = Choices::new(Some(folder.path().to_owned()));
         assert_eq!(choices.winner("aa"), None);
-        let choice = Choice {
-            precision: Precision::Int8,
-            f32_ms: 9.0,
-            int8_ms: 5.0,
-        };
+        let choice = Choice { precision: Precision::Int8, f32_ms: 9.0, int8_ms: 5.0 };
         choices.remember("aa", choice.clone()).unwrap();
         let again = Choices::new(Some(folder.path().to_owned()));
         assert_eq!(again.get("aa"), Some(choice));

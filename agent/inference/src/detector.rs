@@ -47,32 +47,18 @@ impl LoadedModel {
         let manifest = entry.manifest.clone();
         let labels = entry.read_labels()?;
         let bytes = entry.read_model()?;
-        let model =
-            Model::load(bytes, &manifest.input, precision).map_err(|problem| InferenceError::BadModel {
-                model: manifest.name.clone(),
-                problem,
-            })?;
+        let model = Model::load(bytes, &manifest.input, precision)
+            .map_err(|problem| InferenceError::BadModel { model: manifest.name.clone(), problem })?;
         let decoder = Decoder::new(&manifest, model.outputs())?;
         if decoder.landmarks().is_none() && labels.len() > decoder.classes() {
             return Err(InferenceError::WrongOutputs {
                 model: manifest.name.clone(),
                 decoder: manifest.decoder.kind(),
-                problem: format!(
-                    "{} labels, but scores for {} classes",
-                    labels.len(),
-                    decoder.classes()
-                ),
+                problem: format!("{} labels, but scores for {} classes", labels.len(), decoder.classes()),
             });
         }
         let reference = Arc::new(entry.model_ref());
-        Ok(LoadedModel {
-            manifest,
-            precision,
-            labels,
-            reference,
-            decoder,
-            model,
-        })
+        Ok(LoadedModel { manifest, precision, labels, reference, decoder, model })
     }
 }
 
@@ -87,11 +73,7 @@ pub struct ModelCache {
 impl ModelCache {
     /// On a library. `state_folder` is where measured choices of precision are kept.
     pub fn new(library: Library, state_folder: Option<PathBuf>) -> Self {
-        ModelCache {
-            library,
-            choices: Choices::new(state_folder),
-            loaded: Mutex::new(HashMap::new()),
-        }
+        ModelCache { library, choices: Choices::new(state_folder), loaded: Mutex::new(HashMap::new()) }
     }
 
     /// The library.
@@ -140,10 +122,9 @@ impl ModelCache {
             }),
             (Some(pin), _) => Ok(pin),
             (None, Precision::F32) => Ok(Precision::F32),
-            (None, Precision::Int8) => Ok(self
-                .choices
-                .winner(&entry.manifest.sha256)
-                .unwrap_or(Precision::F32)),
+            (None, Precision::Int8) => {
+                Ok(self.choices.winner(&entry.manifest.sha256).unwrap_or(Precision::F32))
+            }
         }
     }
 }
@@ -184,19 +165,13 @@ impl Detector {
     /// # Errors
     /// The backend refuses.
     pub fn new(model: Arc<LoadedModel>) -> Result<Self, InferenceError> {
-        let session = model.model.session().map_err(|problem| InferenceError::Failed {
-            model: model.manifest.name.clone(),
-            problem,
-        })?;
+        let session = model
+            .model
+            .session()
+            .map_err(|problem| InferenceError::Failed { model: model.manifest.name.clone(), problem })?;
         let wanted = model.labels.iter().map(Option::is_some).collect();
         let preparer = Preparer::new(&model.manifest.input);
-        Ok(Detector {
-            model,
-            session,
-            preparer,
-            wanted,
-            found: Vec::new(),
-        })
+        Ok(Detector { model, session, preparer, wanted, found: Vec::new() })
     }
 
     /// Only these classes, from now on.
@@ -240,25 +215,18 @@ impl Detector {
         min_score: f32,
         times: &mut StageTimes,
     ) -> Result<impl Iterator<Item = Seen> + '_, InferenceError> {
-        let failed = |problem| InferenceError::Failed {
-            model: self.model.manifest.name.clone(),
-            problem,
-        };
+        let failed = |problem| InferenceError::Failed { model: self.model.manifest.name.clone(), problem };
         let mut watch = Stopwatch::start();
         let preparer = &mut self.preparer;
-        let placement = self
-            .session
-            .fill(|tensor| preparer.prepare(picture, part, tensor))
-            .map_err(failed)?;
+        let placement =
+            self.session.fill(|tensor| preparer.prepare(picture, part, tensor)).map_err(failed)?;
         times.prepare += watch.lap();
         self.session.run().map_err(failed)?;
         times.infer += watch.lap();
         times.inferences += 1;
         self.found.clear();
         // A score of 0 would make every cell a candidate.
-        self.model
-            .decoder
-            .decode(&self.session, min_score.max(0.01), &self.wanted, &mut self.found);
+        self.model.decoder.decode(&self.session, min_score.max(0.01), &self.wanted, &mut self.found);
         nms::suppress(&mut self.found, self.model.manifest.decoder.nms_iou());
         times.decode += watch.lap();
         Ok(self

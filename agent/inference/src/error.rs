@@ -146,9 +146,6 @@ impl InferenceError {
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        InferenceError::Io {
-            path: path.into(),
-            source: Arc::new(source),
-        }
+        InferenceError::Io { path: path.into(), source: Arc::new(source) }
     }
 }

@@ -81,11 +81,7 @@ impl Library {
                 Err(InferenceError::UnknownModel {
                     name: name.chars().take(80).flat_map(char::escape_default).collect(),
                     hint: near.map_or(String::new(), |n| format!(": did you mean \"{n}\"?")),
-                    known: if known.is_empty() {
-                        "none".into()
-                    } else {
-                        known.join(", ")
-                    },
+                    known: if known.is_empty() { "none".into() } else { known.join(", ") },
                 })
             }
         }
@@ -93,9 +89,7 @@ impl Library {
 
     /// All models by name, those with a bad manifest too.
     pub fn list(&self) -> impl Iterator<Item = (&str, Result<&Entry, &InferenceError>)> {
-        self.models
-            .iter()
-            .map(|(name, entry)| (name.as_str(), entry.as_ref()))
+        self.models.iter().map(|(name, entry)| (name.as_str(), entry.as_ref()))
     }
 }
 
@@ -110,20 +104,14 @@ impl Entry {
     /// # Errors
     /// The file is missing, has another size or another hash.
     pub fn read_model(&self) -> Result<Vec<u8>, InferenceError> {
-        let Manifest {
-            name, sha256, bytes, ..
-        } = &*self.manifest;
+        let Manifest { name, sha256, bytes, .. } = &*self.manifest;
         let mut file = File::open(&self.file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => InferenceError::MissingFile {
-                model: name.clone(),
-                path: self.file.clone(),
-            },
+            std::io::ErrorKind::NotFound => {
+                InferenceError::MissingFile { model: name.clone(), path: self.file.clone() }
+            }
             _ => InferenceError::io(&self.file, error),
         })?;
-        let found = file
-            .metadata()
-            .map_err(|e| InferenceError::io(&self.file, e))?
-            .len();
+        let found = file.metadata().map_err(|e| InferenceError::io(&self.file, e))?.len();
         let wrong_size = |found| InferenceError::WrongSize {
             model: name.clone(),
             path: self.file.clone(),
@@ -180,44 +168,25 @@ impl Entry {
 
     /// How findings name this model.
     pub fn model_ref(&self) -> ModelRef {
-        let Manifest {
-            name,
-            version,
-            sha256,
-            ..
-        } = &*self.manifest;
-        ModelRef {
-            name: name.clone(),
-            version: version.clone(),
-            sha256: sha256.clone(),
-        }
+        let Manifest { name, version, sha256, .. } = &*self.manifest;
+        ModelRef { name: name.clone(), version: version.clone(), sha256: sha256.clone() }
     }
 }
 
 fn read_entry(name: &str, folder: &Path, folders: &[PathBuf]) -> Result<Entry, InferenceError> {
     let path = folder.join("model.toml");
     let text = read_text(&path, MAX_MANIFEST_BYTES)?;
-    let bad = |problem| InferenceError::BadManifest {
-        path: path.clone(),
-        problem,
-    };
+    let bad = |problem| InferenceError::BadManifest { path: path.clone(), problem };
     let manifest = Manifest::parse(&text).map_err(bad)?;
     if manifest.name != name {
-        return Err(bad(format!(
-            "name: \"{}\" lies in a folder named \"{name}\"",
-            manifest.name
-        )));
+        return Err(bad(format!("name: \"{}\" lies in a folder named \"{name}\"", manifest.name)));
     }
     let beside = folder.join(&manifest.file);
     let file = std::iter::once(beside.clone())
         .chain(folders.iter().map(|f| f.join(name).join(&manifest.file)))
         .find(|path| path.is_file())
         .unwrap_or(beside);
-    Ok(Entry {
-        manifest: Arc::new(manifest),
-        folder: folder.to_owned(),
-        file,
-    })
+    Ok(Entry { manifest: Arc::new(manifest), folder: folder.to_owned(), file })
 }
 
 /// Reads a text of at most `limit` bytes.
@@ -226,10 +195,7 @@ pub(crate) fn read_text(path: &Path, limit: usize) -> Result<String, InferenceEr
     File::open(path)
         .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
         .map_err(|e| InferenceError::io(path, e))?;
-    let bad = |problem| InferenceError::BadManifest {
-        path: path.to_owned(),
-        problem,
-    };
+    let bad = |problem| InferenceError::BadManifest { path: path.to_owned(), problem };
     if bytes.len() > limit {
         return Err(bad(format!("longer than {limit} bytes")));
     }
@@ -238,11 +204,7 @@ pub(crate) fn read_text(path: &Path, limit: usize) -> Result<String, InferenceEr
 
 /// SHA-256 in lower-case hex.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    digest::digest(&digest::SHA256, bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The known name with the fewest changes, if it is near enough to be meant.
@@ -295,10 +257,7 @@ mod tests {
         let (_folder, library) = library(SSD, None);
         let error = library.get("tinny").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownModel);
-        assert_eq!(
-            error.to_string(),
-            "no model is named \"tinny\": did you mean \"tiny\"?; known: tiny"
-        );
+        assert_eq!(error.to_string(), "no model is named \"tinny\": did you mean \"tiny\"?; known: tiny");
     }
 
     #[test]
@@ -318,10 +277,7 @@ mod tests {
         let error = lib.get("tiny").unwrap().read_model().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongHash);
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert!(
-            error.to_string().contains(abc) && error.to_string().contains("expected 0000"),
-            "{error}"
-        );
+        assert!(error.to_string().contains(abc) && error.to_string().contains("expected 0000"), "{error}");
         let (_folder, lib) = library(&SSD.replace(&"0".repeat(64), abc), Some(b"abc"));
         assert_eq!(lib.get("tiny").unwrap().read_model().unwrap(), b"abc");
     }

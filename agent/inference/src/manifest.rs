@@ -96,20 +96,12 @@ pub struct InputSpec {
 impl InputSpec {
     /// Width in pixels.
     pub fn width(&self) -> usize {
-        if self.layout == Layout::Nchw {
-            self.shape[3]
-        } else {
-            self.shape[2]
-        }
+        if self.layout == Layout::Nchw { self.shape[3] } else { self.shape[2] }
     }
 
     /// Height in pixels.
     pub fn height(&self) -> usize {
-        if self.layout == Layout::Nchw {
-            self.shape[2]
-        } else {
-            self.shape[1]
-        }
+        if self.layout == Layout::Nchw { self.shape[2] } else { self.shape[1] }
     }
 
     /// Number of values.
@@ -282,9 +274,7 @@ impl Manifest {
             return Err(format!("longer than {MAX_MANIFEST_BYTES} bytes"));
         }
         let manifest: Manifest = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map(|span| text[..span.start].matches('\n').count() + 1);
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let message = error.message().replace('\n', " ");
             line.map_or(message.clone(), |line| format!("line {line}: {message}"))
         })?;
@@ -293,9 +283,7 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), String> {
-        self.name
-            .parse::<aimass_core::id::Name>()
-            .map_err(|e| format!("name: {e}"))?;
+        self.name.parse::<aimass_core::id::Name>().map_err(|e| format!("name: {e}"))?;
         if self.version.is_empty() || self.version.len() > 40 {
             return Err("version: give 1 to 40 characters".into());
         }
@@ -306,19 +294,11 @@ impl Manifest {
         if let Some(file) = &self.licence.file {
             check_file_name("licence.file", file)?;
         }
-        if self.sha256.len() != 64
-            || !self
-                .sha256
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err("sha256: give 64 lower-case hex digits".into());
         }
         if !(1..=MAX_MODEL_BYTES).contains(&self.bytes) {
-            return Err(format!(
-                "bytes: {} is not within 1..={MAX_MODEL_BYTES}",
-                self.bytes
-            ));
+            return Err(format!("bytes: {} is not within 1..={MAX_MODEL_BYTES}", self.bytes));
         }
         check_fraction("default_min_score", self.default_min_score)?;
         if self.task == Task::Detect && self.labels.is_none() {
@@ -338,10 +318,7 @@ impl Manifest {
             return Err("input.name: is empty".into());
         }
         if input.shape[0] != 1 || channels != 3 {
-            return Err(format!(
-                "input.shape: {:?} is not one picture of 3 channels",
-                input.shape
-            ));
+            return Err(format!("input.shape: {:?} is not one picture of 3 channels", input.shape));
         }
         if sides.iter().any(|side| !(8..=MAX_INPUT_SIDE).contains(side)) {
             return Err(format!("input.shape: a side is not within 8..={MAX_INPUT_SIDE}"));
@@ -371,13 +348,7 @@ impl Manifest {
         };
         match &self.decoder {
             DecoderSpec::Ssd { .. } => Ok(()),
-            DecoderSpec::Nanodet {
-                scores,
-                boxes,
-                strides,
-                bins,
-                ..
-            } => {
+            DecoderSpec::Nanodet { scores, boxes, strides, bins, .. } => {
                 levels(scores.len(), boxes.len(), strides.len())?;
                 if !(2..=64).contains(bins) {
                     return Err(format!("decoder.bins: {bins} is not within 2..=64"));
@@ -385,18 +356,11 @@ impl Manifest {
                 strides.iter().try_for_each(|s| stride(*s))
             }
             DecoderSpec::Centerface { stride: s, .. } => stride(*s),
-            DecoderSpec::Blazeface {
-                scores,
-                boxes,
-                anchors,
-                ..
-            } => {
+            DecoderSpec::Blazeface { scores, boxes, anchors, .. } => {
                 levels(scores.len(), boxes.len(), anchors.len())?;
                 anchors.iter().try_for_each(|[s, n]| {
                     if !(1..=32).contains(n) {
-                        return Err(format!(
-                            "decoder.anchors: {n} anchors a cell is not within 1..=32"
-                        ));
+                        return Err(format!("decoder.anchors: {n} anchors a cell is not within 1..=32"));
                     }
                     stride(*s)
                 })
@@ -417,11 +381,7 @@ fn check_file_name(key: &str, name: &str) -> Result<(), String> {
 }
 
 fn check_fraction(key: &str, value: f32) -> Result<(), String> {
-    if (0.0..=1.0).contains(&value) {
-        Ok(())
-    } else {
-        Err(format!("{key}: {value} is not within 0..=1"))
-    }
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(format!("{key}: {value} is not within 0..=1")) }
 }
 
 #[cfg(test)]

@@ -32,9 +32,7 @@ impl Detection {
             && self.corners.iter().all(|v| v.is_finite() && v.abs() < 1e6)
             && x1 > x0
             && y1 > y0
-            && self.points[..self.point_count]
-                .iter()
-                .all(|p| p.x.is_finite() && p.y.is_finite())
+            && self.points[..self.point_count].iter().all(|p| p.x.is_finite() && p.y.is_finite())
     }
 
     fn area(&self) -> f32 {
@@ -60,9 +58,8 @@ pub fn suppress(found: &mut Vec<Detection>, iou: f32) {
     let mut kept = 0;
     for n in 0..found.len() {
         let candidate = found[n];
-        let beaten = found[..kept]
-            .iter()
-            .any(|k| k.class == candidate.class && k.overlaps(&candidate, iou.max(1e-6)));
+        let beaten =
+            found[..kept].iter().any(|k| k.class == candidate.class && k.overlaps(&candidate, iou.max(1e-6)));
         if !beaten {
             found[kept] = candidate;
             kept += 1;
@@ -80,34 +77,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn at(class: usize, score: f32, x: f32) -> Detection {
-        Detection {
-            class,
-            score,
-            corners: [x, 0.0, x + 10.0, 10.0],
-            ..Default::default()
-        }
+        Detection { class, score, corners: [x, 0.0, x + 10.0, 10.0], ..Default::default() }
     }
 
     #[test]
     fn the_strongest_of_a_heap_stays_and_other_classes_are_left_alone() {
-        let mut found = vec![
-            at(1, 0.6, 0.0),
-            at(1, 0.9, 1.0),
-            at(2, 0.5, 1.0),
-            at(1, 0.7, 30.0),
-        ];
+        let mut found = vec![at(1, 0.6, 0.0), at(1, 0.9, 1.0), at(2, 0.5, 1.0), at(1, 0.7, 30.0)];
         suppress(&mut found, 0.5);
         assert_eq!(found, [at(1, 0.9, 1.0), at(1, 0.7, 30.0), at(2, 0.5, 1.0)]);
     }
 
     #[test]
     fn boxes_that_are_no_numbers_go() {
-        let mut found = vec![
-            at(1, f32::NAN, 0.0),
-            at(1, 0.9, f32::NAN),
-            at(1, 0.8, f32::INFINITY),
-            at(1, 0.1, 0.0),
-        ];
+        let mut found =
+            vec![at(1, f32::NAN, 0.0), at(1, 0.9, f32::NAN), at(1, 0.8, f32::INFINITY), at(1, 0.1, 0.0)];
         suppress(&mut found, 0.5);
         assert_eq!(found, [at(1, 0.1, 0.0)]);
     }

@@ -32,10 +32,7 @@ impl Placement {
 
     /// A box of the model's input (left, top, right, bottom), in fractions of the frame.
     pub fn region(&self, [x0, y0, x1, y1]: [f32; 4]) -> Region {
-        let (a, b) = (
-            self.point(Point { x: x0, y: y0 }),
-            self.point(Point { x: x1, y: y1 }),
-        );
+        let (a, b) = (self.point(Point { x: x0, y: y0 }), self.point(Point { x: x1, y: y1 }));
         Region::from_corners(a.x, a.y, b.x, b.y)
     }
 }
@@ -81,12 +78,7 @@ pub struct Preparer {
 impl Preparer {
     /// For one model's input.
     pub fn new(spec: &InputSpec) -> Self {
-        Preparer {
-            spec: spec.clone(),
-            plan: None,
-            blend: Vec::new(),
-            rows: Default::default(),
-        }
+        Preparer { spec: spec.clone(), plan: None, blend: Vec::new(), rows: Default::default() }
     }
 
     /// Fills `tensor` from the part of the picture that `crop` names.
@@ -94,16 +86,8 @@ impl Preparer {
     /// # Panics
     /// If the tensor is not as long as the model's input.
     pub fn prepare(&mut self, picture: &Picture, crop: Region, tensor: &mut [f32]) -> Placement {
-        assert_eq!(
-            tensor.len(),
-            self.spec.len(),
-            "the tensor has the length of the model's input"
-        );
-        let job = Job {
-            size: (picture.width(), picture.height()),
-            format: picture.format(),
-            crop,
-        };
+        assert_eq!(tensor.len(), self.spec.len(), "the tensor has the length of the model's input");
+        let job = Job { size: (picture.width(), picture.height()), format: picture.format(), crop };
         let plan = match self.plan.take() {
             Some(plan) if plan.job == job => plan,
             _ => self.plan_for(job),
@@ -173,10 +157,8 @@ impl Preparer {
                 [(mw - iw) / 2 * centred, (mh - ih) / 2 * centred, iw, ih]
             }
         };
-        let (cols, rows) = (
-            taps(inside[2], x0, x1, 1.0, job.size.0),
-            taps(inside[3], y0, y1, 1.0, job.size.1),
-        );
+        let (cols, rows) =
+            (taps(inside[2], x0, x1, 1.0, job.size.0), taps(inside[3], y0, y1, 1.0, job.size.1));
         let half = |n: u32| n.div_ceil(2);
         let chroma = match job.format {
             PixelFormat::I420 | PixelFormat::Nv12 => [
@@ -193,21 +175,10 @@ impl Preparer {
             row.resize(mw, 0.0);
         }
         let placement = Placement {
-            crop: Region {
-                x: x0 / w,
-                y: y0 / h,
-                w: cw / w,
-                h: ch / h,
-            },
+            crop: Region { x: x0 / w, y: y0 / h, w: cw / w, h: ch / h },
             inside: inside.map(|v| v as f32),
         };
-        Plan {
-            job,
-            placement,
-            inside,
-            luma: [cols, rows],
-            chroma,
-        }
+        Plan { job, placement, inside, luma: [cols, rows], chroma }
     }
 }
 
@@ -221,11 +192,7 @@ fn taps(target: usize, begin: f32, end: f32, scale: f32, side: u32) -> Vec<Tap> 
         let at = (at * scale - 0.5).clamp(0.0, side as f32 - 1.0);
         let first = at as u32;
         let weight = ((at - first as f32) * 256.0).round() as u32;
-        Tap {
-            first,
-            second: (first + 1).min(side - 1),
-            weight,
-        }
+        Tap { first, second: (first + 1).min(side - 1), weight }
     };
     (0..target).map(tap).collect()
 }
@@ -271,17 +238,10 @@ struct Yuv {
 impl Yuv {
     fn of(picture: &Picture) -> Yuv {
         let colour = picture.colour();
-        let (kr, kb) = if colour.bt709 {
-            (0.2126, 0.0722)
-        } else {
-            (0.299, 0.114)
-        };
+        let (kr, kb) = if colour.bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
         let kg = 1.0 - kr - kb;
-        let (black, luma, chroma) = if colour.full_range {
-            (0.0, 1.0, 1.0)
-        } else {
-            (16.0, 255.0 / 219.0, 255.0 / 224.0)
-        };
+        let (black, luma, chroma) =
+            if colour.full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
         Yuv {
             black,
             luma,
@@ -317,21 +277,10 @@ struct Writer {
 
 impl Writer {
     fn new(spec: &InputSpec) -> Self {
-        let order = if spec.colour == ChannelOrder::Rgb {
-            [0, 1, 2]
-        } else {
-            [2, 1, 0]
-        };
+        let order = if spec.colour == ChannelOrder::Rgb { [0, 1, 2] } else { [2, 1, 0] };
         let scale = spec.std.map(|s| 1.0 / s);
         let offset = [0, 1, 2].map(|c| -spec.mean[c] / spec.std[c]);
-        Writer {
-            width: spec.width(),
-            height: spec.height(),
-            layout: spec.layout,
-            order,
-            scale,
-            offset,
-        }
+        Writer { width: spec.width(), height: spec.height(), layout: spec.layout, order, scale, offset }
     }
 
     fn row(&self, tensor: &mut [f32], y: usize, left: usize, rgb: [&[f32]; 3]) {
@@ -364,11 +313,8 @@ impl Writer {
         }
         for y in 0..self.height {
             let within = (top..top + height).contains(&y);
-            let spans = if within {
-                [(0, left), (left + width, self.width)]
-            } else {
-                [(0, self.width), (0, 0)]
-            };
+            let spans =
+                if within { [(0, left), (left + width, self.width)] } else { [(0, self.width), (0, 0)] };
             for (begin, end) in spans {
                 let (begin, end) = (y * self.width + begin, y * self.width + end);
                 match self.layout {

@@ -32,9 +32,7 @@ pub struct Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model")
-            .field("outputs", &self.outputs)
-            .finish_non_exhaustive()
+        f.debug_struct("Model").field("outputs", &self.outputs).finish_non_exhaustive()
     }
 }
 
@@ -58,22 +56,13 @@ impl Model {
         let graph = proto.graph.as_mut().ok_or("holds no graph")?;
         graph.value_info.clear();
         let constants: Vec<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-        let inputs: Vec<&str> = graph
-            .input
-            .iter()
-            .map(|i| i.name.as_str())
-            .filter(|n| !constants.contains(n))
-            .collect();
+        let inputs: Vec<&str> =
+            graph.input.iter().map(|i| i.name.as_str()).filter(|n| !constants.contains(n)).collect();
         if inputs != [input.name.as_str()] {
-            return Err(format!(
-                "has inputs {inputs:?} where [{:?}] is expected",
-                input.name
-            ));
+            return Err(format!("has inputs {inputs:?} where [{:?}] is expected", input.name));
         }
         let names: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
-        let framework = tract_onnx::onnx()
-            .with_ignore_value_info(true)
-            .with_ignore_output_shapes(true);
+        let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let parsed = framework.parse(&proto, None).map_err(one_line)?;
         // The weights now exist twice: the protobuf's copy goes before the optimiser makes its own.
         drop(proto);
@@ -86,27 +75,15 @@ impl Model {
         let mut outputs = Vec::with_capacity(names.len());
         for (n, name) in names.into_iter().enumerate() {
             let fact = model.output_fact(n).map_err(one_line)?;
-            let shape = fact
-                .shape
-                .as_concrete()
-                .ok_or_else(|| format!("output {name} has no fixed shape"))?;
+            let shape =
+                fact.shape.as_concrete().ok_or_else(|| format!("output {name} has no fixed shape"))?;
             if fact.datum_type != f32::datum_type() {
-                return Err(format!(
-                    "output {name} holds {:?} where f32 is expected",
-                    fact.datum_type
-                ));
+                return Err(format!("output {name} holds {:?} where f32 is expected", fact.datum_type));
             }
-            outputs.push(OutputInfo {
-                name,
-                shape: shape.to_vec(),
-            });
+            outputs.push(OutputInfo { name, shape: shape.to_vec() });
         }
         let plan = TypedSimplePlan::new(model).map_err(one_line)?;
-        Ok(Model {
-            plan,
-            input_shape: input.shape,
-            outputs: outputs.into(),
-        })
+        Ok(Model { plan, input_shape: input.shape, outputs: outputs.into() })
     }
 
     /// The outputs, in the graph's order.
@@ -121,19 +98,12 @@ impl Model {
     pub fn session(&self) -> Result<Session, String> {
         caught("starting", || {
             let state = TypedSimpleState::new(&self.plan).map_err(one_line)?;
-            Ok(Session {
-                state,
-                input: self.new_input()?,
-                outputs: TVec::new(),
-                model: self.clone(),
-            })
+            Ok(Session { state, input: self.new_input()?, outputs: TVec::new(), model: self.clone() })
         })
     }
 
     fn new_input(&self) -> Result<Arc<Tensor>, String> {
-        Ok(Arc::new(
-            Tensor::zero::<f32>(&self.input_shape).map_err(one_line)?,
-        ))
+        Ok(Arc::new(Tensor::zero::<f32>(&self.input_shape).map_err(one_line)?))
     }
 }
 
@@ -147,9 +117,7 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("model", &self.model)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("model", &self.model).finish_non_exhaustive()
     }
 }
 
@@ -175,9 +143,7 @@ impl Session {
     pub fn run(&mut self) -> Result<(), String> {
         self.outputs.clear();
         let (state, input) = (&mut self.state, self.input.clone());
-        let ran = caught("running", || {
-            state.run(tvec!(input.into_tvalue())).map_err(one_line)
-        });
+        let ran = caught("running", || state.run(tvec!(input.into_tvalue())).map_err(one_line));
         match ran {
             Ok(outputs) => self.outputs = outputs,
             Err(problem) => {
@@ -203,9 +169,8 @@ impl Session {
 fn caught<T>(doing: &str, f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
-        let text = text
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         Err(format!("{doing} it panicked: {}", clean(text)))
     })
 }
@@ -215,10 +180,6 @@ fn one_line(error: TractError) -> String {
 }
 
 fn clean(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(400)
-        .collect();
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
     line.trim().to_owned()
 }

@@ -127,10 +127,7 @@ pub fn verify_loaded(
         return Ok(None);
     }
     let text = read_text(&path, MAX_GOLDEN_BYTES)?;
-    let bad = |problem: String| InferenceError::BadManifest {
-        path: path.clone(),
-        problem,
-    };
+    let bad = |problem: String| InferenceError::BadManifest { path: path.clone(), problem };
     let golden: Golden = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
     if golden.model_sha256 != entry.manifest.sha256 {
         return Err(bad("was made for another model file: make it again".into()));
@@ -138,13 +135,9 @@ pub fn verify_loaded(
     let mut detector = Detector::new(model.clone())?;
     let mut cases = Vec::with_capacity(golden.cases.len());
     for case in &golden.cases {
-        let picture = read_picture(
-            &golden_path(&entry.folder, &case.picture).map_err(bad)?,
-            &case.sha256,
-        )?;
-        let seen: Vec<Seen> = detector
-            .detect(&picture, Region::FULL, case.min_score, &mut StageTimes::default())?
-            .collect();
+        let picture = read_picture(&golden_path(&entry.folder, &case.picture).map_err(bad)?, &case.sha256)?;
+        let seen: Vec<Seen> =
+            detector.detect(&picture, Region::FULL, case.min_score, &mut StageTimes::default())?.collect();
         cases.push(CaseReport {
             picture: case.picture.clone(),
             expected: case.findings.len(),
@@ -177,28 +170,21 @@ fn golden_path(folder: &Path, picture: &str) -> Result<PathBuf, String> {
     };
     let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0']);
     if !rest.split('/').all(plain) {
-        return Err(format!(
-            "picture {picture:?} is not a path below the model's folder or ../golden/"
-        ));
+        return Err(format!("picture {picture:?} is not a path below the model's folder or ../golden/"));
     }
     Ok(base.join(rest))
 }
 
 fn read_picture(path: &Path, sha256: &str) -> Result<Picture, InferenceError> {
     use std::io::Read;
-    let bad = |problem: String| InferenceError::BadManifest {
-        path: path.to_owned(),
-        problem,
-    };
+    let bad = |problem: String| InferenceError::BadManifest { path: path.to_owned(), problem };
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|f| f.take(MAX_PICTURE_BYTES).read_to_end(&mut bytes))
         .map_err(|e| InferenceError::io(path, e))?;
     let found = sha256_hex(&bytes);
     if found != sha256 {
-        return Err(bad(format!(
-            "its sha256 is {found}, expected {sha256}: restore it"
-        )));
+        return Err(bad(format!("its sha256 is {found}, expected {sha256}: restore it")));
     }
     let mut reader = image::ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
@@ -224,16 +210,8 @@ fn compare(
         let region = e.region.clipped();
         let best = (0..left.len())
             .filter(|n| label_of(left[*n].class) == e.label)
-            .max_by(|a, b| {
-                left[*a]
-                    .region
-                    .iou(&region)
-                    .total_cmp(&left[*b].region.iou(&region))
-            });
-        let what = format!(
-            "{} {:.2} at {:.2},{:.2}",
-            e.label, e.score, e.region.x, e.region.y
-        );
+            .max_by(|a, b| left[*a].region.iou(&region).total_cmp(&left[*b].region.iou(&region)));
+        let what = format!("{} {:.2} at {:.2},{:.2}", e.label, e.score, e.region.x, e.region.y);
         let Some(n) = best.filter(|n| left[*n].region.iou(&region) >= 0.3) else {
             problems.push(format!("{what}: is missing"));
             continue;
@@ -247,11 +225,7 @@ fn compare(
             problems.push(format!("{what}: has score {:.2}", s.score));
         }
         let reach = tolerance.points * region.w.max(1e-6);
-        let far = e
-            .points
-            .iter()
-            .zip(s.points())
-            .any(|(a, b)| (a.x - b.x).hypot(a.y - b.y) > reach);
+        let far = e.points.iter().zip(s.points()).any(|(a, b)| (a.x - b.x).hypot(a.y - b.y) > reach);
         if far || (!e.points.is_empty() && e.points.len() != s.points().len()) {
             problems.push(format!("{what}: has its points elsewhere"));
         }
@@ -275,14 +249,8 @@ mod tests {
     #[test]
     fn golden_pictures_stay_in_their_folders() {
         let folder = Path::new("/m/tiny");
-        assert_eq!(
-            golden_path(folder, "golden/a.jpg").unwrap(),
-            Path::new("/m/tiny/golden/a.jpg")
-        );
-        assert_eq!(
-            golden_path(folder, "../golden/a.jpg").unwrap(),
-            Path::new("/m/golden/a.jpg")
-        );
+        assert_eq!(golden_path(folder, "golden/a.jpg").unwrap(), Path::new("/m/tiny/golden/a.jpg"));
+        assert_eq!(golden_path(folder, "../golden/a.jpg").unwrap(), Path::new("/m/golden/a.jpg"));
         for bad in ["../a.jpg", "../golden/../../a", "/etc/passwd", "a/../b", ""] {
             assert!(golden_path(folder, bad).is_err(), "{bad}");
         }

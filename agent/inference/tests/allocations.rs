@@ -46,18 +46,9 @@ fn the_second_picture_of_a_size_allocates_nothing() {
         std: [127.5; 3],
         resize: Resize::Letterbox,
     };
-    for format in [
-        PixelFormat::I420,
-        PixelFormat::Nv12,
-        PixelFormat::Rgb8,
-        PixelFormat::Gray8,
-    ] {
+    for format in [PixelFormat::I420, PixelFormat::Nv12, PixelFormat::Rgb8, PixelFormat::Gray8] {
         let size = |n| {
-            if n < format.planes() {
-                format.plane_size(n, 200, 100)
-            } else {
-                (0, 0)
-            }
+            if n < format.planes() { format.plane_size(n, 200, 100) } else { (0, 0) }
         };
         let planes = [0, 1, 2].map(|n| vec![7u8; size(n).0 * size(n).1]);
         let strides = [0, 1, 2].map(|n| size(n).0);

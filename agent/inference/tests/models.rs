@@ -37,11 +37,7 @@ fn gray_frame() -> Frame {
     Frame {
         source: "test".parse().unwrap(),
         seq: 0,
-        stamp: Stamp {
-            wall: Default::default(),
-            wall_from: TimeSource::File,
-            elapsed: Duration::ZERO,
-        },
+        stamp: Stamp { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
         picture: Picture::from_rgb((64, 48), vec![128; 64 * 48 * 3]).unwrap(),
     }
 }
@@ -51,12 +47,7 @@ fn assert_golden(name: &str, precision: Precision) {
     let report = report.unwrap_or_else(|| panic!("{name} has no golden cases"));
     assert!(!report.cases.is_empty());
     for case in &report.cases {
-        assert!(
-            case.problems.is_empty(),
-            "{name} {precision:?} {}: {:#?}",
-            case.picture,
-            case.problems
-        );
+        assert!(case.problems.is_empty(), "{name} {precision:?} {}: {:#?}", case.picture, case.problems);
     }
 }
 
@@ -76,11 +67,7 @@ fn centerface_agrees_with_the_reference_runtime_as_stored_too() {
 
 #[test]
 fn nanodet_agrees_where_it_was_built() {
-    if !Library::open(&[models()])
-        .unwrap()
-        .get("nanodet")
-        .is_ok_and(|e| e.has_file())
-    {
+    if !Library::open(&[models()]).unwrap().get("nanodet").is_ok_and(|e| e.has_file()) {
         println!("skipped: nanodet's file is not here; `make models` builds it");
         return;
     }
@@ -94,11 +81,7 @@ fn folding_leaves_no_quantisation_and_keeps_the_activations_that_it_did() {
         let folded = onnx::fold::fold(&mut model);
         let graph = model.graph.as_ref().unwrap();
         let quantised = |op: &str| op == "QuantizeLinear" || op == "DequantizeLinear";
-        assert_eq!(
-            graph.node.iter().filter(|n| quantised(&n.op_type)).count(),
-            0,
-            "{name} {folded:?}"
-        );
+        assert_eq!(graph.node.iter().filter(|n| quantised(&n.op_type)).count(), 0, "{name} {folded:?}");
         // The quantiser dropped CenterFace's Relus: the pairs that stood for them became Clips.
         assert_eq!(folded.clips > 0, name == "centerface", "{name} {folded:?}");
     }
@@ -118,24 +101,15 @@ fn a_model_is_loaded_once_and_shared_while_somebody_uses_it() {
 fn analyzers_refuse_what_does_not_fit_and_say_what_would() {
     let cache = cache();
     let detect = |change: fn(&mut DetectConfig)| {
-        let mut config = DetectConfig {
-            model: "coco-ssd-lite".into(),
-            ..Default::default()
-        };
+        let mut config = DetectConfig { model: "coco-ssd-lite".into(), ..Default::default() };
         change(&mut config);
         build("d", &AnalyzerConfig::Detect(config), &cache).err().unwrap()
     };
     let error = detect(|c| c.labels = vec!["persn".into()]);
     assert!(error.to_string().contains("did you mean \"person\"?"), "{error}");
-    assert_eq!(
-        detect(|c| c.model = "centerface".into()).kind(),
-        ErrorKind::Config
-    );
+    assert_eq!(detect(|c| c.model = "centerface".into()).kind(), ErrorKind::Config);
     assert_eq!(detect(|c| c.min_score = Some(f32::NAN)).kind(), ErrorKind::Config);
-    assert_eq!(
-        detect(|c| c.model = "coco".into()).kind(),
-        ErrorKind::UnknownModel
-    );
+    assert_eq!(detect(|c| c.model = "coco".into()).kind(), ErrorKind::UnknownModel);
     let blaze = FacesConfig {
         model: "blazeface-back".into(),
         precision: Some(Precision::Int8),
@@ -151,14 +125,8 @@ fn analyzers_refuse_what_does_not_fit_and_say_what_would() {
 fn an_empty_picture_gives_nothing_and_faces_inside_persons_cost_nothing_without_persons() {
     let cache = cache();
     let mut findings = Findings::default();
-    let config = FacesConfig {
-        model: "blazeface-back".into(),
-        ..Default::default()
-    };
-    let inside = FacesConfig {
-        inside: Some("person".into()),
-        ..config.clone()
-    };
+    let config = FacesConfig { model: "blazeface-back".into(), ..Default::default() };
+    let inside = FacesConfig { inside: Some("person".into()), ..config.clone() };
     for (config, inferences) in [(config, 1), (inside, 0)] {
         findings.times.inferences = 0;
         let mut faces = build("faces", &AnalyzerConfig::Faces(config), &cache).unwrap();

@@ -10,11 +10,7 @@ use aimass_link::{BrokerConfig, Link, LinkState, NodeIdentity};
 use harness::broker::Broker;
 
 #[path = "../tests/wire/memory_outbox.rs"]
-#[expect(
-    clippy::unwrap_used,
-    dead_code,
-    reason = "shared with the tests, which use all of it"
-)]
+#[expect(clippy::unwrap_used, dead_code, reason = "shared with the tests, which use all of it")]
 mod memory_outbox;
 
 use memory_outbox::MemoryOutbox;
@@ -46,13 +42,7 @@ async fn main() -> std::io::Result<()> {
     };
     let mut watch = Stopwatch::start();
     let clock = SystemClock::shared();
-    let link = Link::spawn(
-        BrokerConfig::new(broker.url()),
-        identity,
-        outbox.clone(),
-        clock,
-        |_| {},
-    );
+    let link = Link::spawn(BrokerConfig::new(broker.url()), identity, outbox.clone(), clock, |_| {});
     let link = link.map_err(std::io::Error::other)?;
     drop(link.status().wait_for(|s| s.state == LinkState::Online).await);
     let online = watch.lap();

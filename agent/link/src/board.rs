@@ -92,16 +92,7 @@ impl StateBoard {
         };
         board.last_version = version;
         let queued = board.entries.get(&topic).is_some_and(|e| e.queued);
-        board.entries.insert(
-            topic.clone(),
-            Entry {
-                payload,
-                retain,
-                version,
-                queued: true,
-                removed: false,
-            },
-        );
+        board.entries.insert(topic.clone(), Entry { payload, retain, version, queued: true, removed: false });
         if !queued {
             board.due.push_back(topic);
         }
@@ -134,8 +125,7 @@ impl StateBoard {
     pub fn retained(&self) -> Vec<(Arc<str>, Bytes)> {
         let board = self.lock();
         let kept = board.entries.iter().filter(|(_, e)| e.retain && !e.removed);
-        kept.map(|(topic, e)| (topic.clone(), e.payload.clone()))
-            .collect()
+        kept.map(|(topic, e)| (topic.clone(), e.payload.clone())).collect()
     }
 
     /// A new connection: everything is due. Returns how many.
@@ -154,22 +144,13 @@ impl StateBoard {
         let topic = board.due.pop_front()?;
         let entry = board.entries.get_mut(&topic)?;
         entry.queued = false;
-        Some(Due {
-            topic,
-            payload: entry.payload.clone(),
-            retain: entry.retain,
-            version: entry.version,
-        })
+        Some(Due { topic, payload: entry.payload.clone(), retain: entry.retain, version: entry.version })
     }
 
     /// The broker has this value (or will never take it): what need not be told again is forgotten.
     pub(crate) fn settled(&self, topic: &str, version: u64) {
         let mut board = self.lock();
-        if board
-            .entries
-            .get(topic)
-            .is_some_and(|e| e.version == version && (e.removed || !e.retain))
-        {
+        if board.entries.get(topic).is_some_and(|e| e.version == version && (e.removed || !e.retain)) {
             board.entries.remove(topic);
         }
     }
@@ -199,9 +180,7 @@ mod tests {
     use super::*;
 
     fn drain(board: &StateBoard) -> Vec<(String, Vec<u8>)> {
-        std::iter::from_fn(|| board.next_due())
-            .map(|d| (d.topic.to_string(), d.payload.to_vec()))
-            .collect()
+        std::iter::from_fn(|| board.next_due()).map(|d| (d.topic.to_string(), d.payload.to_vec())).collect()
     }
 
     #[test]
@@ -212,10 +191,7 @@ mod tests {
         board.set("state/a/motion", "2", true).unwrap();
         assert_eq!(
             drain(&board),
-            [
-                ("state/a/motion".into(), b"2".to_vec()),
-                ("state/b/motion".into(), b"1".to_vec())
-            ]
+            [("state/a/motion".into(), b"2".to_vec()), ("state/b/motion".into(), b"1".to_vec())]
         );
         board.set("state/a/motion", "2", true).unwrap();
         assert_eq!(drain(&board), []);
@@ -250,22 +226,13 @@ mod tests {
     fn topics_that_are_not_ours_and_values_beyond_the_bounds_are_refused() {
         let board = StateBoard::default();
         for bad in ["", "/a", "a/", "a/#", "+", "status", "a\0"] {
-            assert!(
-                matches!(board.set(bad, "1", true), Err(BoardError::BadTopic(_))),
-                "{bad:?}"
-            );
+            assert!(matches!(board.set(bad, "1", true), Err(BoardError::BadTopic(_))), "{bad:?}");
         }
-        assert!(matches!(
-            board.set("a", vec![0; MAX_STATE_BYTES + 1], true),
-            Err(BoardError::TooLarge(..))
-        ));
+        assert!(matches!(board.set("a", vec![0; MAX_STATE_BYTES + 1], true), Err(BoardError::TooLarge(..))));
         for n in 0..MAX_STATES {
             board.set(&format!("state/{n}"), "1", true).unwrap();
         }
-        assert!(matches!(
-            board.set("one/more", "1", true),
-            Err(BoardError::Full(_))
-        ));
+        assert!(matches!(board.set("one/more", "1", true), Err(BoardError::Full(_))));
         assert!(board.set("state/7", "2", true).is_ok());
     }
 }

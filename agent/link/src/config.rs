@@ -93,12 +93,7 @@ impl BrokerConfig {
     /// Everything that is wrong, all at once. Files are not opened: they may appear later.
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
-        let mut say = |field, message: &str| {
-            found.push(Problem {
-                field,
-                message: message.to_owned(),
-            })
-        };
+        let mut say = |field, message: &str| found.push(Problem { field, message: message.to_owned() });
         match self.url.parse::<BrokerAddress>() {
             Err(problem) => say("url", &problem),
             Ok(at) if !at.tls && !at.is_loopback() && !self.allow_plaintext => say(
@@ -106,27 +101,18 @@ impl BrokerConfig {
                 "mqtt:// to another machine is not encrypted: use mqtts://, or set allow_plaintext = true if the network may read along",
             ),
             Ok(at) if !at.tls && (self.ca_file.is_some() || self.cert_file.is_some()) => {
-                say(
-                    "url",
-                    "ca_file and cert_file have no effect with mqtt://: use mqtts://",
-                );
+                say("url", "ca_file and cert_file have no effect with mqtt://: use mqtts://");
             }
             Ok(_) => {}
         }
         if self.password_file.is_some() && self.username.is_none() {
-            say(
-                "username",
-                "password_file is set without a username: set both or none",
-            );
+            say("username", "password_file is set without a username: set both or none");
         }
         if self.username.as_deref() == Some("") {
             say("username", "is empty: leave it out, or name the user");
         }
         if self.cert_file.is_some() != self.key_file.is_some() {
-            say(
-                "cert_file",
-                "cert_file and key_file belong together: set both or none",
-            );
+            say("cert_file", "cert_file and key_file belong together: set both or none");
         }
         for (field, value, low, high) in [
             ("keep_alive_s", self.keep_alive_s, 5, 3600),
@@ -146,15 +132,9 @@ impl BrokerConfig {
     /// The first of [`BrokerConfig::problems`].
     pub fn validate(&self) -> Result<BrokerAddress, LinkError> {
         if let Some(problem) = self.problems().into_iter().next() {
-            return Err(LinkError::Config {
-                field: problem.field,
-                problem: problem.message,
-            });
+            return Err(LinkError::Config { field: problem.field, problem: problem.message });
         }
-        self.url.parse().map_err(|problem| LinkError::Config {
-            field: "url",
-            problem,
-        })
+        self.url.parse().map_err(|problem| LinkError::Config { field: "url", problem })
     }
 }
 
@@ -200,9 +180,7 @@ impl FromStr for BrokerAddress {
             "mqtts" => true,
             _ => {
                 let shown: String = scheme.chars().take(20).flat_map(char::escape_default).collect();
-                return Err(format!(
-                    "unknown scheme \"{shown}\": use mqtts:// (TLS) or mqtt:// (plain)"
-                ));
+                return Err(format!("unknown scheme \"{shown}\": use mqtts:// (TLS) or mqtt:// (plain)"));
             }
         };
         if rest.contains('@') {
@@ -215,13 +193,9 @@ impl FromStr for BrokerAddress {
         let (host, port) = match rest.strip_prefix('[') {
             Some(v6) => match v6.split_once(']') {
                 Some((host, "")) => (host, None),
-                Some((host, tail)) => (
-                    host,
-                    Some(
-                        tail.strip_prefix(':')
-                            .ok_or("has something between ] and the port")?,
-                    ),
-                ),
+                Some((host, tail)) => {
+                    (host, Some(tail.strip_prefix(':').ok_or("has something between ] and the port")?))
+                }
                 None => return Err("has a [ without a ]".into()),
             },
             None => match rest.split_once(':') {
@@ -239,11 +213,7 @@ impl FromStr for BrokerAddress {
         if bracketed && host.parse::<std::net::Ipv6Addr>().is_err() {
             return Err("has something in brackets that is no IPv6 address".into());
         }
-        if !bracketed
-            && !host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-        {
+        if !bracketed && !host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) {
             return Err("has a host with characters that no host name has".into());
         }
         let port = match port {
@@ -259,11 +229,7 @@ impl FromStr for BrokerAddress {
                 _ => return Err("has a port that is not 1 to 65535".into()),
             },
         };
-        Ok(BrokerAddress {
-            host: host.to_owned(),
-            port,
-            tls,
-        })
+        Ok(BrokerAddress { host: host.to_owned(), port, tls })
     }
 }
 
@@ -279,16 +245,10 @@ mod tests {
     #[test]
     fn a_url_gives_host_port_and_tls() {
         let plain = address("mqtt://broker.example").unwrap();
-        assert_eq!(
-            (plain.host.as_str(), plain.port, plain.tls),
-            ("broker.example", 1883, false)
-        );
+        assert_eq!((plain.host.as_str(), plain.port, plain.tls), ("broker.example", 1883, false));
         let tls = address("mqtts://10.0.0.1:18883/").unwrap();
         assert_eq!((tls.host.as_str(), tls.port, tls.tls), ("10.0.0.1", 18883, true));
-        assert_eq!(
-            address("mqtts://[fe80::1]").unwrap().to_string(),
-            "mqtts://[fe80::1]:8883"
-        );
+        assert_eq!(address("mqtts://[fe80::1]").unwrap().to_string(), "mqtts://[fe80::1]:8883");
     }
 
     #[test]
@@ -312,28 +272,16 @@ mod tests {
     #[test]
     fn credentials_in_a_url_are_refused_and_not_repeated() {
         let error = address("mqtts://user:hunter2@host").unwrap_err();
-        assert!(
-            error.contains("password_file") && !error.contains("hunter2"),
-            "{error}"
-        );
+        assert!(error.contains("password_file") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]
     fn plain_mqtt_to_another_machine_needs_to_be_allowed() {
         let mut config = BrokerConfig::new("mqtt://broker.example");
-        assert!(
-            config.problems()[0].message.contains("allow_plaintext"),
-            "{:?}",
-            config.problems()
-        );
+        assert!(config.problems()[0].message.contains("allow_plaintext"), "{:?}", config.problems());
         config.allow_plaintext = true;
         assert!(config.problems().is_empty());
-        for near in [
-            "mqtt://localhost",
-            "mqtt://127.0.0.9:1",
-            "mqtt://[::1]",
-            "mqtts://broker.example",
-        ] {
+        for near in ["mqtt://localhost", "mqtt://127.0.0.9:1", "mqtt://[::1]", "mqtts://broker.example"] {
             assert!(BrokerConfig::new(near).problems().is_empty(), "{near}");
         }
     }

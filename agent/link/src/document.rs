@@ -62,13 +62,8 @@ pub(crate) fn status(
     state: Presence,
     since: Timestamp,
 ) -> Vec<u8> {
-    let document = StatusDocument {
-        state,
-        boot: identity.boot,
-        version: &identity.version,
-        config_version,
-        since,
-    };
+    let document =
+        StatusDocument { state, boot: identity.boot, version: &identity.version, config_version, since };
     serde_json::to_vec(&document).unwrap_or_default()
 }
 

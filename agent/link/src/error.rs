@@ -94,11 +94,7 @@ impl LinkError {
     }
 
     pub(crate) fn connection(kind: LinkErrorKind, at: &BrokerAddress, problem: impl Into<String>) -> Self {
-        LinkError::Connection {
-            kind,
-            broker: at.to_string(),
-            problem: problem.into(),
-        }
+        LinkError::Connection { kind, broker: at.to_string(), problem: problem.into() }
     }
 }
 
@@ -117,10 +113,9 @@ pub(crate) fn name(error: &ConnectionError, at: &BrokerAddress, config: &BrokerC
             ),
         ),
         ConnectionError::ConnectionRefused(code) => from_code(*code, config),
-        ConnectionError::NotConnAck(_) => (
-            LinkErrorKind::Protocol,
-            "answered CONNECT with something else: is it an MQTT broker?".into(),
-        ),
+        ConnectionError::NotConnAck(_) => {
+            (LinkErrorKind::Protocol, "answered CONNECT with something else: is it an MQTT broker?".into())
+        }
         ConnectionError::RequestsDone => (LinkErrorKind::Lost, "the client was closed".into()),
         ConnectionError::MqttState(e) => from_state(e, config),
     };
@@ -144,19 +139,15 @@ fn from_io(error: &io::Error) -> (LinkErrorKind, String) {
             LinkErrorKind::Refused,
             "connection refused: nothing listens there; is the broker running and the port right?".into(),
         ),
-        K::TimedOut | K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::AddrNotAvailable => (
-            LinkErrorKind::Unreachable,
-            format!("{text}: check the network and the host"),
-        ),
+        K::TimedOut | K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::AddrNotAvailable => {
+            (LinkErrorKind::Unreachable, format!("{text}: check the network and the host"))
+        }
         _ => (LinkErrorKind::Lost, format!("the connection broke ({text})")),
     }
 }
 
 fn from_tls_io(error: &io::Error) -> (LinkErrorKind, String) {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(inner) => from_rustls(inner),
         None => (
             LinkErrorKind::Tls,
@@ -197,10 +188,8 @@ fn from_rustls(error: &rustls::Error) -> (LinkErrorKind, String) {
 
 fn from_code(code: ConnectReturnCode, config: &BrokerConfig) -> (LinkErrorKind, String) {
     use ConnectReturnCode as R;
-    let user = config
-        .username
-        .as_deref()
-        .map_or("without a user name".to_owned(), |u| format!("as user \"{u}\""));
+    let user =
+        config.username.as_deref().map_or("without a user name".to_owned(), |u| format!("as user \"{u}\""));
     match code {
         R::BadUserNamePassword => (
             LinkErrorKind::BadCredentials,
@@ -219,10 +208,7 @@ fn from_code(code: ConnectReturnCode, config: &BrokerConfig) -> (LinkErrorKind, 
             LinkErrorKind::Broker,
             "the broker does not accept our client id: check its rules against site and node name".into(),
         ),
-        other => (
-            LinkErrorKind::Broker,
-            format!("the broker refuses the connection ({other:?})"),
-        ),
+        other => (LinkErrorKind::Broker, format!("the broker refuses the connection ({other:?})")),
     }
 }
 
@@ -235,31 +221,20 @@ fn from_state(error: &StateError, config: &BrokerConfig) -> (LinkErrorKind, Stri
         StateError::ConnectionAborted => (LinkErrorKind::Lost, "the broker closed the connection".into()),
         StateError::AwaitPingResp => (
             LinkErrorKind::Lost,
-            format!(
-                "no sign of life for {} s: the connection is dead",
-                2 * u32::from(config.keep_alive_s)
-            ),
+            format!("no sign of life for {} s: the connection is dead", 2 * u32::from(config.keep_alive_s)),
         ),
         StateError::ConnFail { reason } => from_code(*reason, config),
-        StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        } => (
+        StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. } => (
             LinkErrorKind::Broker,
             "another client connected with our id: does a second agent run with the same site and node name?"
                 .into(),
         ),
-        StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::NotAuthorized,
-            ..
-        } => (
-            LinkErrorKind::NotAuthorised,
-            "the broker sent us away (not authorised)".into(),
-        ),
-        StateError::ServerDisconnect { reason_code, .. } => (
-            LinkErrorKind::Broker,
-            format!("the broker sent us away ({reason_code:?})"),
-        ),
+        StateError::ServerDisconnect { reason_code: DisconnectReasonCode::NotAuthorized, .. } => {
+            (LinkErrorKind::NotAuthorised, "the broker sent us away (not authorised)".into())
+        }
+        StateError::ServerDisconnect { reason_code, .. } => {
+            (LinkErrorKind::Broker, format!("the broker sent us away ({reason_code:?})"))
+        }
         other => (LinkErrorKind::Protocol, format!("MQTT went wrong ({other})")),
     }
 }

@@ -38,34 +38,14 @@ pub(crate) fn feed(boundary: u64) -> (Feed, Lanes) {
     let (live_tx, live) = mpsc::channel(READ_AHEAD);
     let (again_tx, again) = mpsc::channel(1);
     let (ask_again, asked_again) = mpsc::channel(1);
-    let feed = Feed {
-        replay: replay_tx,
-        live: live_tx,
-        again: again_tx,
-        asked_again,
-        boundary,
-    };
-    (
-        feed,
-        Lanes {
-            replay,
-            live,
-            again,
-            ask_again,
-        },
-    )
+    let feed = Feed { replay: replay_tx, live: live_tx, again: again_tx, asked_again, boundary };
+    (feed, Lanes { replay, live, again, ask_again })
 }
 
 impl Feed {
     /// Reads until the session's side is gone.
     pub(crate) async fn run(self, outbox: &impl Outbox) {
-        let Feed {
-            replay,
-            live,
-            again,
-            asked_again,
-            boundary,
-        } = self;
+        let Feed { replay, live, again, asked_again, boundary } = self;
         tokio::join!(
             read_replay(outbox, boundary, replay),
             read_live(outbox, boundary, live),
@@ -122,10 +102,7 @@ async fn read_again(
     lane: mpsc::Sender<Result<Event, u64>>,
 ) {
     while let Some(seq) = asked.recv().await {
-        let found = pending(outbox, seq.saturating_sub(1), 1)
-            .await
-            .into_iter()
-            .find(|e| e.seq == seq);
+        let found = pending(outbox, seq.saturating_sub(1), 1).await.into_iter().find(|e| e.seq == seq);
         if lane.send(found.ok_or(seq)).await.is_err() {
             return;
         }

@@ -100,13 +100,7 @@ impl Link {
             acks,
         };
         let task = tokio::spawn(run(core, outbox, ack_writer));
-        Ok(LinkHandle {
-            board,
-            status: status_rx,
-            config_version,
-            stop,
-            task,
-        })
+        Ok(LinkHandle { board, status: status_rx, config_version, stop, task })
     }
 }
 
@@ -134,18 +128,12 @@ impl LinkHandle {
         self.stop.send_replace(Some(Instant::now() + grace));
         match tokio::time::timeout(grace + PATIENCE, &mut self.task).await {
             Ok(Ok(undelivered)) => {
-                return Stopped {
-                    undelivered,
-                    counted: true,
-                };
+                return Stopped { undelivered, counted: true };
             }
             Ok(Err(error)) => tracing::error!(%error, "The link's task broke down."),
             Err(_) => tracing::error!("The link did not stop in time: the outbox does not answer."),
         }
-        Stopped {
-            undelivered: 0,
-            counted: false,
-        }
+        Stopped { undelivered: 0, counted: false }
     }
 }
 
@@ -254,16 +242,9 @@ impl Core {
 
     /// The options for one connection, with passwords and certificates as they are now.
     pub(crate) async fn options(&self) -> Result<MqttOptions, LinkError> {
-        let payload = document::status(
-            &self.identity,
-            self.config_version(),
-            Presence::Offline,
-            self.clock.wall(),
-        );
-        let will = Will {
-            topic: format!("{}status", self.root),
-            payload,
-        };
+        let payload =
+            document::status(&self.identity, self.config_version(), Presence::Offline, self.clock.wall());
+        let will = Will { topic: format!("{}status", self.root), payload };
         let (config, at, client_id) = (self.config.clone(), self.at.clone(), self.identity.client_id());
         let build = move || options::build(&config, &at, client_id, will, MAX_IN_FLIGHT);
         match tokio::task::spawn_blocking(build).await {
@@ -278,11 +259,7 @@ impl Core {
 
     /// How often in a row the broker broke over this event, this time included.
     pub(crate) fn strike(&mut self, seq: u64) -> u8 {
-        let count = if self.strikes.0 == seq {
-            self.strikes.1.saturating_add(1)
-        } else {
-            1
-        };
+        let count = if self.strikes.0 == seq { self.strikes.1.saturating_add(1) } else { 1 };
         self.strikes = (seq, count);
         count
     }
@@ -308,8 +285,7 @@ impl Core {
 
     fn state(&self, state: LinkState) {
         let since = self.clock.wall();
-        self.status
-            .send_modify(|s| (s.state, s.since, s.retry_in) = (state, since, None));
+        self.status.send_modify(|s| (s.state, s.since, s.retry_in) = (state, since, None));
     }
 
     fn lost(&self, error: LinkError, wait: Duration) {

@@ -50,13 +50,7 @@ pub(crate) fn build(
         .set_connection_timeout(u64::from(config.connect_timeout_s))
         .set_outgoing_inflight_upper_limit(max_in_flight)
         .set_network_options(network)
-        .set_last_will(LastWill::new(
-            will.topic,
-            will.payload,
-            QoS::AtLeastOnce,
-            true,
-            None,
-        ));
+        .set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true, None));
     if let Some(username) = &config.username {
         let password = config.password_file.as_deref().map(read_password).transpose()?;
         options.set_credentials(username.clone(), password.unwrap_or_default());
@@ -88,29 +82,17 @@ pub(crate) fn client_config(config: &BrokerConfig) -> Result<Arc<ClientConfig>, 
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|e| LinkError::Config {
-            field: "url",
-            problem: format!("TLS cannot be set up: {e}"),
-        })?
+        .map_err(|e| LinkError::Config { field: "url", problem: format!("TLS cannot be set up: {e}") })?
         .with_root_certificates(roots);
     let (Some(cert_file), Some(key_file)) = (&config.cert_file, &config.key_file) else {
         return Ok(Arc::new(builder.with_no_client_auth()));
     };
     let chain = read_certificates("cert_file", cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|e| {
-        file_error(
-            "key_file",
-            key_file,
-            &format_args!("holds no private key in PEM ({e})"),
-        )
-    })?;
-    let client = builder.with_client_auth_cert(chain, key).map_err(|e| {
-        file_error(
-            "cert_file",
-            cert_file,
-            &format_args!("does not fit to key_file ({e})"),
-        )
-    })?;
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|e| file_error("key_file", key_file, &format_args!("holds no private key in PEM ({e})")))?;
+    let client = builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|e| file_error("cert_file", cert_file, &format_args!("does not fit to key_file ({e})")))?;
     Ok(Arc::new(client))
 }
 
@@ -128,21 +110,13 @@ fn read_roots(field: &'static str, path: &Path) -> Result<RootCertStore, LinkErr
     let mut roots = RootCertStore::empty();
     let (good, _) = roots.add_parsable_certificates(read_certificates(field, path)?);
     if good == 0 {
-        return Err(file_error(
-            field,
-            path,
-            &"holds no certificate that can be used as a root",
-        ));
+        return Err(file_error(field, path, &"holds no certificate that can be used as a root"));
     }
     Ok(roots)
 }
 
 fn file_error(field: &'static str, path: &Path, problem: &dyn std::fmt::Display) -> LinkError {
-    LinkError::File {
-        field,
-        path: path.display().to_string(),
-        problem: problem.to_string(),
-    }
+    LinkError::File { field, path: path.display().to_string(), problem: problem.to_string() }
 }
 
 #[cfg(test)]
@@ -156,17 +130,11 @@ mod tests {
         let junk = dir.path().join("junk.pem");
         std::fs::File::create(&junk).unwrap();
         for path in [dir.path().join("absent.pem"), junk] {
-            let config = BrokerConfig {
-                ca_file: Some(path.clone()),
-                ..BrokerConfig::new("mqtts://h")
-            };
+            let config = BrokerConfig { ca_file: Some(path.clone()), ..BrokerConfig::new("mqtts://h") };
             let error = client_config(&config).unwrap_err();
             assert_eq!(error.kind(), LinkErrorKind::File);
             let text = error.to_string();
-            assert!(
-                text.contains("ca_file") && text.contains(path.to_str().unwrap()),
-                "{text}"
-            );
+            assert!(text.contains("ca_file") && text.contains(path.to_str().unwrap()), "{text}");
         }
     }
 

@@ -57,8 +57,7 @@ impl Refusals {
         let Some(waiting) = self.topics.remove(topic) else {
             return false;
         };
-        self.open
-            .extend(waiting.into_iter().filter(|other| *other != seq));
+        self.open.extend(waiting.into_iter().filter(|other| *other != seq));
         self.backoff.reset();
         true
     }
@@ -106,9 +105,7 @@ impl Refusals {
     }
 
     pub(crate) fn contains(&self, seq: u64) -> bool {
-        self.topics
-            .values()
-            .any(|waiting| waiting.binary_search(&seq).is_ok())
+        self.topics.values().any(|waiting| waiting.binary_search(&seq).is_ok())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -138,10 +135,7 @@ mod tests {
         assert_eq!(refusals.next(), None, "nothing before its time");
         let first = refusals.next_wait();
         refusals.begin_round();
-        assert_eq!(
-            [refusals.next(), refusals.next(), refusals.next()],
-            [Some(3), Some(4), None]
-        );
+        assert_eq!([refusals.next(), refusals.next(), refusals.next()], [Some(3), Some(4), None]);
         let second = refusals.next_wait();
         assert!(
             first <= Duration::from_secs(1)

@@ -68,16 +68,8 @@ struct Ticket {
 
 #[derive(Debug)]
 enum Message {
-    Event {
-        seq: u64,
-        id: Ulid,
-        topic: String,
-        replay: bool,
-    },
-    State {
-        topic: Arc<str>,
-        version: u64,
-    },
+    Event { seq: u64, id: Ulid, topic: String, replay: bool },
+    State { topic: Arc<str>, version: u64 },
     Status,
 }
 
@@ -123,9 +115,7 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         Err(problem) => return End::Lost(LinkError::connection(LinkErrorKind::Broker, &core.at, problem)),
     };
     if limits.no_keep_alive {
-        eventloop
-            .options
-            .set_keep_alive(Duration::from_secs(u64::from(core.config.keep_alive_s.max(5))));
+        eventloop.options.set_keep_alive(Duration::from_secs(u64::from(core.config.keep_alive_s.max(5))));
     }
     // What the last connection delivered must not be read from the outbox again.
     core.acks.flush().await;
@@ -154,11 +144,7 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         end = session.drive(&mut eventloop, outbox) => end,
         () = async { feed.run(outbox).await; std::future::pending().await } => End::Stopped,
     };
-    if session
-        .window
-        .unanswered()
-        .any(|t| matches!(t.what, Message::Event { .. }))
-    {
+    if session.window.unanswered().any(|t| matches!(t.what, Message::Event { .. })) {
         session.core.careful = CAREFUL_ANSWERS;
     }
     session.core.in_flight(0);
@@ -175,11 +161,7 @@ async fn connect(core: &Core, eventloop: &mut EventLoop, outbox: &impl Outbox) -
         Ok(MqttEvent::Incoming(Packet::ConnAck(connack))) => return Ok(connack),
         Ok(other) => {
             let problem = format!("the connection began with {other:?}");
-            return Err(End::Lost(LinkError::connection(
-                LinkErrorKind::Protocol,
-                &core.at,
-                problem,
-            )));
+            return Err(End::Lost(LinkError::connection(LinkErrorKind::Protocol, &core.at, problem)));
         }
         Err(error) => error,
     };
@@ -200,11 +182,7 @@ struct Limits {
 impl Limits {
     fn of(connack: &ConnAck) -> Result<Limits, &'static str> {
         let Some(said) = &connack.properties else {
-            return Ok(Limits {
-                in_flight: MAX_IN_FLIGHT,
-                max_packet: u32::MAX,
-                no_keep_alive: false,
-            });
+            return Ok(Limits { in_flight: MAX_IN_FLIGHT, max_packet: u32::MAX, no_keep_alive: false });
         };
         if said.max_qos == Some(0) {
             return Err(

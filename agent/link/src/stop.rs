@@ -22,11 +22,7 @@ impl StopSignal {
     /// Until when to deliver; `None` while nobody asked for the stop.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let asked = *self.0.borrow();
-        if asked.is_none() && self.0.has_changed().is_err() {
-            Some(Instant::now())
-        } else {
-            asked
-        }
+        if asked.is_none() && self.0.has_changed().is_err() { Some(Instant::now()) } else { asked }
     }
 
     /// While there is no connection: returns once there is nothing to wait for any more.

@@ -28,11 +28,7 @@ pub(crate) struct OutOfStep;
 impl<T> Window<T> {
     pub(crate) fn new(size: u16) -> Self {
         let size = usize::from(size);
-        Window {
-            size,
-            handed_in: VecDeque::with_capacity(size),
-            flying: VecDeque::with_capacity(size),
-        }
+        Window { size, handed_in: VecDeque::with_capacity(size), flying: VecDeque::with_capacity(size) }
     }
 
     /// How many more may be handed in now.
@@ -48,26 +44,16 @@ impl<T> Window<T> {
     /// The library sent the next message under this id.
     pub(crate) fn sent(&mut self, packet_id: u16) -> Result<(), OutOfStep> {
         let ticket = self.handed_in.pop_front().ok_or(OutOfStep)?;
-        if self
-            .flying
-            .iter()
-            .any(|f| f.packet_id == packet_id && f.ticket.is_some())
-        {
+        if self.flying.iter().any(|f| f.packet_id == packet_id && f.ticket.is_some()) {
             return Err(OutOfStep);
         }
-        self.flying.push_back(Flying {
-            packet_id,
-            ticket: Some(ticket),
-        });
+        self.flying.push_back(Flying { packet_id, ticket: Some(ticket) });
         Ok(())
     }
 
     /// The broker answered for this id.
     pub(crate) fn acked(&mut self, packet_id: u16) -> Result<T, OutOfStep> {
-        let found = self
-            .flying
-            .iter_mut()
-            .find(|f| f.packet_id == packet_id && f.ticket.is_some());
+        let found = self.flying.iter_mut().find(|f| f.packet_id == packet_id && f.ticket.is_some());
         let ticket = found.and_then(|f| f.ticket.take()).ok_or(OutOfStep)?;
         while self.flying.front().is_some_and(|f| f.ticket.is_none()) {
             self.flying.pop_front();
@@ -82,10 +68,7 @@ impl<T> Window<T> {
 
     /// All messages without an answer, oldest first.
     pub(crate) fn unanswered(&self) -> impl Iterator<Item = &T> {
-        self.flying
-            .iter()
-            .filter_map(|f| f.ticket.as_ref())
-            .chain(&self.handed_in)
+        self.flying.iter().filter_map(|f| f.ticket.as_ref()).chain(&self.handed_in)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -125,11 +108,7 @@ mod tests {
         window.sent(1).unwrap();
         window.sent(2).unwrap();
         window.acked(2).unwrap();
-        assert_eq!(
-            (window.room(), window.len()),
-            (0, 1),
-            "the next id would be 1, which is still out"
-        );
+        assert_eq!((window.room(), window.len()), (0, 1), "the next id would be 1, which is still out");
         window.acked(1).unwrap();
         assert_eq!(window.room(), 2);
     }

@@ -48,12 +48,7 @@ impl Background {
         let light = self.light(grid);
         let learn = 1.0 - (-dt / LEARN_S).exp();
         let learn_noise = 1.0 - (-dt / NOISE_LEARN_S).exp();
-        let blocks = self
-            .mean
-            .iter_mut()
-            .zip(&mut self.noise)
-            .zip(&mut self.moving)
-            .zip(&grid.values);
+        let blocks = self.mean.iter_mut().zip(&mut self.noise).zip(&mut self.moving).zip(&grid.values);
         for (((mean, noise), moving), &value) in blocks {
             // The light's change is no motion, and is the new background at once.
             *mean += light.offset + light.gain * *mean;
@@ -92,16 +87,10 @@ impl Background {
         let (bright_level, bright) = self.median_change(grid, |mean| mean > middle);
         let spread = bright_level - dark_level;
         if spread < 16.0 {
-            return Light {
-                offset: (dark + bright) / 2.0,
-                gain: 0.0,
-            };
+            return Light { offset: (dark + bright) / 2.0, gain: 0.0 };
         }
         let gain = ((bright - dark) / spread).clamp(-0.8, 4.0);
-        Light {
-            offset: dark - gain * dark_level,
-            gain,
-        }
+        Light { offset: dark - gain * dark_level, gain }
     }
 
     /// Mean level and median change of the blocks whose background is as wanted; zeros if there are none.

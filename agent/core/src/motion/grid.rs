@@ -77,14 +77,8 @@ mod tests {
         let rgb = plane.iter().flat_map(|&v| [0, v, 255]).collect();
         let strides = [50, 0, 0];
         let colour = crate::frame::Colour::SD;
-        let picture = Picture::new(
-            (50, 20),
-            PixelFormat::Gray8,
-            colour,
-            strides,
-            std::sync::Arc::new(plane),
-        )
-        .unwrap();
+        let picture =
+            Picture::new((50, 20), PixelFormat::Gray8, colour, strides, std::sync::Arc::new(plane)).unwrap();
         assert!(gray.read(&picture));
         assert!(!gray.read(&picture));
         assert_eq!((gray.columns, gray.rows), (6, 2));

@@ -44,13 +44,7 @@ pub struct MotionConfig {
 
 impl Default for MotionConfig {
     fn default() -> Self {
-        MotionConfig {
-            enabled: true,
-            threshold: 6.0,
-            min_area: 0.001,
-            look_every_s: 10.0,
-            linger_s: 3.0,
-        }
+        MotionConfig { enabled: true, threshold: 6.0, min_area: 0.001, look_every_s: 10.0, linger_s: 3.0 }
     }
 }
 
@@ -63,9 +57,7 @@ impl MotionConfig {
             ("look_every_s", self.look_every_s, 0.1, 3600.0),
             ("linger_s", self.linger_s, 0.0, 3600.0),
         ];
-        let wrong = within
-            .iter()
-            .filter(|(_, value, least, most)| !(least..=most).contains(&value));
+        let wrong = within.iter().filter(|(_, value, least, most)| !(least..=most).contains(&value));
         wrong
             .map(|(name, v, least, most)| (name.to_string(), format!("{v} is not within {least}..{most}")))
             .collect()
@@ -135,9 +127,7 @@ impl MotionGate {
     /// Looks at a frame. Frames come in the order of their times.
     pub fn gate(&mut self, frame: &Frame) -> Verdict {
         let now = frame.stamp.elapsed;
-        let dt = self
-            .last_frame
-            .map(|last| now.saturating_sub(last).as_secs_f32().min(1.0));
+        let dt = self.last_frame.map(|last| now.saturating_sub(last).as_secs_f32().min(1.0));
         self.last_frame = Some(now);
         let resized = self.grid.read(&frame.picture);
         let moving_fraction = match dt {
@@ -155,9 +145,7 @@ impl MotionGate {
             self.last_motion = Some(now);
         }
         let within = |since: Duration, s: f32| now.saturating_sub(since).as_secs_f32() < s;
-        let lingers = self
-            .last_motion
-            .is_some_and(|since| within(since, self.config.linger_s));
+        let lingers = self.last_motion.is_some_and(|since| within(since, self.config.linger_s));
         self.motion &= moves || lingers;
         let reason = if !self.config.enabled {
             Reason::Disabled

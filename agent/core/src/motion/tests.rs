@@ -20,12 +20,7 @@ struct Camera {
 
 impl Camera {
     fn new(noise: i32) -> Self {
-        Camera {
-            gate: MotionGate::new(MotionConfig::default()),
-            ms: 0,
-            random: 7,
-            noise,
-        }
+        Camera { gate: MotionGate::new(MotionConfig::default()), ms: 0, random: 7, noise }
     }
 
     fn sample(&mut self) -> i32 {
@@ -57,26 +52,11 @@ impl Camera {
 
 fn frame(ms: u64, width: u32, height: u32, plane: Vec<u8>) -> Frame {
     let strides = [width as usize, 0, 0];
-    let picture = Picture::new(
-        (width, height),
-        PixelFormat::Gray8,
-        Colour::SD,
-        strides,
-        Arc::new(plane),
-    )
-    .unwrap();
+    let picture =
+        Picture::new((width, height), PixelFormat::Gray8, Colour::SD, strides, Arc::new(plane)).unwrap();
     let elapsed = Duration::from_millis(ms);
-    let stamp = Stamp {
-        wall: Timestamp::UNIX_EPOCH,
-        wall_from: TimeSource::Clock,
-        elapsed,
-    };
-    Frame {
-        source: "cam".parse().unwrap(),
-        seq: ms,
-        stamp,
-        picture,
-    }
+    let stamp = Stamp { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed };
+    Frame { source: "cam".parse().unwrap(), seq: ms, stamp, picture }
 }
 
 const SAME: (f32, f32) = (1.0, 0.0);
@@ -89,11 +69,7 @@ fn a_still_scene_is_looked_at_once_in_ten_seconds_however_noisy_the_sensor() {
         let verdicts: Vec<_> = (0..300).map(|_| camera.frame(SAME, None)).collect();
         let looks = verdicts.iter().filter(|v| v.analyse).count();
         assert_eq!(looks, 3, "noise {noise}");
-        assert!(
-            verdicts
-                .iter()
-                .all(|v| !v.motion && matches!(v.reason, Reason::Still | Reason::Look))
-        );
+        assert!(verdicts.iter().all(|v| !v.motion && matches!(v.reason, Reason::Still | Reason::Look)));
     }
 }
 
@@ -108,10 +84,7 @@ fn a_light_that_is_switched_or_dimmed_is_no_motion() {
             _ => (1.0 + (n - 70) as f32 * 0.01, 0.0),
         };
         let verdict = camera.frame(light, None);
-        assert!(
-            !verdict.motion && (n == 0 || verdict.reason == Reason::Still),
-            "frame {n}: {verdict:?}"
-        );
+        assert!(!verdict.motion && (n == 0 || verdict.reason == Reason::Still), "frame {n}: {verdict:?}");
     }
 }
 
@@ -121,9 +94,7 @@ fn a_small_walker_is_noticed_at_once_and_analysed_a_while_longer() {
     for _ in 0..20 {
         camera.frame(SAME, None);
     }
-    let seen: Vec<_> = (0..20)
-        .map(|n| camera.frame(SAME, Some((40 + n * 4, 100))))
-        .collect();
+    let seen: Vec<_> = (0..20).map(|n| camera.frame(SAME, Some((40 + n * 4, 100)))).collect();
     assert!(seen.iter().all(|v| v.analyse), "{seen:?}");
     assert!(seen[0].reason == Reason::Motion && !seen[0].motion && seen[1].motion);
     let after: Vec<_> = (0..150).map(|_| camera.frame(SAME, None)).collect();
@@ -146,23 +117,15 @@ fn another_size_or_another_scene_begins_anew() {
     let mut camera = Camera::new(0);
     camera.frame(SAME, None);
     assert_eq!(camera.frame(SAME, None).reason, Reason::Still);
-    assert_eq!(
-        camera.gate.gate(&frame(300, 64, 64, vec![0; 64 * 64])).reason,
-        Reason::New
-    );
-    let other = (0..64 * 64)
-        .map(|n| ((n % 64 / 8 * 97 + n / 512 * 61) % 256) as u8)
-        .collect();
+    assert_eq!(camera.gate.gate(&frame(300, 64, 64, vec![0; 64 * 64])).reason, Reason::New);
+    let other = (0..64 * 64).map(|n| ((n % 64 / 8 * 97 + n / 512 * 61) % 256) as u8).collect();
     assert_eq!(camera.gate.gate(&frame(400, 64, 64, other)).reason, Reason::New);
 }
 
 #[test]
 fn a_gate_that_is_switched_off_lets_all_through_and_still_tells_motion() {
     let mut camera = Camera::new(0);
-    camera.gate = MotionGate::new(MotionConfig {
-        enabled: false,
-        ..MotionConfig::default()
-    });
+    camera.gate = MotionGate::new(MotionConfig { enabled: false, ..MotionConfig::default() });
     for n in 0..5 {
         let verdict = camera.frame(SAME, Some((40 + n * 8, 100)));
         assert!(verdict.analyse && verdict.reason == Reason::Disabled && verdict.motion == (n >= 2));
@@ -172,15 +135,8 @@ fn a_gate_that_is_switched_off_lets_all_through_and_still_tells_motion() {
 #[test]
 fn settings_out_of_range_and_unknown_ones_are_refused() {
     assert_eq!(MotionConfig::default().check(), []);
-    let bad = MotionConfig {
-        threshold: f32::NAN,
-        look_every_s: 0.0,
-        ..MotionConfig::default()
-    };
-    assert_eq!(
-        bad.check().iter().map(|w| w.0.as_str()).collect::<Vec<_>>(),
-        ["threshold", "look_every_s"]
-    );
+    let bad = MotionConfig { threshold: f32::NAN, look_every_s: 0.0, ..MotionConfig::default() };
+    assert_eq!(bad.check().iter().map(|w| w.0.as_str()).collect::<Vec<_>>(), ["threshold", "look_every_s"]);
     assert!(serde_json::from_str::<MotionConfig>(r#"{"treshold": 5}"#).is_err());
 }
 

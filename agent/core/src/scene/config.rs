@@ -28,44 +28,23 @@ impl SceneConfig {
     /// What is wrong with these settings: the path within them (`zone[0].polygon`), and what to do.
     /// Empty if nothing is.
     pub fn check(&self) -> Vec<(String, String)> {
-        let mut wrong: Vec<_> = self
-            .tracker
-            .check()
-            .into_iter()
-            .map(|(f, m)| (format!("tracker.{f}"), m))
-            .collect();
+        let mut wrong: Vec<_> =
+            self.tracker.check().into_iter().map(|(f, m)| (format!("tracker.{f}"), m)).collect();
         for (n, zone) in self.zones.iter().enumerate() {
-            wrong.extend(
-                zone.check()
-                    .into_iter()
-                    .map(|(f, m)| (format!("zone[{n}].{f}"), m)),
-            );
+            wrong.extend(zone.check().into_iter().map(|(f, m)| (format!("zone[{n}].{f}"), m)));
             if self.zones[..n].iter().any(|z| z.id == zone.id) {
-                wrong.push((
-                    format!("zone[{n}].id"),
-                    format!("\"{}\" is taken by another zone", zone.id),
-                ));
+                wrong.push((format!("zone[{n}].id"), format!("\"{}\" is taken by another zone", zone.id)));
             }
         }
         for (n, line) in self.lines.iter().enumerate() {
-            wrong.extend(
-                line.check()
-                    .into_iter()
-                    .map(|(f, m)| (format!("line[{n}].{f}"), m)),
-            );
+            wrong.extend(line.check().into_iter().map(|(f, m)| (format!("line[{n}].{f}"), m)));
             if self.lines[..n].iter().any(|l| l.id == line.id) {
-                wrong.push((
-                    format!("line[{n}].id"),
-                    format!("\"{}\" is taken by another line", line.id),
-                ));
+                wrong.push((format!("line[{n}].id"), format!("\"{}\" is taken by another line", line.id)));
             }
         }
         for (name, count) in [("zone", self.zones.len()), ("line", self.lines.len())] {
             if count > MOST_PLACES {
-                wrong.push((
-                    name.to_owned(),
-                    format!("{count} are too many: at most {MOST_PLACES}"),
-                ));
+                wrong.push((name.to_owned(), format!("{count} are too many: at most {MOST_PLACES}")));
             }
         }
         wrong
@@ -83,15 +62,7 @@ mod tests {
             "line": [{"id": "d", "from": [0,0], "to": [0,0]}]}"#;
         let wrong = serde_json::from_str::<SceneConfig>(text).unwrap().check();
         let paths: Vec<_> = wrong.iter().map(|w| w.0.as_str()).collect();
-        assert_eq!(
-            paths,
-            [
-                "tracker.confirm_frames",
-                "zone[1].polygon",
-                "zone[1].id",
-                "line[0].to"
-            ]
-        );
+        assert_eq!(paths, ["tracker.confirm_frames", "zone[1].polygon", "zone[1].id", "line[0].to"]);
         assert_eq!(SceneConfig::default().check(), []);
     }
 }

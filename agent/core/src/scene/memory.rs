@@ -73,12 +73,7 @@ impl Memory {
             if let Some(direction) = crossed.filter(|_| wants(&line.labels, track.label())) {
                 tally.count(direction);
                 let (in_total, out_total) = (tally.totals.in_total, tally.totals.out_total);
-                let crossing = Crossing {
-                    id: line.id.clone(),
-                    direction,
-                    in_total,
-                    out_total,
-                };
+                let crossing = Crossing { id: line.id.clone(), direction, in_total, out_total };
                 teller.line(track, self.object, line.severity, crossing);
             }
         }
@@ -167,14 +162,7 @@ impl InZone {
         if self.stay.pass_time(zone, now).is_some()
             && let Some((thing, _)) = self.told
         {
-            teller.zone(
-                track,
-                zone,
-                track.label(),
-                thing,
-                Phase::Updated,
-                Some(self.stay.dwell_s(now)),
-            );
+            teller.zone(track, zone, track.label(), thing, Phase::Updated, Some(self.stay.dwell_s(now)));
         }
     }
 

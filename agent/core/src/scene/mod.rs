@@ -122,10 +122,7 @@ impl Scene {
         findings.retain(is_trackable);
         self.time_source = stamp.wall_from;
         let ended = self.tracker.update(stamp.elapsed, &mut findings);
-        let mut seen = Observation {
-            findings,
-            ..Observation::default()
-        };
+        let mut seen = Observation { findings, ..Observation::default() };
         self.follow(stamp.elapsed, stamp.wall, &mut seen.happenings);
         self.conclude(&ended, stamp.elapsed, stamp.wall, &mut seen.happenings);
         self.tell_states(&mut seen.states);
@@ -138,12 +135,7 @@ impl Scene {
         let mut seen = Observation::default();
         let (tracks, mut teller) = (
             self.tracker.tracks(),
-            teller(
-                &self.source,
-                &mut self.make_id,
-                (wall, self.time_source),
-                &mut seen.happenings,
-            ),
+            teller(&self.source, &mut self.make_id, (wall, self.time_source), &mut seen.happenings),
         );
         for memory in &mut self.memories {
             let track = tracks.iter().find(|t| t.id == memory.track);
@@ -177,11 +169,7 @@ impl Scene {
 
     /// The confirmed and the lost tracks, for viewers.
     pub fn tracks(&self) -> Vec<TrackView> {
-        let counted = self
-            .tracker
-            .tracks()
-            .iter()
-            .filter(|t| t.state() != TrackState::Tentative);
+        let counted = self.tracker.tracks().iter().filter(|t| t.state() != TrackState::Tentative);
         counted.map(|t| self.view(t)).collect()
     }
 
@@ -229,12 +217,7 @@ impl Scene {
         let mut seen = Observation::default();
         let (tracks, mut teller) = (
             self.tracker.tracks(),
-            teller(
-                &self.source,
-                &mut self.make_id,
-                (wall, self.time_source),
-                &mut seen.happenings,
-            ),
+            teller(&self.source, &mut self.make_id, (wall, self.time_source), &mut seen.happenings),
         );
         for memory in &mut self.memories {
             let Some(track) = tracks.iter().find(|t| t.id == memory.track) else {
@@ -257,15 +240,13 @@ impl Scene {
         let mut old = std::mem::take(&mut self.occupancy);
         for zone in &zones {
             let known = old.iter().position(|o| *o.id() == zone.id);
-            self.occupancy
-                .push(known.map_or_else(|| Occupancy::new(zone), |n| old.swap_remove(n)));
+            self.occupancy.push(known.map_or_else(|| Occupancy::new(zone), |n| old.swap_remove(n)));
         }
         old.iter().for_each(|gone| gone.withdraw(&mut seen.states));
         let mut old = std::mem::take(&mut self.tallies);
         for line in &lines {
             let known = old.iter().position(|t| t.totals.id == line.id);
-            self.tallies
-                .push(known.map_or_else(|| Tally::new(line.id.clone()), |n| old.swap_remove(n)));
+            self.tallies.push(known.map_or_else(|| Tally::new(line.id.clone()), |n| old.swap_remove(n)));
         }
         old.iter().for_each(|gone| gone.withdraw(&mut seen.states));
         (self.zones, self.lines) = (zones, lines);
@@ -280,8 +261,7 @@ impl Scene {
         for track in self.tracker.tracks().iter().filter(|t| !t.is_missed()) {
             let known = self.memories.iter().position(|m| m.track == track.id);
             let n = known.unwrap_or_else(|| {
-                self.memories
-                    .push(Memory::new(track, self.zones.len(), self.lines.len()));
+                self.memories.push(Memory::new(track, self.zones.len(), self.lines.len()));
                 self.memories.len() - 1
             });
             let places = (&self.zones[..], &self.lines[..], &mut self.tallies[..]);
@@ -294,9 +274,7 @@ impl Scene {
         let mut teller = teller(&self.source, &mut self.make_id, (wall, self.time_source), out);
         for track in ended {
             if let Some(n) = self.memories.iter().position(|m| m.track == track.id) {
-                self.memories
-                    .swap_remove(n)
-                    .end(track, now, &self.zones, &mut teller);
+                self.memories.swap_remove(n).end(track, now, &self.zones, &mut teller);
             }
         }
     }
@@ -312,10 +290,7 @@ impl Scene {
         self.tallies.iter_mut().for_each(|t| t.tell(out));
         if self.motion != self.motion_told {
             self.motion_told = self.motion;
-            out.push(State {
-                name: "motion".into(),
-                value: self.motion.map_or(Value::Null, Value::Bool),
-            });
+            out.push(State { name: "motion".into(), value: self.motion.map_or(Value::Null, Value::Bool) });
         }
     }
 }
@@ -326,11 +301,5 @@ fn teller<'a>(
     (time, time_source): (Timestamp, TimeSource),
     out: &'a mut Vec<Happening>,
 ) -> Teller<'a> {
-    Teller {
-        source,
-        make_id,
-        time,
-        time_source,
-        out,
-    }
+    Teller { source, make_id, time, time_source, out }
 }

@@ -33,11 +33,7 @@ pub struct LineTotals {
 /// A label as a topic level: lower case, `-` for whatever is neither letter nor digit.
 pub fn topic_level(label: &str) -> String {
     let level = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
+        if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }
     };
     label.chars().map(level).collect()
 }
@@ -60,15 +56,8 @@ pub(super) struct Occupancy {
 impl Occupancy {
     /// The labels that the zone names are told from the beginning, as 0.
     pub(super) fn new(zone: &ZoneConfig) -> Self {
-        let count = |label: &String| Count {
-            label: label.as_str().into(),
-            now: 0,
-            told: None,
-        };
-        Occupancy {
-            zone: zone.id.clone(),
-            counts: zone.labels.iter().map(count).collect(),
-        }
+        let count = |label: &String| Count { label: label.as_str().into(), now: 0, told: None };
+        Occupancy { zone: zone.id.clone(), counts: zone.labels.iter().map(count).collect() }
     }
 
     pub(super) fn id(&self) -> &Name {
@@ -80,11 +69,7 @@ impl Occupancy {
         for label in inside {
             match self.counts.iter_mut().find(|c| c.label == *label) {
                 Some(count) => count.now += 1,
-                None => self.counts.push(Count {
-                    label: label.clone(),
-                    now: 1,
-                    told: None,
-                }),
+                None => self.counts.push(Count { label: label.clone(), now: 1, told: None }),
             }
         }
     }
@@ -93,25 +78,17 @@ impl Occupancy {
         for count in &mut self.counts {
             if count.told.replace(count.now) != Some(count.now) {
                 let name = format!("count/{}/{}", self.zone, topic_level(&count.label));
-                out.push(State {
-                    name,
-                    value: count.now.into(),
-                });
+                out.push(State { name, value: count.now.into() });
             }
         }
     }
 
     /// The zone is watched no more.
     pub(super) fn withdraw(&self, out: &mut Vec<State>) {
-        out.extend(
-            self.counts
-                .iter()
-                .filter(|c| c.told.is_some())
-                .map(|count| State {
-                    name: format!("count/{}/{}", self.zone, topic_level(&count.label)),
-                    value: Value::Null,
-                }),
-        );
+        out.extend(self.counts.iter().filter(|c| c.told.is_some()).map(|count| State {
+            name: format!("count/{}/{}", self.zone, topic_level(&count.label)),
+            value: Value::Null,
+        }));
     }
 }
 
@@ -124,14 +101,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new(id: Name) -> Self {
-        Tally {
-            totals: LineTotals {
-                id,
-                in_total: 0,
-                out_total: 0,
-            },
-            told: [None; 2],
-        }
+        Tally { totals: LineTotals { id, in_total: 0, out_total: 0 }, told: [None; 2] }
     }
 
     pub(super) fn count(&mut self, direction: Direction) {
@@ -145,10 +115,7 @@ impl Tally {
         let now = [("in", self.totals.in_total), ("out", self.totals.out_total)];
         for (told, (way, total)) in self.told.iter_mut().zip(now) {
             if told.replace(total) != Some(total) {
-                out.push(State {
-                    name: format!("line/{}/{way}", self.totals.id),
-                    value: total.into(),
-                });
+                out.push(State { name: format!("line/{}/{way}", self.totals.id), value: total.into() });
             }
         }
     }
@@ -156,10 +123,7 @@ impl Tally {
     /// The line is watched no more.
     pub(super) fn withdraw(&self, out: &mut Vec<State>) {
         let name = |way: &str| format!("line/{}/{way}", self.totals.id);
-        out.extend(["in", "out"].map(|way| State {
-            name: name(way),
-            value: Value::Null,
-        }));
+        out.extend(["in", "out"].map(|way| State { name: name(way), value: Value::Null }));
     }
 }
 
@@ -182,12 +146,6 @@ mod tests {
         assert_eq!(out.len(), 2);
         tally.count(Direction::Out);
         tally.tell(&mut out);
-        assert_eq!(
-            out[2],
-            State {
-                name: "line/door/out".into(),
-                value: 1.into()
-            }
-        );
+        assert_eq!(out[2], State { name: "line/door/out".into(), value: 1.into() });
     }
 }

@@ -75,17 +75,9 @@ impl Teller<'_> {
         phase: Phase,
         facts: impl IntoIterator<Item = (Cow<'static, str>, Value)>,
     ) {
-        let kind = if **track.label() == *FACE {
-            Kind::Face
-        } else {
-            Kind::Object
-        };
+        let kind = if **track.label() == *FACE { Kind::Face } else { Kind::Object };
         let attributes = facts.into_iter().collect();
-        self.out.push(Happening {
-            thing: Some(thing),
-            attributes,
-            ..self.about(track, kind, phase)
-        });
+        self.out.push(Happening { thing: Some(thing), attributes, ..self.about(track, kind, phase) });
     }
 
     pub(super) fn object_ended(&mut self, track: &Track, thing: Ulid) {

@@ -15,20 +15,11 @@ const CONFIG: &str = r#"{
 }"#;
 
 fn finding(label: &str, x: f32, score: f32) -> Finding {
-    let model = ModelRef {
-        name: "m".into(),
-        version: "1".into(),
-        sha256: "00".into(),
-    };
+    let model = ModelRef { name: "m".into(), version: "1".into(), sha256: "00".into() };
     Finding {
         label: label.into(),
         score,
-        region: Region {
-            x: x - 0.05,
-            y: 0.4,
-            w: 0.1,
-            h: 0.4,
-        },
+        region: Region { x: x - 0.05, y: 0.4, w: 0.1, h: 0.4 },
         track: None,
         points: Vec::new(),
         attributes: Attributes::new(),
@@ -51,26 +42,13 @@ impl Story {
             n += 1;
             Ulid::from_parts(ms, n)
         });
-        let scene = Scene::new(
-            "dock".parse().unwrap(),
-            serde_json::from_str(CONFIG).unwrap(),
-            make_id,
-        );
-        Story {
-            scene,
-            ms: 0,
-            told: Vec::new(),
-            states: BTreeMap::new(),
-        }
+        let scene = Scene::new("dock".parse().unwrap(), serde_json::from_str(CONFIG).unwrap(), make_id);
+        Story { scene, ms: 0, told: Vec::new(), states: BTreeMap::new() }
     }
 
     fn stamp(&self) -> Stamp {
         let wall = Timestamp::from_millisecond(1_700_000_000_000 + self.ms as i64).unwrap();
-        Stamp {
-            wall,
-            wall_from: TimeSource::Rtp,
-            elapsed: Duration::from_millis(self.ms),
-        }
+        Stamp { wall, wall_from: TimeSource::Rtp, elapsed: Duration::from_millis(self.ms) }
     }
 
     fn keep(&mut self, seen: Observation) -> Vec<Finding> {
@@ -109,20 +87,14 @@ impl Story {
     }
 
     fn phases(&self, kind: Kind) -> Vec<Phase> {
-        self.told
-            .iter()
-            .filter(|h| h.kind == kind)
-            .map(|h| h.phase)
-            .collect()
+        self.told.iter().filter(|h| h.kind == kind).map(|h| h.phase).collect()
     }
 }
 
 #[test]
 fn a_walk_through_the_bay_and_the_door_is_told_as_it_is() {
     let mut story = Story::new();
-    story.frames(25, |n| {
-        finding("person", 0.1 + n as f32 * 0.03, 0.5 + n as f32 * 0.01)
-    });
+    story.frames(25, |n| finding("person", 0.1 + n as f32 * 0.03, 0.5 + n as f32 * 0.01));
     story.empty_frames(15);
     let told: Vec<_> = story.told.iter().map(|h| (h.kind, h.phase)).collect();
     assert_eq!(
@@ -135,32 +107,21 @@ fn a_walk_through_the_bay_and_the_door_is_told_as_it_is() {
             (Kind::Object, Phase::Ended),
         ]
     );
-    let [began, entered, left, crossed, ended] = &story.told[..] else {
-        panic!()
-    };
+    let [began, entered, left, crossed, ended] = &story.told[..] else { panic!() };
     assert_eq!((began.thing, ended.thing), (ended.thing, crossed.thing));
     assert!(began.thing.is_some() && entered.thing == left.thing && entered.thing != began.thing);
-    assert_eq!(
-        (began.track, began.severity, entered.severity),
-        (Some(1), Severity::Info, Severity::Alarm)
-    );
+    assert_eq!((began.track, began.severity, entered.severity), (Some(1), Severity::Info, Severity::Alarm));
     assert_eq!((began.time_source, &*began.label), (TimeSource::Rtp, "person"));
     assert_eq!(entered.zone.as_ref().unwrap().as_str(), "bay");
     // The line goes down the picture: its left-hand side is the right of the picture, so rightwards is out.
     let crossing = crossed.line.as_ref().unwrap();
-    assert_eq!(
-        (crossing.direction, crossing.in_total, crossing.out_total),
-        (Direction::Out, 0, 1)
-    );
+    assert_eq!((crossing.direction, crossing.in_total, crossing.out_total), (Direction::Out, 0, 1));
     assert_eq!(ended.because.as_ref().unwrap().frames, 25);
     assert!((ended.because.as_ref().unwrap().peak_score - 0.74).abs() < 1e-3);
     assert_eq!(ended.attributes["duration_s"], 4.8);
     assert_eq!(ended.model.as_ref().unwrap().name, "m");
     assert_eq!(story.states["count/bay/person"], 0);
-    assert_eq!(
-        (&story.states["line/door/in"], &story.states["line/door/out"]),
-        (&0.into(), &1.into())
-    );
+    assert_eq!((&story.states["line/door/in"], &story.states["line/door/out"]), (&0.into(), &1.into()));
 }
 
 #[test]
@@ -169,26 +130,15 @@ fn a_parked_car_is_told_once_however_long_it_stands_and_however_badly_it_is_seen
     story.frames(10, |_| finding("car", 0.3, 0.8));
     for look in 0..200 {
         story.tick(9_800);
-        story.frame(if look % 3 == 0 {
-            vec![finding("car", 0.3, 0.6)]
-        } else {
-            vec![]
-        });
+        story.frame(if look % 3 == 0 { vec![finding("car", 0.3, 0.6)] } else { vec![] });
     }
-    assert_eq!(
-        story.phases(Kind::Object),
-        [Phase::Began, Phase::Updated],
-        "began, became still"
-    );
+    assert_eq!(story.phases(Kind::Object), [Phase::Began, Phase::Updated], "began, became still");
     assert_eq!(story.told[1].attributes["still"], true);
     story.frames(20, |n| finding("car", 0.3 + n as f32 * 0.02, 0.8));
     assert_eq!(story.phases(Kind::Object)[2..], [Phase::Updated]);
     let moved_on = &story.told[2];
     assert_eq!(moved_on.attributes["still"], false);
-    assert!(
-        moved_on.attributes["stood_s"].as_f64().unwrap() > 1900.0,
-        "{moved_on:?}"
-    );
+    assert!(moved_on.attributes["stood_s"].as_f64().unwrap() > 1900.0, "{moved_on:?}");
 }
 
 #[test]
@@ -203,10 +153,7 @@ fn dwelling_is_told_while_the_gate_withholds_frames() {
     }
     assert_eq!(story.phases(Kind::Zone), [Phase::Began, Phase::Updated]);
     let dwelled = story.told.last().unwrap();
-    assert!(
-        (3.0..4.1).contains(&dwelled.attributes["dwell_s"].as_f64().unwrap()),
-        "{dwelled:?}"
-    );
+    assert!((3.0..4.1).contains(&dwelled.attributes["dwell_s"].as_f64().unwrap()), "{dwelled:?}");
 }
 
 #[test]
@@ -220,14 +167,8 @@ fn a_face_has_a_kind_of_its_own() {
 #[test]
 fn a_label_that_is_outvoted_is_told_once() {
     let mut story = Story::new();
-    story.frames(60, |n| {
-        finding(if n < 5 { "car" } else { "truck" }, 0.3 + n as f32 * 0.005, 0.8)
-    });
-    let changed: Vec<_> = story
-        .told
-        .iter()
-        .filter(|h| h.attributes.contains_key("label_before"))
-        .collect();
+    story.frames(60, |n| finding(if n < 5 { "car" } else { "truck" }, 0.3 + n as f32 * 0.005, 0.8));
+    let changed: Vec<_> = story.told.iter().filter(|h| h.attributes.contains_key("label_before")).collect();
     assert_eq!((changed.len(), &*changed[0].label), (1, "truck"));
     assert_eq!(changed[0].attributes["label_before"], "car");
 }
@@ -237,22 +178,14 @@ fn zones_and_lines_can_be_exchanged_while_things_are_in_them() {
     let mut story = Story::new();
     story.frames(10, |n| finding("person", 0.2 + n as f32 * 0.005, 0.8));
     let config: SceneConfig = serde_json::from_str(CONFIG).unwrap();
-    let other = ZoneConfig {
-        id: "yard".parse().unwrap(),
-        ..config.zones[0].clone()
-    };
+    let other = ZoneConfig { id: "yard".parse().unwrap(), ..config.zones[0].clone() };
     let stamp = story.stamp();
-    let seen = story
-        .scene
-        .set_zones_lines(vec![other], config.lines.clone(), stamp.elapsed, stamp.wall);
+    let seen = story.scene.set_zones_lines(vec![other], config.lines.clone(), stamp.elapsed, stamp.wall);
     story.keep(seen);
     assert_eq!(story.phases(Kind::Zone), [Phase::Began, Phase::Ended]);
     assert_eq!(story.states["count/bay/person"], Value::Null);
     story.frames(5, |_| finding("person", 0.25, 0.8));
-    assert_eq!(
-        story.phases(Kind::Zone),
-        [Phase::Began, Phase::Ended, Phase::Began]
-    );
+    assert_eq!(story.phases(Kind::Zone), [Phase::Began, Phase::Ended, Phase::Began]);
     assert_eq!(story.phases(Kind::Object), [Phase::Began]);
     assert_eq!(story.states["count/yard/person"], 1);
 }
@@ -261,19 +194,9 @@ fn zones_and_lines_can_be_exchanged_while_things_are_in_them() {
 fn totals_go_on_from_an_earlier_life() {
     let mut story = Story::new();
     let id = "door".parse().unwrap();
-    story.scene.restore_totals(&[LineTotals {
-        id,
-        in_total: 12,
-        out_total: 8,
-    }]);
+    story.scene.restore_totals(&[LineTotals { id, in_total: 12, out_total: 8 }]);
     story.frames(25, |n| finding("person", 0.1 + n as f32 * 0.03, 0.8));
-    assert_eq!(
-        (
-            story.scene.totals()[0].in_total,
-            story.scene.totals()[0].out_total
-        ),
-        (12, 9)
-    );
+    assert_eq!((story.scene.totals()[0].in_total, story.scene.totals()[0].out_total), (12, 9));
     assert_eq!(story.states["line/door/out"], 9);
 }
 
@@ -281,10 +204,7 @@ fn totals_go_on_from_an_earlier_life() {
 fn viewers_see_tracks_with_their_way_and_zones_and_findings_know_their_track() {
     let mut story = Story::new();
     story.frames(9, |n| finding("person", 0.1 + n as f32 * 0.03, 0.8));
-    let list = story.frame(vec![
-        finding("person", 0.37, 0.8),
-        finding("person", f32::NAN, 0.9),
-    ]);
+    let list = story.frame(vec![finding("person", 0.37, 0.8), finding("person", f32::NAN, 0.9)]);
     assert_eq!(list.iter().map(|f| f.track).collect::<Vec<_>>(), [Some(1)]);
     let tracks = story.scene.tracks();
     assert_eq!((tracks.len(), tracks[0].id, tracks[0].path.len()), (1, 1, 10));

@@ -45,11 +45,7 @@ impl Assignment {
         }
         // The method wants no more rows than columns: a tall table is solved on its side.
         let tall = self.rows > self.columns;
-        let (n, m) = if tall {
-            (self.columns, self.rows)
-        } else {
-            (self.rows, self.columns)
-        };
+        let (n, m) = if tall { (self.columns, self.rows) } else { (self.rows, self.columns) };
         self.row_price.clear();
         self.row_price.resize(n + 1, 0.0);
         self.column_price.clear();
@@ -66,11 +62,7 @@ impl Assignment {
             if row == FREE {
                 continue;
             }
-            let (r, c) = if tall {
-                (column - 1, row - 1)
-            } else {
-                (row - 1, column - 1)
-            };
+            let (r, c) = if tall { (column - 1, row - 1) } else { (row - 1, column - 1) };
             if self.cost[r * self.columns + c] < self.limit {
                 pairs.push((r, c));
             }

@@ -61,10 +61,7 @@ impl TrackerConfig {
         part("low_score", self.low_score);
         part("min_iou", self.min_iou);
         if self.low_score > self.high_score {
-            wrong.push((
-                "low_score".into(),
-                format!("is above high_score ({})", self.high_score),
-            ));
+            wrong.push(("low_score".into(), format!("is above high_score ({})", self.high_score)));
         }
         if self.confirm_frames == 0 {
             wrong.push(("confirm_frames".into(), "is 0: give 1 or more".into()));
@@ -75,19 +72,13 @@ impl TrackerConfig {
             ("still_after_s", self.still_after_s),
         ] {
             if !(value > 0.0 && value <= 3600.0) {
-                wrong.push((
-                    name.into(),
-                    format!("{value} is not above 0 and at most 3600 seconds"),
-                ));
+                wrong.push((name.into(), format!("{value} is not above 0 and at most 3600 seconds")));
             }
         }
         for (n, group) in self.label_groups.iter().enumerate() {
             for label in group {
                 if self.label_groups[..n].iter().any(|g| g.contains(label)) {
-                    wrong.push((
-                        format!("label_groups[{n}]"),
-                        format!("\"{label}\" stands in two groups"),
-                    ));
+                    wrong.push((format!("label_groups[{n}]"), format!("\"{label}\" stands in two groups")));
                 }
             }
         }
@@ -114,18 +105,12 @@ mod tests {
             ..TrackerConfig::default()
         };
         let fields: Vec<String> = bad.check().into_iter().map(|(field, _)| field).collect();
-        assert_eq!(
-            fields,
-            ["high_score", "confirm_frames", "lost_after_s", "label_groups[1]"]
-        );
+        assert_eq!(fields, ["high_score", "confirm_frames", "lost_after_s", "label_groups[1]"]);
     }
 
     #[test]
     fn unknown_keys_are_refused_and_missing_ones_have_defaults() {
-        assert_eq!(
-            serde_json::from_str::<TrackerConfig>("{}").unwrap(),
-            TrackerConfig::default()
-        );
+        assert_eq!(serde_json::from_str::<TrackerConfig>("{}").unwrap(), TrackerConfig::default());
         assert!(serde_json::from_str::<TrackerConfig>(r#"{"high_scor": 0.5}"#).is_err());
     }
 }

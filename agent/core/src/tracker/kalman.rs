@@ -31,13 +31,7 @@ struct Axis {
 impl Axis {
     fn new(at: f32, side: f32) -> Self {
         let var = |part: f32| (part * side) * (part * side);
-        Axis {
-            at,
-            speed: 0.0,
-            var_at: var(MEASURED),
-            cov: 0.0,
-            var_speed: var(FIRST_SPEED),
-        }
+        Axis { at, speed: 0.0, var_at: var(MEASURED), cov: 0.0, var_speed: var(FIRST_SPEED) }
     }
 
     fn predict(&mut self, dt: f32, side: f32) {
@@ -96,10 +90,7 @@ impl BoxFilter {
     /// A filter that has seen the box once.
     pub(super) fn new(seen: &Region) -> Self {
         let centre = seen.centre();
-        let side = |length: f32| Side {
-            length,
-            var: (MEASURED * length) * (MEASURED * length),
-        };
+        let side = |length: f32| Side { length, var: (MEASURED * length) * (MEASURED * length) };
         BoxFilter {
             x: Axis::new(centre.x, seen.w),
             y: Axis::new(centre.y, seen.h),
@@ -139,12 +130,7 @@ impl BoxFilter {
     /// The box that is believed in. Always finite, with an area.
     pub(super) fn region(&self) -> Region {
         let (w, h) = (self.w.length.max(1e-4), self.h.length.max(1e-4));
-        Region {
-            x: self.x.at - w / 2.0,
-            y: self.y.at - h / 2.0,
-            w,
-            h,
-        }
+        Region { x: self.x.at - w / 2.0, y: self.y.at - h / 2.0, w, h }
     }
 }
 
@@ -153,12 +139,7 @@ mod tests {
     use super::*;
 
     fn walker(t: f32) -> Region {
-        Region {
-            x: 0.1 + 0.2 * t,
-            y: 0.4,
-            w: 0.05,
-            h: 0.2,
-        }
+        Region { x: 0.1 + 0.2 * t, y: 0.4, w: 0.05, h: 0.2 }
     }
 
     #[test]
@@ -179,10 +160,7 @@ mod tests {
 
     #[test]
     fn jitter_of_a_still_box_is_smoothed() {
-        let at = |n: u32| Region {
-            x: 0.5 + if n.is_multiple_of(2) { 0.005 } else { -0.005 },
-            ..walker(0.0)
-        };
+        let at = |n: u32| Region { x: 0.5 + if n.is_multiple_of(2) { 0.005 } else { -0.005 }, ..walker(0.0) };
         let mut filter = BoxFilter::new(&at(0));
         let mut worst = 0.0f32;
         for n in 1..200 {

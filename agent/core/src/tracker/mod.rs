@@ -128,17 +128,11 @@ impl Tracker {
         let (high, low) = (self.config.high_score, self.config.low_score);
         let min_iou = self.config.min_iou.max(1e-3);
         self.select(findings, |score| score >= high);
-        self.pair(findings, elapsed, |track, seen, _| {
-            overlap_cost(track, seen, min_iou)
-        });
+        self.pair(findings, elapsed, |track, seen, _| overlap_cost(track, seen, min_iou));
         self.select(findings, |score| (low..high).contains(&score));
         self.pair(findings, elapsed, |track, seen, _| {
             let settled = track.state != TrackState::Tentative && track.missed < 2;
-            if settled {
-                overlap_cost(track, seen, UNSURE_IOU)
-            } else {
-                f32::INFINITY
-            }
+            if settled { overlap_cost(track, seen, UNSURE_IOU) } else { f32::INFINITY }
         });
         self.select(findings, |score| score >= high);
         self.pair(findings, elapsed, near_cost);
@@ -148,11 +142,8 @@ impl Tracker {
             self.tracks[n].miss(elapsed);
         }
         for (finding, owner) in findings.iter_mut().zip(&self.owner) {
-            let confirmed = |id: &u64| {
-                self.tracks
-                    .iter()
-                    .any(|t| t.id == *id && t.state == TrackState::Confirmed)
-            };
+            let confirmed =
+                |id: &u64| self.tracks.iter().any(|t| t.id == *id && t.state == TrackState::Confirmed);
             finding.track = owner.filter(confirmed);
         }
         self.end_tracks(elapsed)
@@ -174,8 +165,7 @@ impl Tracker {
         self.order.clear();
         self.order
             .extend((0..findings.len()).filter(|&n| is_trackable(&findings[n]) && findings[n].score >= low));
-        self.order
-            .sort_by(|&a, &b| findings[b].score.total_cmp(&findings[a].score).then(a.cmp(&b)));
+        self.order.sort_by(|&a, &b| findings[b].score.total_cmp(&findings[a].score).then(a.cmp(&b)));
         self.order.truncate(MOST_FINDINGS);
         self.groups.clear();
         self.groups.resize(findings.len(), None);
@@ -201,8 +191,7 @@ impl Tracker {
     fn select(&mut self, findings: &[Finding], wanted: impl Fn(f32) -> bool) {
         let free = self.order.iter().copied();
         self.free_findings.clear();
-        self.free_findings
-            .extend(free.filter(|&n| self.owner[n].is_none() && wanted(findings[n].score)));
+        self.free_findings.extend(free.filter(|&n| self.owner[n].is_none() && wanted(findings[n].score)));
     }
 
     /// Matches free tracks with free findings at the least total cost; costs of 1 or more are no match.
@@ -212,8 +201,7 @@ impl Tracker {
         now: Duration,
         cost: impl Fn(&Track, &Finding, Duration) -> f32,
     ) {
-        self.table
-            .begin(self.free_tracks.len(), self.free_findings.len(), 1.0);
+        self.table.begin(self.free_tracks.len(), self.free_findings.len(), 1.0);
         for (row, &t) in self.free_tracks.iter().enumerate() {
             let track = &self.tracks[t];
             for (column, &f) in self.free_findings.iter().enumerate() {

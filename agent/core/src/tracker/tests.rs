@@ -9,11 +9,7 @@ use crate::finding::{Attributes, ModelRef};
 
 fn finding(label: &str, region: [f32; 4], score: f32) -> Finding {
     let [x, y, w, h] = region;
-    let model = ModelRef {
-        name: "m".into(),
-        version: "1".into(),
-        sha256: String::new(),
-    };
+    let model = ModelRef { name: "m".into(), version: "1".into(), sha256: String::new() };
     Finding {
         label: label.into(),
         score,
@@ -48,13 +44,7 @@ fn car_at(x: f32) -> [f32; 4] {
 fn a_thing_counts_once_it_was_seen_in_three_frames() {
     let mut tracker = tracker();
     let tracks: Vec<_> = (0..4)
-        .map(|n| {
-            see(
-                &mut tracker,
-                f64::from(n) * 0.1,
-                finding("person", [0.4, 0.4, 0.1, 0.3], 0.8),
-            )
-        })
+        .map(|n| see(&mut tracker, f64::from(n) * 0.1, finding("person", [0.4, 0.4, 0.1, 0.3], 0.8)))
         .collect();
     assert_eq!(tracks, [None, None, Some(1), Some(1)]);
 }
@@ -65,38 +55,21 @@ fn a_flicker_of_one_frame_never_becomes_a_track() {
     see(&mut tracker, 0.0, finding("person", [0.4, 0.4, 0.1, 0.3], 0.8));
     assert!(tracker.update(at(0.1), &mut []).is_empty());
     let ended = tracker.update(at(0.2), &mut []);
-    assert_eq!(
-        (ended.len(), ended[0].state(), tracker.tracks().len()),
-        (1, TrackState::Tentative, 0)
-    );
+    assert_eq!((ended.len(), ended[0].state(), tracker.tracks().len()), (1, TrackState::Tentative, 0));
 }
 
 #[test]
 fn unsure_findings_keep_a_track_alive_but_begin_none() {
     let mut tracker = tracker();
     for n in 0..10 {
-        assert_eq!(
-            see(
-                &mut tracker,
-                f64::from(n) * 0.1,
-                finding("person", [0.1, 0.4, 0.1, 0.3], 0.3)
-            ),
-            None
-        );
+        assert_eq!(see(&mut tracker, f64::from(n) * 0.1, finding("person", [0.1, 0.4, 0.1, 0.3], 0.3)), None);
     }
     assert!(tracker.tracks().is_empty());
     for n in 10..40 {
         let score = if n < 14 { 0.8 } else { 0.3 };
-        see(
-            &mut tracker,
-            f64::from(n) * 0.1,
-            finding("person", [0.1, 0.4, 0.1, 0.3], score),
-        );
+        see(&mut tracker, f64::from(n) * 0.1, finding("person", [0.1, 0.4, 0.1, 0.3], score));
     }
-    assert_eq!(
-        (tracker.tracks().len(), tracker.tracks()[0].state()),
-        (1, TrackState::Confirmed)
-    );
+    assert_eq!((tracker.tracks().len(), tracker.tracks()[0].state()), (1, TrackState::Confirmed));
 }
 
 #[test]
@@ -104,11 +77,7 @@ fn a_vehicle_whose_label_flips_stays_one_track_and_the_votes_name_it() {
     let mut tracker = tracker();
     for n in 0..30u32 {
         let label = if n % 3 == 0 { "car" } else { "truck" };
-        let track = see(
-            &mut tracker,
-            f64::from(n) * 0.1,
-            finding(label, car_at(0.1 + n as f32 * 0.01), 0.7),
-        );
+        let track = see(&mut tracker, f64::from(n) * 0.1, finding(label, car_at(0.1 + n as f32 * 0.01), 0.7));
         assert!(n < 2 || track == Some(1), "frame {n}: {track:?}");
     }
     assert_eq!(&**tracker.tracks()[0].label(), "truck");
@@ -118,17 +87,11 @@ fn a_vehicle_whose_label_flips_stays_one_track_and_the_votes_name_it() {
 fn two_names_for_one_box_in_one_frame_are_one_track() {
     let mut tracker = tracker();
     for n in 0..5 {
-        let mut list = [
-            finding("car", car_at(0.3), 0.6),
-            finding("truck", car_at(0.31), 0.8),
-        ];
+        let mut list = [finding("car", car_at(0.3), 0.6), finding("truck", car_at(0.31), 0.8)];
         tracker.update(at(f64::from(n) * 0.1), &mut list);
         assert_eq!(list[0].track, list[1].track);
     }
-    assert_eq!(
-        (tracker.tracks().len(), &**tracker.tracks()[0].label()),
-        (1, "truck")
-    );
+    assert_eq!((tracker.tracks().len(), &**tracker.tracks()[0].label()), (1, "truck"));
 }
 
 #[test]
@@ -138,14 +101,7 @@ fn a_person_never_takes_over_the_track_of_a_car() {
         see(&mut tracker, f64::from(n) * 0.1, finding("car", car_at(0.3), 0.8));
     }
     for n in 5..10 {
-        assert_ne!(
-            see(
-                &mut tracker,
-                f64::from(n) * 0.1,
-                finding("person", car_at(0.3), 0.8)
-            ),
-            Some(1)
-        );
+        assert_ne!(see(&mut tracker, f64::from(n) * 0.1, finding("person", car_at(0.3), 0.8)), Some(1));
     }
 }
 
@@ -158,10 +114,7 @@ fn silence_never_ends_a_track_that_the_last_look_saw() {
     for n in 1..100 {
         assert!(tracker.tick(at(1.0 + f64::from(n) * 60.0)).is_empty());
     }
-    assert_eq!(
-        see(&mut tracker, 6100.0, finding("car", car_at(0.3), 0.8)),
-        Some(1)
-    );
+    assert_eq!(see(&mut tracker, 6100.0, finding("car", car_at(0.3), 0.8)), Some(1));
 }
 
 #[test]
@@ -183,20 +136,13 @@ fn a_still_thing_survives_bad_looks_that_are_ten_seconds_apart() {
 fn a_thing_that_left_ends_after_the_limit_and_not_before() {
     let mut tracker = tracker();
     for n in 0..10u32 {
-        see(
-            &mut tracker,
-            f64::from(n) * 0.1,
-            finding("person", [0.1 + n as f32 * 0.02, 0.4, 0.1, 0.3], 0.8),
-        );
+        see(&mut tracker, f64::from(n) * 0.1, finding("person", [0.1 + n as f32 * 0.02, 0.4, 0.1, 0.3], 0.8));
     }
     let mut ended_at = None;
     for n in 10..60u32 {
         let t = f64::from(n) * 0.1;
         if let [track] = &tracker.update(at(t), &mut [])[..] {
-            assert_eq!(
-                (track.id, track.state(), track.frames()),
-                (1, TrackState::Lost, 10)
-            );
+            assert_eq!((track.id, track.state(), track.frames()), (1, TrackState::Lost, 10));
             ended_at.get_or_insert(t);
         }
     }
@@ -207,11 +153,7 @@ fn a_thing_that_left_ends_after_the_limit_and_not_before() {
 fn a_thing_that_left_unwatched_ends_by_time_alone() {
     let mut tracker = tracker();
     for n in 0..10u32 {
-        see(
-            &mut tracker,
-            f64::from(n) * 0.1,
-            finding("person", [0.1 + n as f32 * 0.02, 0.4, 0.1, 0.3], 0.8),
-        );
+        see(&mut tracker, f64::from(n) * 0.1, finding("person", [0.1 + n as f32 * 0.02, 0.4, 0.1, 0.3], 0.8));
     }
     assert!(tracker.update(at(1.0), &mut []).is_empty());
     assert!(tracker.tick(at(20.0)).is_empty());
@@ -223,19 +165,11 @@ fn stillness_is_counted_and_ends_with_a_move() {
     let mut tracker = tracker();
     for n in 0..100u32 {
         let wobble = if n % 2 == 0 { 0.004 } else { -0.004 };
-        see(
-            &mut tracker,
-            f64::from(n) * 0.1,
-            finding("car", car_at(0.3 + wobble), 0.8),
-        );
+        see(&mut tracker, f64::from(n) * 0.1, finding("car", car_at(0.3 + wobble), 0.8));
     }
     assert!(tracker.tracks()[0].still_s() > 9.0);
     for n in 0..10u32 {
-        see(
-            &mut tracker,
-            10.0 + f64::from(n) * 0.1,
-            finding("car", car_at(0.3 + n as f32 * 0.02), 0.8),
-        );
+        see(&mut tracker, 10.0 + f64::from(n) * 0.1, finding("car", car_at(0.3 + n as f32 * 0.02), 0.8));
     }
     assert!(tracker.tracks()[0].still_s() < 1.0);
     assert_eq!(tracker.tracks()[0].path().len(), PATH_POINTS);

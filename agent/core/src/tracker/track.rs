@@ -71,10 +71,7 @@ pub(super) enum Group {
 
 impl Group {
     pub(super) fn of(label: &Label, config: &TrackerConfig) -> Self {
-        let listed = config
-            .label_groups
-            .iter()
-            .position(|g| g.iter().any(|l| **l == **label));
+        let listed = config.label_groups.iter().position(|g| g.iter().any(|l| **l == **label));
         listed.map_or_else(|| Group::Only(label.clone()), Group::Listed)
     }
 }
@@ -141,10 +138,7 @@ impl Track {
         self.last_region = region;
         self.path.push_back(region.bottom_centre());
         let centre = region.centre();
-        let (dx, dy) = (
-            (centre.x - self.stands_at.x) / region.w,
-            (centre.y - self.stands_at.y) / region.h,
-        );
+        let (dx, dy) = ((centre.x - self.stands_at.x) / region.w, (centre.y - self.stands_at.y) / region.h);
         if dx.hypot(dy) > MOVED {
             (self.stands_at, self.stands_since) = (centre, now);
         }
@@ -156,11 +150,7 @@ impl Track {
             Some((_, votes)) => *votes += score,
             None => self.votes.push((label.clone(), score)),
         }
-        let own = self
-            .votes
-            .iter()
-            .find(|(l, _)| *l == self.label)
-            .map_or(0.0, |v| v.1);
+        let own = self.votes.iter().find(|(l, _)| *l == self.label).map_or(0.0, |v| v.1);
         if let Some((label, votes)) = self.votes.iter().max_by(|a, b| a.1.total_cmp(&b.1))
             && *votes > own * VOTE_LEAD
         {

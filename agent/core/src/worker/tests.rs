@@ -36,15 +36,10 @@ fn a_panicking_body_is_run_again_and_may_still_succeed() {
 #[test]
 fn a_body_that_fails_too_often_is_given_up_and_stays_on_the_list() {
     let (watch, _) = watch();
-    let worker = watch
-        .spawn("src-dock", QUICK, Stop::new(), |_| Err("no camera".into()))
-        .unwrap();
+    let worker = watch.spawn("src-dock", QUICK, Stop::new(), |_| Err("no camera".into())).unwrap();
     assert_eq!(worker.join().state, WorkerState::GaveUp);
     let list = watch.list();
-    assert_eq!(
-        (list.len(), list[0].restarts, list[0].last_error.as_deref()),
-        (1, 3, Some("no camera"))
-    );
+    assert_eq!((list.len(), list[0].restarts, list[0].last_error.as_deref()), (1, 3, Some("no camera")));
     watch.forget("src-dock");
     assert!(watch.list().is_empty());
 }
@@ -65,11 +60,8 @@ fn failures_that_are_far_apart_never_add_up() {
 #[test]
 fn a_stop_cuts_the_wait_before_a_restart_short() {
     let (watch, _) = watch();
-    let patient = RestartPolicy {
-        first_wait: Duration::from_secs(600),
-        most_wait: Duration::from_secs(600),
-        ..QUICK
-    };
+    let patient =
+        RestartPolicy { first_wait: Duration::from_secs(600), most_wait: Duration::from_secs(600), ..QUICK };
     let (tx, rx) = sync_channel(1);
     let body = move |_: &WorkerContext| {
         tx.send(()).unwrap();
@@ -104,8 +96,5 @@ fn a_silent_worker_is_stuck_and_a_beating_one_is_not() {
     drop(ask);
     worker.join();
     clock.advance(Duration::from_secs(100));
-    assert!(
-        watch.stuck(Duration::from_secs(30)).is_empty(),
-        "what ended is not stuck"
-    );
+    assert!(watch.stuck(Duration::from_secs(30)).is_empty(), "what ended is not stuck");
 }

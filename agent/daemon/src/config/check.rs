@@ -20,8 +20,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         check_camera(config, camera, &format!("camera[{n}]"), &mut problems);
     }
     if let Some(broker) = &config.broker {
-        problems
-            .extend(broker.problems().into_iter().map(|p| Problem::new(format!("broker.{}", p.field), p.message)));
+        problems.extend(
+            broker.problems().into_iter().map(|p| Problem::new(format!("broker.{}", p.field), p.message)),
+        );
     }
     for (name, analyzer) in &config.analyzer {
         for (field, message) in analyzer.check() {
@@ -41,7 +42,8 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
 }
 
 fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut Vec<Problem>) {
-    let mut say = |field: &str, message: String| problems.push(Problem::new(format!("{at}.{field}"), message));
+    let mut say =
+        |field: &str, message: String| problems.push(Problem::new(format!("{at}.{field}"), message));
     if let Err(error) = camera.source.parse::<SourceUri>() {
         say("source", error.to_string());
     }
@@ -51,7 +53,8 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
     if !(camera.fps > 0.0 && camera.fps <= MAX_FPS) {
         say("fps", format!("{} is not above 0 and at most {MAX_FPS}", camera.fps));
     }
-    for (field, value) in [("stall_after_s", camera.stall_after_s), ("open_timeout_s", camera.open_timeout_s)] {
+    for (field, value) in [("stall_after_s", camera.stall_after_s), ("open_timeout_s", camera.open_timeout_s)]
+    {
         if !(1.0..=600.0).contains(&value) {
             say(field, format!("{value} is not within 1..600"));
         }
@@ -93,11 +96,16 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
 }
 
 /// Notes every name that stands a second time.
-fn unique<'a>(names: impl Iterator<Item = &'a Name>, path: impl Fn(usize) -> String, problems: &mut Vec<Problem>) {
+fn unique<'a>(
+    names: impl Iterator<Item = &'a Name>,
+    path: impl Fn(usize) -> String,
+    problems: &mut Vec<Problem>,
+) {
     let mut seen = HashSet::new();
     for (n, name) in names.enumerate() {
         if !seen.insert(name) {
-            problems.push(Problem::new(path(n), format!("\"{name}\" is used twice: every id must be unique")));
+            problems
+                .push(Problem::new(path(n), format!("\"{name}\" is used twice: every id must be unique")));
         }
     }
 }

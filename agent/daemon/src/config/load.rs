@@ -61,11 +61,16 @@ impl std::error::Error for ConfigErrors {}
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let fail = |message: String| ConfigErrors(vec![Problem::new("", message)]);
-    let size = std::fs::metadata(path).map_err(|e| fail(format!("cannot read {}: {e}", path.display())))?.len();
+    let size =
+        std::fs::metadata(path).map_err(|e| fail(format!("cannot read {}: {e}", path.display())))?.len();
     if size > MAX_FILE_BYTES {
-        return Err(fail(format!("{} has {size} bytes: a configuration has at most {MAX_FILE_BYTES}", path.display())));
+        return Err(fail(format!(
+            "{} has {size} bytes: a configuration has at most {MAX_FILE_BYTES}",
+            path.display()
+        )));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| fail(format!("cannot read {}: {e}", path.display())))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| fail(format!("cannot read {}: {e}", path.display())))?;
     parse(&text)
 }
 
@@ -74,8 +79,9 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
-    let tree: Value = toml::from_str(text)
-        .map_err(|e| ConfigErrors(vec![Problem::new("", format!("not valid TOML: {}", e.to_string().trim_end()))]))?;
+    let tree: Value = toml::from_str(text).map_err(|e| {
+        ConfigErrors(vec![Problem::new("", format!("not valid TOML: {}", e.to_string().trim_end()))])
+    })?;
     from_tree(tree)
 }
 
@@ -100,10 +106,10 @@ fn from_tree(mut tree: Value) -> Result<Config, ConfigErrors> {
             Err(error) => {
                 let mut steps = steps(error.path());
                 let message = error.into_inner().to_string();
-                if let Some(unknown) = quoted(&message, "unknown field `") {
-                    if steps.last() != Some(&Step::Key(unknown.clone())) {
-                        steps.push(Step::Key(unknown));
-                    }
+                if let Some(unknown) = quoted(&message, "unknown field `").map(Step::Key)
+                    && steps.last() != Some(&unknown)
+                {
+                    steps.push(unknown);
                 }
                 let problem = Problem::new(shown(&steps), helpful(&message));
                 // The same error twice means that taking the part out did not help.

@@ -67,7 +67,13 @@ fn all_errors_are_told_at_once_with_their_paths() {
     found.sort();
     assert_eq!(
         found,
-        ["analyzer.detect.min_scor", "camera[0].fps", "camera[0].stall_after", "camera[0].zone[0].dwell_s", "node.id"]
+        [
+            "analyzer.detect.min_scor",
+            "camera[0].fps",
+            "camera[0].stall_after",
+            "camera[0].zone[0].dwell_s",
+            "node.id"
+        ]
     );
 }
 

@@ -85,14 +85,17 @@ fn fields<'a>(
     inner: &mut Vec<(String, &'a Value)>,
 ) {
     let Some(properties) = schema["properties"].as_object() else { return };
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut rows = String::new();
     for (name, field) in properties {
         if field.get("const").is_some() {
             continue;
         }
         let target = resolve(root, field);
-        let below = |suffix: &str| if path.is_empty() { format!("{name}{suffix}") } else { format!("{path}.{name}{suffix}") };
+        let below = |suffix: &str| {
+            if path.is_empty() { format!("{name}{suffix}") } else { format!("{path}.{name}{suffix}") }
+        };
         if is_table(target) {
             inner.push((below(""), field));
             continue;
@@ -112,7 +115,8 @@ fn fields<'a>(
             Some(value) => format!("`{value}`"),
         };
         let about = [prose(field), prose(target)].into_iter().find(|p| !p.is_empty()).unwrap_or_default();
-        let _infallible = writeln!(rows, "| `{name}` | {} | {default} | {} |", kind(root, field), about.replace('\n', " "));
+        let _infallible =
+            writeln!(rows, "| `{name}` | {} | {default} | {} |", kind(root, field), about.replace('\n', " "));
     }
     if !rows.is_empty() {
         let _infallible = write!(text, "\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}");
@@ -142,7 +146,9 @@ fn kind(root: &Value, schema: &Value) -> String {
     }
     let name = match &target["type"] {
         Value::String(one) => one.as_str(),
-        Value::Array(several) => several.iter().filter_map(Value::as_str).find(|t| *t != "null").unwrap_or("any"),
+        Value::Array(several) => {
+            several.iter().filter_map(Value::as_str).find(|t| *t != "null").unwrap_or("any")
+        }
         _ => "any",
     };
     match name {
@@ -160,7 +166,13 @@ mod tests {
     #[test]
     fn every_field_of_the_types_stands_in_the_reference_with_a_meaning() {
         let text = markdown();
-        for expected in ["## `[node]`", "## `[[camera]]`", "## `[[camera.zone]]`", "## `[analyzer.<name>]`", "`stall_after_s`"] {
+        for expected in [
+            "## `[node]`",
+            "## `[[camera]]`",
+            "## `[[camera.zone]]`",
+            "## `[analyzer.<name>]`",
+            "`stall_after_s`",
+        ] {
             assert!(text.contains(expected), "{expected} is missing:\n{text}");
         }
         let mute: Vec<&str> = text.lines().filter(|l| l.starts_with("| `") && l.ends_with("|  |")).collect();

@@ -29,12 +29,7 @@ pub struct DetectConfig {
 
 impl Default for DetectConfig {
     fn default() -> Self {
-        DetectConfig {
-            model: "coco-ssd-lite".into(),
-            min_score: None,
-            labels: Vec::new(),
-            precision: None,
-        }
+        DetectConfig { model: "coco-ssd-lite".into(), min_score: None, labels: Vec::new(), precision: None }
     }
 }
 
@@ -53,10 +48,7 @@ impl Detect {
         config: &DetectConfig,
         models: &ModelCache,
     ) -> Result<Self, InferenceError> {
-        let min_score = config
-            .min_score
-            .map(|s| super::check_fraction("min_score", s))
-            .transpose()?;
+        let min_score = config.min_score.map(|s| super::check_fraction("min_score", s)).transpose()?;
         let manifest = models.library().get(&config.model)?.manifest.clone();
         if manifest.task != Task::Detect {
             return Err(super::wrong_task(&config.model, "objects"));
@@ -87,10 +79,7 @@ impl Analyzer for Detect {
         let seen = self
             .detector
             .detect(&frame.picture, Region::FULL, self.min_score, &mut findings.times)
-            .map_err(|e| AnalyzeError {
-                analyzer: self.name.clone(),
-                problem: e.to_string(),
-            })?;
+            .map_err(|e| AnalyzeError { analyzer: self.name.clone(), problem: e.to_string() })?;
         findings.list.extend(seen.map(|seen| Finding {
             label: self.labels[seen.class].clone(),
             score: seen.score,

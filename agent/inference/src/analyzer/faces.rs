@@ -64,10 +64,7 @@ pub(super) struct Faces {
 
 impl Faces {
     pub(super) fn new(name: &str, config: &FacesConfig, models: &ModelCache) -> Result<Self, InferenceError> {
-        let min_score = config
-            .min_score
-            .map(|s| super::check_fraction("min_score", s))
-            .transpose()?;
+        let min_score = config.min_score.map(|s| super::check_fraction("min_score", s)).transpose()?;
         let min_size = super::check_fraction("min_size", config.min_size)?;
         let manifest = models.library().get(&config.model)?.manifest.clone();
         if manifest.task != Task::Faces {
@@ -97,13 +94,7 @@ impl Analyzer for Faces {
     fn analyze(&mut self, frame: &Frame, findings: &mut Findings) -> Result<(), AnalyzeError> {
         if let Some(inside) = &self.inside {
             self.holders.clear();
-            self.holders.extend(
-                findings
-                    .list
-                    .iter()
-                    .filter(|f| *f.label == **inside)
-                    .map(|f| f.region),
-            );
+            self.holders.extend(findings.list.iter().filter(|f| *f.label == **inside).map(|f| f.region));
             if self.holders.is_empty() {
                 return Ok(());
             }
@@ -111,10 +102,7 @@ impl Analyzer for Faces {
         let seen = self
             .detector
             .detect(&frame.picture, Region::FULL, self.min_score, &mut findings.times)
-            .map_err(|e| AnalyzeError {
-                analyzer: self.name.clone(),
-                problem: e.to_string(),
-            })?;
+            .map_err(|e| AnalyzeError { analyzer: self.name.clone(), problem: e.to_string() })?;
         for seen in seen.filter(|seen| seen.region.h >= self.min_size) {
             let middle = seen.region.centre();
             let holds =

@@ -85,10 +85,7 @@ impl AnalyzerConfig {
 
     /// The longest side, in pixels, that is of use to it; `None` if its model is unknown.
     pub fn useful_side_px(&self, models: &crate::library::Library) -> Option<u32> {
-        models
-            .get(self.model())
-            .ok()
-            .map(|entry| useful_side(&entry.manifest.input))
+        models.get(self.model()).ok().map(|entry| useful_side(&entry.manifest.input))
     }
 }
 
@@ -111,17 +108,11 @@ fn check_fraction(what: &str, value: f32) -> Result<f32, InferenceError> {
     if (0.0..=1.0).contains(&value) {
         return Ok(value);
     }
-    Err(InferenceError::Config {
-        what: what.into(),
-        problem: format!("{value} is not within 0..=1"),
-    })
+    Err(InferenceError::Config { what: what.into(), problem: format!("{value} is not within 0..=1") })
 }
 
 fn wrong_task(model: &str, task: &str) -> InferenceError {
-    InferenceError::Config {
-        what: "model".into(),
-        problem: format!("{model} is no model for {task}"),
-    }
+    InferenceError::Config { what: "model".into(), problem: format!("{model} is no model for {task}") }
 }
 
 /// The label of each class, ready to be cloned into findings.

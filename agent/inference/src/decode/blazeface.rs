@@ -61,10 +61,7 @@ impl Blazeface {
                 let (x, y, w, h) = (ax + values[0], ay + values[1], values[2], values[3]);
                 let mut points = [Point::default(); MAX_POINTS];
                 for (point, pair) in points.iter_mut().zip(values[4..].chunks_exact(2)) {
-                    *point = Point {
-                        x: ax + pair[0],
-                        y: ay + pair[1],
-                    };
+                    *point = Point { x: ax + pair[0], y: ay + pair[1] };
                 }
                 let corners = [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0];
                 found.push(Detection {

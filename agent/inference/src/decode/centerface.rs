@@ -39,16 +39,8 @@ impl Centerface {
     pub(super) fn decode(&self, outputs: &impl Outputs, min_score: f32, found: &mut Vec<Detection>) {
         let (sizes, offsets) = (outputs.output(self.size), outputs.output(self.offset));
         let landmarks = outputs.output(self.landmarks);
-        for (row, scores) in outputs
-            .output(self.heatmap)
-            .chunks_exact(self.columns)
-            .enumerate()
-        {
-            for (column, &score) in scores
-                .iter()
-                .enumerate()
-                .filter(|(_, score)| **score >= min_score)
-            {
+        for (row, scores) in outputs.output(self.heatmap).chunks_exact(self.columns).enumerate() {
+            for (column, &score) in scores.iter().enumerate().filter(|(_, score)| **score >= min_score) {
                 let cell = row * self.columns + column;
                 let at = |values: &[f32], channel: usize| values[channel * self.cells + cell];
                 let (h, w) = (at(sizes, 0).exp() * self.stride, at(sizes, 1).exp() * self.stride);
@@ -56,19 +48,10 @@ impl Centerface {
                 let y0 = (row as f32 + at(offsets, 0) + 0.5) * self.stride - h / 2.0;
                 let mut points = [Point::default(); MAX_POINTS];
                 for (n, point) in points.iter_mut().enumerate().take(5) {
-                    *point = Point {
-                        x: at(landmarks, 2 * n + 1) * w + x0,
-                        y: at(landmarks, 2 * n) * h + y0,
-                    };
+                    *point = Point { x: at(landmarks, 2 * n + 1) * w + x0, y: at(landmarks, 2 * n) * h + y0 };
                 }
                 let corners = [x0, y0, x0 + w, y0 + h];
-                found.push(Detection {
-                    class: 0,
-                    score,
-                    corners,
-                    points,
-                    point_count: 5,
-                });
+                found.push(Detection { class: 0, score, corners, points, point_count: 5 });
             }
         }
     }

@@ -50,28 +50,16 @@ impl Decoder {
             DecoderSpec::Ssd { scores, boxes, .. } => {
                 ssd::Ssd::new(&find, scores, boxes, input).map(Decoder::Ssd)
             }
-            DecoderSpec::Nanodet {
-                scores,
-                boxes,
-                strides,
-                bins,
-                ..
-            } => nanodet::Nanodet::new(&find, scores, boxes, strides, *bins, input).map(Decoder::Nanodet),
-            DecoderSpec::Centerface {
-                heatmap,
-                size,
-                offset,
-                landmarks,
-                stride,
-                ..
-            } => centerface::Centerface::new(&find, [heatmap, size, offset, landmarks], *stride, input)
-                .map(Decoder::Centerface),
-            DecoderSpec::Blazeface {
-                scores,
-                boxes,
-                anchors,
-                ..
-            } => blazeface::Blazeface::new(&find, scores, boxes, anchors, input).map(Decoder::Blazeface),
+            DecoderSpec::Nanodet { scores, boxes, strides, bins, .. } => {
+                nanodet::Nanodet::new(&find, scores, boxes, strides, *bins, input).map(Decoder::Nanodet)
+            }
+            DecoderSpec::Centerface { heatmap, size, offset, landmarks, stride, .. } => {
+                centerface::Centerface::new(&find, [heatmap, size, offset, landmarks], *stride, input)
+                    .map(Decoder::Centerface)
+            }
+            DecoderSpec::Blazeface { scores, boxes, anchors, .. } => {
+                blazeface::Blazeface::new(&find, scores, boxes, anchors, input).map(Decoder::Blazeface)
+            }
         };
         made.map_err(|problem| InferenceError::WrongOutputs {
             model: manifest.name.clone(),
@@ -126,15 +114,9 @@ impl Find<'_> {
     fn named(&self, role: &str, name: &str) -> Result<(usize, &[usize]), String> {
         let at = self.outputs.iter().position(|o| o.name == name);
         at.map(|n| (n, self.outputs[n].shape.as_slice())).ok_or_else(|| {
-            let have: Vec<String> = self
-                .outputs
-                .iter()
-                .map(|o| format!("{} {:?}", o.name, o.shape))
-                .collect();
-            format!(
-                "the graph has no output \"{name}\" for {role}; it has {}",
-                have.join(", ")
-            )
+            let have: Vec<String> =
+                self.outputs.iter().map(|o| format!("{} {:?}", o.name, o.shape)).collect();
+            format!("the graph has no output \"{name}\" for {role}; it has {}", have.join(", "))
         })
     }
 
@@ -144,9 +126,7 @@ impl Find<'_> {
         if have == shape {
             return Ok(n);
         }
-        Err(format!(
-            "output \"{name}\" for {role} has the shape {have:?} where {shape:?} is expected"
-        ))
+        Err(format!("output \"{name}\" for {role} has the shape {have:?} where {shape:?} is expected"))
     }
 }
 

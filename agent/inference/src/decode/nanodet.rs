@@ -43,11 +43,7 @@ impl Nanodet {
                 columns,
             });
         }
-        Ok(Nanodet {
-            levels,
-            classes: classes.unwrap_or(0).max(1),
-            bins,
-        })
+        Ok(Nanodet { levels, classes: classes.unwrap_or(0).max(1), bins })
     }
 
     pub(super) fn classes(&self) -> usize {
@@ -74,12 +70,7 @@ impl Nanodet {
                 let corners = [x - side(0), y - side(1), x + side(2), y + side(3)];
                 for (class, &score) in row.iter().enumerate() {
                     if score >= min_score && wanted.get(class) == Some(&true) {
-                        found.push(Detection {
-                            class,
-                            score,
-                            corners,
-                            ..Default::default()
-                        });
+                        found.push(Detection { class, score, corners, ..Default::default() });
                     }
                 }
             }

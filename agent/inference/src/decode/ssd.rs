@@ -31,12 +31,7 @@ impl Ssd {
                 "output \"{boxes}\" for boxes has the shape {shape:?} where [1, {rows}, 1, 4] or [1, {rows}, 4] is expected"
             ));
         }
-        Ok(Ssd {
-            scores: n,
-            boxes: b,
-            classes: classes.max(1),
-            size: (size.0 as f32, size.1 as f32),
-        })
+        Ok(Ssd { scores: n, boxes: b, classes: classes.max(1), size: (size.0 as f32, size.1 as f32) })
     }
 
     pub(super) fn classes(&self) -> usize {
@@ -59,18 +54,8 @@ impl Ssd {
             for (class, &score) in row.iter().enumerate() {
                 if score >= min_score && wanted.get(class) == Some(&true) {
                     let [y0, x0, y1, x1] = [corners[0], corners[1], corners[2], corners[3]];
-                    let corners = [
-                        x0 * self.size.0,
-                        y0 * self.size.1,
-                        x1 * self.size.0,
-                        y1 * self.size.1,
-                    ];
-                    found.push(Detection {
-                        class,
-                        score,
-                        corners,
-                        ..Default::default()
-                    });
+                    let corners = [x0 * self.size.0, y0 * self.size.1, x1 * self.size.0, y1 * self.size.1];
+                    found.push(Detection { class, score, corners, ..Default::default() });
                 }
             }
         }

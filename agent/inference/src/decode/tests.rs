@@ -19,10 +19,7 @@ fn decoder(parameters: &str, shapes: &[(&str, &[usize])]) -> Result<Decoder, Inf
     let manifest = Manifest::parse(&text).unwrap();
     let outputs: Vec<OutputInfo> = shapes
         .iter()
-        .map(|(name, shape)| OutputInfo {
-            name: (*name).into(),
-            shape: shape.to_vec(),
-        })
+        .map(|(name, shape)| OutputInfo { name: (*name).into(), shape: shape.to_vec() })
         .collect();
     Decoder::new(&manifest, &outputs)
 }
@@ -55,18 +52,10 @@ fn a_graph_without_the_output_is_refused_with_its_name_and_what_there_is() {
     let error = decoder(SSD_HEAD, &[("b", &[1, 2, 1, 4]), ("other", &[1, 2, 3])]).unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::WrongOutputs);
     let text = error.to_string();
-    assert!(
-        text.contains("decoder ssd") && text.contains("no output \"s\" for scores"),
-        "{text}"
-    );
+    assert!(text.contains("decoder ssd") && text.contains("no output \"s\" for scores"), "{text}");
     assert!(text.contains("other [1, 2, 3]"), "{text}");
     let error = decoder(SSD_HEAD, &[("b", &[1, 3, 4]), ("s", &[1, 2, 3])]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("\"b\" for boxes has the shape [1, 3, 4]"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("\"b\" for boxes has the shape [1, 3, 4]"), "{error}");
 }
 
 #[test]
@@ -76,16 +65,11 @@ fn nanodet_distances_are_the_mean_bins_times_the_stride() {
     let mut scores = vec![0.0; 8];
     scores[3 * 2 + 1] = 0.8;
     // Left: surely bin 1; top: evenly 0 and 2; right: surely bin 0; bottom: surely bin 2.
-    let cell = [
-        -99.0, 0.0, -99.0, 0.0, -99.0, 0.0, 0.0, -99.0, -99.0, -99.0, -99.0, 0.0,
-    ];
+    let cell = [-99.0, 0.0, -99.0, 0.0, -99.0, 0.0, 0.0, -99.0, -99.0, -99.0, -99.0, 0.0];
     let boxes = cell.repeat(4);
     let found = decode(&d, vec![scores, boxes], &[true; 2]);
     assert_eq!((found.len(), found[0].class), (1, 1));
-    assert!(
-        near(found[0].corners, [48.0 - 32.0, 48.0 - 32.0, 48.0, 48.0 + 64.0]),
-        "{found:?}"
-    );
+    assert!(near(found[0].corners, [48.0 - 32.0, 48.0 - 32.0, 48.0, 48.0 + 64.0]), "{found:?}");
 }
 
 #[test]
@@ -97,10 +81,7 @@ fn centerface_sizes_are_logs_and_its_points_are_parts_of_the_box() {
     let d = decoder(head, &[("h", &h), ("s", &s), ("o", &o), ("l", &l)]).unwrap();
     let cell = 5 * 16 + 6;
     let plane = |values: &[f32]| -> Vec<f32> {
-        values
-            .iter()
-            .flat_map(|v| (0..256).map(move |n| if n == cell { *v } else { 0.0 }))
-            .collect()
+        values.iter().flat_map(|v| (0..256).map(move |n| if n == cell { *v } else { 0.0 })).collect()
     };
     let outputs = vec![
         plane(&[0.9]),
@@ -111,15 +92,9 @@ fn centerface_sizes_are_logs_and_its_points_are_parts_of_the_box() {
     let found = decode(&d, outputs, &[]);
     assert_eq!((found.len(), found[0].point_count), (1, 5));
     // Centre (6 - 0.25 + 0.5, 5 + 0.25 + 0.5) cells; 8 wide, 16 high.
-    assert!(
-        near(found[0].corners, [25.0 - 4.0, 23.0 - 8.0, 29.0, 31.0]),
-        "{found:?}"
-    );
+    assert!(near(found[0].corners, [25.0 - 4.0, 23.0 - 8.0, 29.0, 31.0]), "{found:?}");
     let eye = found[0].points[0];
-    assert!(
-        (eye.x - (21.0 + 2.0)).abs() < 1e-3 && (eye.y - (15.0 + 8.0)).abs() < 1e-3,
-        "{eye:?}"
-    );
+    assert!((eye.x - (21.0 + 2.0)).abs() < 1e-3 && (eye.y - (15.0 + 8.0)).abs() < 1e-3, "{eye:?}");
 }
 
 #[test]
@@ -135,9 +110,6 @@ fn blazeface_boxes_are_relative_to_their_anchor() {
     assert_eq!((found.len(), found[0].point_count), (1, 6));
     assert!((found[0].score - 0.880_797).abs() < 1e-4);
     // Anchor 5 is the second of cell 2: column 0, row 1.
-    assert!(
-        near(found[0].corners, [18.0 - 5.0, 44.0 - 10.0, 23.0, 54.0]),
-        "{found:?}"
-    );
+    assert!(near(found[0].corners, [18.0 - 5.0, 44.0 - 10.0, 23.0, 54.0]), "{found:?}");
     assert_eq!((found[0].points[0].x, found[0].points[0].y), (13.0, 49.0));
 }

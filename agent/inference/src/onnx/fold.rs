@@ -26,30 +26,17 @@ pub struct Folded {
 
 /// Folds the graph in place. Graphs with subgraphs are left alone: their closures may name anything.
 pub fn fold(model: &mut ModelProto) -> Folded {
-    let opset = model
-        .opset_import
-        .iter()
-        .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+    let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     let opset = opset.map_or(0, |o| o.version);
     let Some(graph) = &mut model.graph else {
         return Folded::default();
     };
-    if graph
-        .node
-        .iter()
-        .flat_map(|n| &n.attribute)
-        .any(|a| a.g.is_some() || !a.graphs.is_empty())
-    {
+    if graph.node.iter().flat_map(|n| &n.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty()) {
         return Folded::default();
     }
     graph.value_info.clear();
     let mut uses: HashMap<String, usize> = HashMap::new();
-    for name in graph
-        .node
-        .iter()
-        .flat_map(|n| &n.input)
-        .chain(graph.output.iter().map(|o| &o.name))
-    {
+    for name in graph.node.iter().flat_map(|n| &n.input).chain(graph.output.iter().map(|o| &o.name)) {
         *uses.entry(name.clone()).or_default() += 1;
     }
     let mut folder = Folder {
@@ -79,11 +66,7 @@ pub fn fold(model: &mut ModelProto) -> Folded {
     }
     nodes.reverse();
     graph.node = nodes;
-    graph.initializer = folder
-        .constants
-        .into_values()
-        .filter(|t| needed.contains(&t.name))
-        .collect();
+    graph.initializer = folder.constants.into_values().filter(|t| needed.contains(&t.name)).collect();
     graph.initializer.sort_by(|a, b| a.name.cmp(&b.name));
     folder.done
 }
@@ -135,8 +118,7 @@ impl Folder {
         match node.op_type.as_str() {
             "QuantizeLinear" => {
                 let name = |n| node.input.get(n).cloned().unwrap_or_default();
-                self.quantized
-                    .insert(node.output[0].clone(), [name(0), name(1), name(2)]);
+                self.quantized.insert(node.output[0].clone(), [name(0), name(1), name(2)]);
                 Some(node)
             }
             "DequantizeLinear" => self.pair(node),
@@ -175,18 +157,11 @@ impl Folder {
         let (channels, inner) = if scale.len() == 1 {
             (1, values.len())
         } else {
-            let axis = node
-                .attribute
-                .iter()
-                .find(|a| a.name == "axis")
-                .map_or(1, |a| a.i);
+            let axis = node.attribute.iter().find(|a| a.name == "axis").map_or(1, |a| a.i);
             let rank = source.dims.len() as i64;
             let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
             let channels = usize::try_from(*source.dims.get(axis)?).ok()?;
-            (
-                channels,
-                source.dims[axis + 1..].iter().map(|d| *d as usize).product(),
-            )
+            (channels, source.dims[axis + 1..].iter().map(|d| *d as usize).product())
         };
         if scale.len() != channels || zero.len() != channels || inner == 0 {
             return None;
@@ -207,11 +182,7 @@ impl Folder {
         let name = |n| node.input.get(n).map_or("", String::as_str);
         let same = (scale == name(1) || self.equal(&scale, name(1)))
             && (zero == name(2) || self.equal(&zero, name(2)));
-        let step = self
-            .constants
-            .get(&scale)
-            .and_then(tensor::floats)
-            .filter(|s| s.len() == 1);
+        let step = self.constants.get(&scale).and_then(tensor::floats).filter(|s| s.len() == 1);
         let (true, Some(step)) = (same, step) else {
             return Some(node);
         };
@@ -259,26 +230,16 @@ impl Folder {
     }
 
     fn clip(&mut self, node: NodeProto, source: String, top: f32) -> NodeProto {
-        let mut clip = NodeProto {
-            op_type: "Clip".into(),
-            input: vec![source],
-            attribute: vec![],
-            ..node
-        };
+        let mut clip = NodeProto { op_type: "Clip".into(), input: vec![source], attribute: vec![], ..node };
         if self.clip_by_attributes {
-            let float = |name: &str, f| AttributeProto {
-                name: name.into(),
-                f,
-                r#type: 1,
-                ..Default::default()
-            };
+            let float =
+                |name: &str, f| AttributeProto { name: name.into(), f, r#type: 1, ..Default::default() };
             clip.attribute = vec![float("min", 0.0), float("max", top)];
             return clip;
         }
         for (end, value) in [("low", 0.0), ("high", top)] {
             let name = format!("{}/fold_{end}", clip.output[0]);
-            self.constants
-                .insert(name.clone(), tensor::from_floats(name.clone(), vec![], &[value]));
+            self.constants.insert(name.clone(), tensor::from_floats(name.clone(), vec![], &[value]));
             clip.input.push(name);
         }
         clip
@@ -288,10 +249,7 @@ impl Folder {
         let same = |a: &TensorProto, b: &TensorProto| {
             a.data_type == b.data_type && tensor::floats(a).is_some_and(|v| tensor::floats(b) == Some(v))
         };
-        self.constants
-            .get(a)
-            .zip(self.constants.get(b))
-            .is_some_and(|(a, b)| same(a, b))
+        self.constants.get(a).zip(self.constants.get(b)).is_some_and(|(a, b)| same(a, b))
     }
 
     /// Remembers whether the node's output can be negative.
@@ -301,9 +259,7 @@ impl Folder {
             "Relu" | "Sigmoid" | "HardSigmoid" | "Softmax" | "Exp" | "Abs" => true,
             "Clip" => {
                 let by_attribute = node.attribute.iter().find(|a| a.name == "min").map(|a| a.f);
-                let by_input = self
-                    .constant_floats(node.input.get(1))
-                    .and_then(|v| v.first().copied());
+                let by_input = self.constant_floats(node.input.get(1)).and_then(|v| v.first().copied());
                 by_attribute.or(by_input).is_some_and(|low| low >= 0.0)
             }
             "MaxPool" | "AveragePool" | "GlobalAveragePool" | "Reshape" | "Transpose" | "Flatten"
@@ -321,19 +277,13 @@ impl Folder {
         let first = self.constants.get(node.input.first()?)?;
         let ints = |name: &str| node.attribute.iter().find(|a| a.name == name);
         match node.op_type.as_str() {
-            "Cast" if ints("to")?.i == DataType::Float as i64 => Some(tensor::from_floats(
-                String::new(),
-                first.dims.clone(),
-                &tensor::floats(first)?,
-            )),
+            "Cast" if ints("to")?.i == DataType::Float as i64 => {
+                Some(tensor::from_floats(String::new(), first.dims.clone(), &tensor::floats(first)?))
+            }
             "Transpose" if first.data_type == DataType::Float as i32 => {
                 let rank = first.dims.len();
                 let axes: Vec<usize> = match ints("perm") {
-                    Some(a) => a
-                        .ints
-                        .iter()
-                        .map(|i| usize::try_from(*i).ok())
-                        .collect::<Option<_>>()?,
+                    Some(a) => a.ints.iter().map(|i| usize::try_from(*i).ok()).collect::<Option<_>>()?,
                     None => (0..rank).rev().collect(),
                 };
                 transposed(first, &axes)
@@ -356,10 +306,7 @@ impl Folder {
 }
 
 fn constant_of(node: &mut NodeProto) -> Option<TensorProto> {
-    node.attribute
-        .iter_mut()
-        .find(|a| a.name == "value")
-        .and_then(|a| a.t.take())
+    node.attribute.iter_mut().find(|a| a.name == "value").and_then(|a| a.t.take())
 }
 
 /// Distances between neighbours along each axis.
@@ -404,11 +351,7 @@ fn transposed(source: &TensorProto, axes: &[usize]) -> Option<TensorProto> {
     let values = tensor::floats(source)?;
     let mut result = Vec::with_capacity(values.len());
     for_each_offset(&out, [&moved, &[]], |at, _| result.push(values[at]));
-    Some(tensor::from_floats(
-        String::new(),
-        out.iter().map(|d| *d as i64).collect(),
-        &result,
-    ))
+    Some(tensor::from_floats(String::new(), out.iter().map(|d| *d as i64).collect(), &result))
 }
 
 /// Element by element, with ONNX's broadcasting.
@@ -425,24 +368,11 @@ fn combined(a: &TensorProto, b: &TensorProto, f: fn(f32, f32) -> f32) -> Option<
             _ => return None,
         }
     }
-    out.iter()
-        .try_fold(1usize, |n, d| n.checked_mul(*d))
-        .filter(|n| *n <= MAX_ELEMENTS)?;
-    let still = |d: &[usize]| {
-        steps(d)
-            .iter()
-            .zip(d)
-            .map(|(s, d)| if *d == 1 { 0 } else { *s })
-            .collect::<Vec<_>>()
-    };
+    out.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MAX_ELEMENTS)?;
+    let still =
+        |d: &[usize]| steps(d).iter().zip(d).map(|(s, d)| if *d == 1 { 0 } else { *s }).collect::<Vec<_>>();
     let (va, vb) = (tensor::floats(a)?, tensor::floats(b)?);
     let mut values = Vec::new();
-    for_each_offset(&out, [&still(&da), &still(&db)], |x, y| {
-        values.push(f(va[x], vb[y]))
-    });
-    Some(tensor::from_floats(
-        String::new(),
-        out.iter().map(|d| *d as i64).collect(),
-        &values,
-    ))
+    for_each_offset(&out, [&still(&da), &still(&db)], |x, y| values.push(f(va[x], vb[y])));
+    Some(tensor::from_floats(String::new(), out.iter().map(|d| *d as i64).collect(), &values))
 }

@@ -24,10 +24,7 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
     scan::scan(bytes)?;
     let model = ModelProto::decode(bytes).map_err(|e| format!("is no ONNX file: {e}"))?;
     let graph = model.graph.as_ref().ok_or("is no ONNX file: it holds no graph")?;
-    let opset = model
-        .opset_import
-        .iter()
-        .find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
+    let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     let opset = opset.map_or(0, |o| o.version);
     if !(7..=21).contains(&opset) {
         return Err(format!("uses ONNX operator set {opset}: export it with 7 to 21"));
@@ -50,16 +47,8 @@ fn check_graph(graph: &pb::GraphProto, nodes: &mut usize, depth: usize) -> Resul
     }
     graph.initializer.iter().try_for_each(tensor::check)?;
     for attribute in graph.node.iter().flat_map(|n| &n.attribute) {
-        attribute
-            .t
-            .iter()
-            .chain(&attribute.tensors)
-            .try_for_each(tensor::check)?;
-        attribute
-            .g
-            .iter()
-            .chain(&attribute.graphs)
-            .try_for_each(|g| check_graph(g, nodes, depth + 1))?;
+        attribute.t.iter().chain(&attribute.tensors).try_for_each(tensor::check)?;
+        attribute.g.iter().chain(&attribute.graphs).try_for_each(|g| check_graph(g, nodes, depth + 1))?;
     }
     Ok(())
 }

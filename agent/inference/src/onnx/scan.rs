@@ -117,10 +117,6 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_end_is_refused() {
-        assert!(
-            scan(&[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x00])
-                .unwrap_err()
-                .contains("cut off")
-        );
+        assert!(scan(&[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x00]).unwrap_err().contains("cut off"));
     }
 }

@@ -7,13 +7,8 @@ use super::MAX_ELEMENTS;
 
 /// The element type of a tensor.
 pub(super) fn data_type(tensor: &TensorProto) -> Result<DataType, String> {
-    DataType::try_from(tensor.data_type).map_err(|_| {
-        format!(
-            "tensor {}: unknown element type {}",
-            shown(tensor),
-            tensor.data_type
-        )
-    })
+    DataType::try_from(tensor.data_type)
+        .map_err(|_| format!("tensor {}: unknown element type {}", shown(tensor), tensor.data_type))
 }
 
 /// The number of elements.
@@ -23,13 +18,7 @@ pub(super) fn elements(tensor: &TensorProto) -> Result<usize, String> {
         .iter()
         .try_fold(1usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?))
         .filter(|n| *n <= MAX_ELEMENTS)
-        .ok_or_else(|| {
-            format!(
-                "tensor {}: a shape of {:?} is not acceptable",
-                shown(tensor),
-                tensor.dims
-            )
-        })
+        .ok_or_else(|| format!("tensor {}: a shape of {:?} is not acceptable", shown(tensor), tensor.dims))
 }
 
 /// Whether the data is as long as the shape says and of a type that a backend can hold.
@@ -49,17 +38,11 @@ pub(super) fn check(tensor: &TensorProto) -> Result<(), String> {
         DataType::Int64 => (8, tensor.int64_data.len()),
         DataType::Double => (8, tensor.double_data.len()),
         other => {
-            return Err(format!(
-                "tensor {}: elements of type {other:?} are not supported",
-                shown(tensor)
-            ));
+            return Err(format!("tensor {}: elements of type {other:?} are not supported", shown(tensor)));
         }
     };
-    let fits = if tensor.raw_data.is_empty() {
-        typed == elements
-    } else {
-        tensor.raw_data.len() == elements * size
-    };
+    let fits =
+        if tensor.raw_data.is_empty() { typed == elements } else { tensor.raw_data.len() == elements * size };
     if !fits {
         return Err(format!(
             "tensor {}: its data is not as long as its shape {:?}",
@@ -99,10 +82,5 @@ pub(super) fn from_floats(name: String, dims: Vec<i64>, values: &[f32]) -> Tenso
 }
 
 fn shown(tensor: &TensorProto) -> String {
-    tensor
-        .name
-        .chars()
-        .take(80)
-        .flat_map(char::escape_default)
-        .collect()
+    tensor.name.chars().take(80).flat_map(char::escape_default).collect()
 }

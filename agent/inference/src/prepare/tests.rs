@@ -6,20 +6,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn spec(w: usize, h: usize, layout: Layout, colour: ChannelOrder, resize: Resize) -> InputSpec {
-    let shape = if layout == Layout::Nchw {
-        [1, 3, h, w]
-    } else {
-        [1, h, w, 3]
-    };
-    InputSpec {
-        name: "in".into(),
-        shape,
-        layout,
-        colour,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-        resize,
-    }
+    let shape = if layout == Layout::Nchw { [1, 3, h, w] } else { [1, h, w, 3] };
+    InputSpec { name: "in".into(), shape, layout, colour, mean: [0.0; 3], std: [1.0; 3], resize }
 }
 
 fn plain(w: usize, h: usize) -> InputSpec {
@@ -85,11 +73,7 @@ fn known_colours_come_out_of_yuv_in_every_matrix() {
         let picture = Picture::new((8, 8), PixelFormat::I420, colour, [8, 4, 4], Arc::new(planes)).unwrap();
         let (tensor, _) = run(&plain(8, 8), &picture, Region::FULL);
         for (plane, want) in tensor.chunks(64).zip(rgb) {
-            assert!(
-                plane.iter().all(|v| (v - want).abs() < 3.0),
-                "{yuv:?}: {} for {want}",
-                plane[0]
-            );
+            assert!(plane.iter().all(|v| (v - want).abs() < 3.0), "{yuv:?}: {} for {want}", plane[0]);
         }
     }
 }
@@ -99,26 +83,11 @@ fn interleaved_chroma_gives_the_same_as_planar() {
     let (y, u, v) = (noise(21 * 13, 1), noise(11 * 7, 2), noise(11 * 7, 3));
     let uv: Vec<u8> = u.iter().zip(&v).flat_map(|(u, v)| [*u, *v]).collect();
     let size = (21, 13);
-    let i420 = Picture::new(
-        size,
-        PixelFormat::I420,
-        Colour::SD,
-        [21, 11, 11],
-        Arc::new([y.clone(), u, v]),
-    )
-    .unwrap();
-    let nv12 = Picture::new(
-        size,
-        PixelFormat::Nv12,
-        Colour::SD,
-        [21, 22, 0],
-        Arc::new([y, uv, vec![]]),
-    )
-    .unwrap();
-    assert_eq!(
-        run(&plain(10, 9), &i420, Region::FULL),
-        run(&plain(10, 9), &nv12, Region::FULL)
-    );
+    let i420 =
+        Picture::new(size, PixelFormat::I420, Colour::SD, [21, 11, 11], Arc::new([y.clone(), u, v])).unwrap();
+    let nv12 =
+        Picture::new(size, PixelFormat::Nv12, Colour::SD, [21, 22, 0], Arc::new([y, uv, vec![]])).unwrap();
+    assert_eq!(run(&plain(10, 9), &i420, Region::FULL), run(&plain(10, 9), &nv12, Region::FULL));
 }
 
 #[test]
@@ -129,54 +98,24 @@ fn a_letterbox_keeps_the_aspect_pads_with_black_and_can_be_undone() {
         spec.mean = [100.0; 3];
         let (tensor, placement) = run(&spec, &picture, Region::FULL);
         for (y, row) in tensor[..1024].chunks(32).enumerate() {
-            let want = if (first_row..first_row + 16).contains(&y) {
-                100.0
-            } else {
-                -100.0
-            };
+            let want = if (first_row..first_row + 16).contains(&y) { 100.0 } else { -100.0 };
             assert!(row.iter().all(|v| *v == want), "{resize:?} row {y}: {}", row[0]);
         }
         let top = first_row as f32;
         let region = placement.region([0.0, top, 16.0, top + 8.0]);
-        assert!(
-            region.iou(&Region {
-                x: 0.0,
-                y: 0.0,
-                w: 0.5,
-                h: 0.5
-            }) > 0.999,
-            "{region:?}"
-        );
+        assert!(region.iou(&Region { x: 0.0, y: 0.0, w: 0.5, h: 0.5 }) > 0.999, "{region:?}");
     }
 }
 
 #[test]
 fn a_crop_sees_its_part_and_boxes_come_back_in_the_whole_frame() {
-    let rgb: Vec<u8> = (0..100 * 50)
-        .flat_map(|n| if n % 100 >= 50 { [255; 3] } else { [0; 3] })
-        .collect();
+    let rgb: Vec<u8> = (0..100 * 50).flat_map(|n| if n % 100 >= 50 { [255; 3] } else { [0; 3] }).collect();
     let picture = Picture::from_rgb((100, 50), rgb).unwrap();
-    let crop = Region {
-        x: 0.5,
-        y: 0.0,
-        w: 0.5,
-        h: 1.0,
-    };
+    let crop = Region { x: 0.5, y: 0.0, w: 0.5, h: 1.0 };
     let (tensor, placement) = run(&plain(20, 20), &picture, crop);
-    assert!(
-        tensor.iter().all(|v| *v == 255.0),
-        "nothing of the black half leaks in"
-    );
+    assert!(tensor.iter().all(|v| *v == 255.0), "nothing of the black half leaks in");
     let region = placement.region([10.0, 0.0, 20.0, 20.0]);
-    assert!(
-        region.iou(&Region {
-            x: 0.75,
-            y: 0.0,
-            w: 0.25,
-            h: 1.0
-        }) > 0.999,
-        "{region:?}"
-    );
+    assert!(region.iou(&Region { x: 0.75, y: 0.0, w: 0.25, h: 1.0 }) > 0.999, "{region:?}");
 }
 
 /// Bilinear as OpenCV defines it, in f64.

@@ -66,10 +66,9 @@ impl Session<'_> {
         let error = match polled {
             Ok(event) => {
                 if self.on_event(event).await.is_err() {
-                    return Err(self.lost(
-                        LinkErrorKind::Protocol,
-                        "the broker acknowledged what was not sent",
-                    ));
+                    return Err(
+                        self.lost(LinkErrorKind::Protocol, "the broker acknowledged what was not sent")
+                    );
                 }
                 if self.core.refusals.needs_rescan() && self.window.is_empty() {
                     return Err(End::Rescan);
@@ -109,12 +108,7 @@ impl Session<'_> {
     async fn on_answer(&mut self, ticket: Ticket, reason: PubAckReason) -> Result<(), OutOfStep> {
         let verdict = verdict(reason);
         let (seq, id, topic) = match ticket.what {
-            Message::Event {
-                seq,
-                id,
-                topic,
-                replay,
-            } => {
+            Message::Event { seq, id, topic, replay } => {
                 self.replay_in_flight -= usize::from(replay);
                 (seq, id, topic)
             }
@@ -171,34 +165,20 @@ impl Session<'_> {
             self.core.retry_at = Some(Instant::now() + self.core.refusals.next_wait());
         }
         self.core.tell_refused();
-        self.core.failed_topic(LinkError::TopicRefused {
-            topic,
-            reason: words(reason).to_owned(),
-        });
+        self.core.failed_topic(LinkError::TopicRefused { topic, reason: words(reason).to_owned() });
     }
 
     /// The moment at which something must happen though nothing came in.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let ack = self
-            .window
-            .oldest()
-            .map(|oldest| oldest.since + self.core.ack_timeout());
-        let stop = if self.stopping {
-            Some(self.look_at.unwrap_or_else(Instant::now))
-        } else {
-            None
-        };
+        let ack = self.window.oldest().map(|oldest| oldest.since + self.core.ack_timeout());
+        let stop = if self.stopping { Some(self.look_at.unwrap_or_else(Instant::now)) } else { None };
         [ack, self.core.retry_at, stop].into_iter().flatten().min()
     }
 
     /// The deadline has passed.
     pub(super) async fn on_time(&mut self, outbox: &impl Outbox) -> Option<End> {
         let now = Instant::now();
-        if self
-            .window
-            .oldest()
-            .is_some_and(|oldest| oldest.since + self.core.ack_timeout() <= now)
-        {
+        if self.window.oldest().is_some_and(|oldest| oldest.since + self.core.ack_timeout() <= now) {
             let problem = format!(
                 "no acknowledgement for {} s: a new connection is made and everything unacknowledged is sent again",
                 self.core.config.ack_timeout_s
@@ -208,11 +188,8 @@ impl Session<'_> {
         if self.core.retry_at.is_some_and(|at| at <= now) {
             self.paused = false;
             self.core.refusals.begin_round();
-            self.core.retry_at = self
-                .core
-                .refusals
-                .any_refused()
-                .then(|| now + self.core.refusals.next_wait());
+            self.core.retry_at =
+                self.core.refusals.any_refused().then(|| now + self.core.refusals.next_wait());
         }
         if !self.stopping {
             return None;
@@ -243,10 +220,9 @@ impl Session<'_> {
         let guilty = match error {
             // Answers come in the order of the messages: the one that cannot be read is for the oldest.
             StateError::Deserialization(PacketError::InvalidConnectReturnCode(_)) => self.window.oldest(),
-            StateError::ServerDisconnect {
-                reason_code: DisconnectReasonCode::PacketTooLarge,
-                ..
-            } => self.window.unanswered().max_by_key(|t| t.bytes),
+            StateError::ServerDisconnect { reason_code: DisconnectReasonCode::PacketTooLarge, .. } => {
+                self.window.unanswered().max_by_key(|t| t.bytes)
+            }
             _ => return,
         };
         let Some(Ticket { what, bytes, .. }) = guilty else {

@@ -48,26 +48,13 @@ impl Session<'_> {
         let config_version = self.core.config_version();
         if self.states_first == 0 && self.announced != Some(config_version) {
             self.announced = Some(config_version);
-            let presence = if self.stopping {
-                Presence::Stopping
-            } else {
-                Presence::Online
-            };
+            let presence = if self.stopping { Presence::Stopping } else { Presence::Online };
             let payload = document::status(&self.core.identity, config_version, presence, self.since);
-            self.hand_in(
-                format!("{}status", self.core.root),
-                payload.into(),
-                true,
-                Message::Status,
-            );
+            self.hand_in(format!("{}status", self.core.root), payload.into(), true, Message::Status);
             return true;
         }
         let due = self.core.board.next_due();
-        self.states_first = if due.is_some() {
-            self.states_first.saturating_sub(1)
-        } else {
-            0
-        };
+        self.states_first = if due.is_some() { self.states_first.saturating_sub(1) } else { 0 };
         let Some(due) = due else {
             return self.announced != Some(config_version);
         };
@@ -83,10 +70,7 @@ impl Session<'_> {
             self.core.board.settled(&due.topic, due.version);
             return true;
         }
-        let ticket = Message::State {
-            topic: due.topic,
-            version: due.version,
-        };
+        let ticket = Message::State { topic: due.topic, version: due.version };
         self.hand_in(topic, due.payload, due.retain, ticket);
         true
     }
@@ -129,26 +113,16 @@ impl Session<'_> {
         let payload = match serde_json::to_vec(&event) {
             Ok(payload) => payload,
             Err(error) => {
-                return self
-                    .give_up(seq, id, topic, format!("it cannot be written as JSON: {error}"))
-                    .await;
+                return self.give_up(seq, id, topic, format!("it cannot be written as JSON: {error}")).await;
             }
         };
         let bytes = packet_bytes(&topic, payload.len());
         if bytes > self.max_packet() {
-            let reason = format!(
-                "its {bytes} bytes are above the broker's limit of {}",
-                self.max_packet()
-            );
+            let reason = format!("its {bytes} bytes are above the broker's limit of {}", self.max_packet());
             return self.give_up(seq, id, topic, reason).await;
         }
         self.replay_in_flight += usize::from(replay);
-        let message = Message::Event {
-            seq,
-            id,
-            topic: topic.clone(),
-            replay,
-        };
+        let message = Message::Event { seq, id, topic: topic.clone(), replay };
         self.hand_in(topic, payload.into(), false, message);
     }
 
@@ -159,23 +133,14 @@ impl Session<'_> {
         if let Err(error) = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
             tracing::error!(%error, "The MQTT client did not take a message; it is sent again on the next connection.");
         }
-        self.window.hand_in(Ticket {
-            what,
-            bytes,
-            since: Instant::now(),
-        });
+        self.window.hand_in(Ticket { what, bytes, since: Instant::now() });
         self.core.in_flight(self.window.len());
     }
 
     /// The broker can never take this event: it must not block what follows.
     pub(super) async fn give_up(&mut self, seq: u64, id: ulid::Ulid, topic: String, reason: String) {
         tracing::error!(seq, %id, topic, reason, "The broker can never take an event; it is given up.");
-        self.core.undeliverable(Undeliverable {
-            seq,
-            id,
-            topic,
-            reason,
-        });
+        self.core.undeliverable(Undeliverable { seq, id, topic, reason });
         self.core.acks.delivered(seq).await;
     }
 

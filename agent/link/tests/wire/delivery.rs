@@ -32,10 +32,7 @@ async fn events_arrive_in_order_on_their_topics_and_are_acknowledged_once() {
     let wanted: Vec<u64> = (1..=300).collect();
     assert_eq!(seqs(&all), wanted);
     assert_eq!(rig.outbox.acked(), wanted);
-    let first = all
-        .iter()
-        .find(|m| m.topic == "aimass/v1/site/node/event/dock/object")
-        .unwrap();
+    let first = all.iter().find(|m| m.topic == "aimass/v1/site/node/event/dock/object").unwrap();
     assert!(!first.retained);
     assert_eq!(first.json()["label"], "person");
 }
@@ -48,10 +45,7 @@ async fn what_waited_while_the_broker_was_away_is_marked_as_replayed_and_what_co
     let waiting = rig.status("a named error", |s| s.last_error.is_some()).await;
     assert_eq!(waiting.state, LinkState::Connecting);
     let said = waiting.last_error.unwrap().to_string();
-    assert!(
-        said.contains("connection refused") && said.contains(&broker.url()),
-        "{said}"
-    );
+    assert!(said.contains("connection refused") && said.contains(&broker.url()), "{said}");
     rig.outbox.accept_many(40);
     broker.start().await;
     let subscriber = Subscriber::on(broker.port(), ALL).await;
@@ -59,16 +53,9 @@ async fn what_waited_while_the_broker_was_away_is_marked_as_replayed_and_what_co
     rig.outbox.accept("dock");
     rig.outbox.drained_to(0, SOON).await;
     // The link may have been faster than the subscriber; what is new came to both.
-    let last = subscriber
-        .expect(|m| m.topic.contains("/event/") && m.json()["seq"] == 41)
-        .within(SOON)
-        .await;
+    let last = subscriber.expect(|m| m.topic.contains("/event/") && m.json()["seq"] == 41).within(SOON).await;
     assert_eq!(last.json()["replay"], false);
-    for message in subscriber
-        .all()
-        .iter()
-        .filter(|m| m.topic.contains("/event/") && m.json()["seq"] != 41)
-    {
+    for message in subscriber.all().iter().filter(|m| m.topic.contains("/event/") && m.json()["seq"] != 41) {
         assert_eq!(message.json()["replay"], true);
     }
 }
@@ -83,17 +70,10 @@ async fn a_live_event_does_not_wait_behind_a_long_replay() {
     // Slow enough that the replay takes a while whatever the machine does.
     proxy.set(|b| b.delay = std::time::Duration::from_millis(5)).await;
     let rig = Rig::with(config(&proxy.url()), outbox);
-    subscriber
-        .expect_all("the replay has begun", SOON, |all| !seqs(all).is_empty())
-        .await;
+    subscriber.expect_all("the replay has begun", SOON, |all| !seqs(all).is_empty()).await;
     rig.outbox.accept("gate");
-    let all = subscriber
-        .expect_all("the live event", SOON, |all| seqs(all).contains(&2001))
-        .await;
-    assert!(
-        seqs(&all).len() < 2000,
-        "the live event came after the whole replay"
-    );
+    let all = subscriber.expect_all("the live event", SOON, |all| seqs(all).contains(&2001)).await;
+    assert!(seqs(&all).len() < 2000, "the live event came after the whole replay");
     rig.outbox.drained_to(0, SOON).await;
 }
 
@@ -105,9 +85,7 @@ async fn outlives_a_broker(setup: BrokerSetup) {
     rig.online().await;
     for round in 1..=3_u64 {
         rig.outbox.accept_many(500);
-        subscriber
-            .expect_all("some events", SOON, came(500 * (round as usize - 1) + 50))
-            .await;
+        subscriber.expect_all("some events", SOON, came(500 * (round as usize - 1) + 50)).await;
         // The door stays shut until the subscriber is back: what a broker forgets, nobody can count.
         proxy.set(|b| b.refuse = true).await;
         proxy.cut();
@@ -153,8 +131,7 @@ async fn without_acks_nothing_counts_as_delivered_and_everything_is_sent_again_w
 
     proxy.set(|b| b.drop_pubacks = true).await;
     rig.outbox.accept_many(80);
-    rig.status("the missing acks are noticed", |s| s.reconnects >= 2)
-        .await;
+    rig.status("the missing acks are noticed", |s| s.reconnects >= 2).await;
     assert_eq!(rig.outbox.left(), 80, "nothing was acknowledged");
     assert!(proxy.dropped_pubacks() > 0);
 
@@ -173,10 +150,7 @@ async fn a_cut_with_nothing_in_flight_doubles_nothing() {
     let subscriber = Subscriber::on(broker.port(), ALL).await;
     let rig = Rig::at(&proxy.url());
     for cut in 0..5 {
-        rig.status("connected", |s| {
-            s.state == LinkState::Online && s.reconnects == cut
-        })
-        .await;
+        rig.status("connected", |s| s.state == LinkState::Online && s.reconnects == cut).await;
         rig.outbox.accept_many(20);
         rig.outbox.drained_to(0, SOON).await;
         proxy.cut();
@@ -193,15 +167,8 @@ async fn a_network_that_swallows_everything_is_noticed_and_left() {
     rig.online().await;
     proxy.set(|b| b.black_hole = true).await;
     rig.outbox.accept_many(5);
-    let told = rig
-        .status("the silence is noticed", |s| s.last_error.is_some())
-        .await;
-    assert!(
-        told.last_error
-            .unwrap()
-            .to_string()
-            .contains("no acknowledgement for 2 s")
-    );
+    let told = rig.status("the silence is noticed", |s| s.last_error.is_some()).await;
+    assert!(told.last_error.unwrap().to_string().contains("no acknowledgement for 2 s"));
     proxy.set(|b| b.black_hole = false).await;
     rig.outbox.drained_to(0, SOON * 2).await;
 }
@@ -218,9 +185,7 @@ async fn fifty_cuts_in_mid_stream_lose_nothing_and_double_no_more_than_what_was_
     for cut in 0..CUTS {
         rig.outbox.accept_many((EVENTS / CUTS) as usize);
         let some = (cut * 100 + 20) as usize;
-        subscriber
-            .expect_all("the stream runs", SOON, |all| all.len() >= some)
-            .await;
+        subscriber.expect_all("the stream runs", SOON, |all| all.len() >= some).await;
         if cut % 2 == 0 {
             proxy.cut();
         } else {
@@ -231,9 +196,7 @@ async fn fifty_cuts_in_mid_stream_lose_nothing_and_double_no_more_than_what_was_
         rig.status("a new connection", |s| s.reconnects > cut).await;
     }
     rig.outbox.drained_to(0, SOON).await;
-    let all = subscriber
-        .expect_all("all events", SOON, came(EVENTS as usize))
-        .await;
+    let all = subscriber.expect_all("all events", SOON, came(EVENTS as usize)).await;
     let doubles = assert_all_with_stable_ids(&all, EVENTS);
     let connections = proxy.connections();
     println!("{EVENTS} events over {connections} connections: {doubles} doubles");
@@ -250,10 +213,7 @@ async fn twenty_thousand_events_go_through_and_the_rate_is_told() {
     let rig = Rig::with(config(&broker.url()), outbox);
     rig.outbox.drained_to(0, SOON * 2).await;
     let took = watch.lap();
-    println!(
-        "20000 events in {took:?}: {:.0} events/s",
-        20_000.0 / took.as_secs_f64()
-    );
+    println!("20000 events in {took:?}: {:.0} events/s", 20_000.0 / took.as_secs_f64());
     assert_eq!(rig.outbox.acked().len(), 20_000);
     assert_eq!(rig.link.stop(SOON).await.undelivered, 0);
 }
@@ -282,11 +242,5 @@ async fn a_stop_without_a_broker_counts_what_is_left() {
     let rig = Rig::at(&broker.url());
     rig.outbox.accept_many(3);
     rig.status("no broker", |s| s.last_error.is_some()).await;
-    assert_eq!(
-        rig.link
-            .stop(std::time::Duration::from_millis(100))
-            .await
-            .undelivered,
-        3
-    );
+    assert_eq!(rig.link.stop(std::time::Duration::from_millis(100)).await.undelivered, 3);
 }

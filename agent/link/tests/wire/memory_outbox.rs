@@ -85,14 +85,8 @@ impl MemoryOutbox {
     /// Waits until at most so many events are left.
     pub(crate) async fn drained_to(&self, count: usize, within: Duration) {
         let mut left = self.left.subscribe();
-        let waited = tokio::time::timeout(within, left.wait_for(|n| *n <= count))
-            .await
-            .map(drop);
-        assert!(
-            waited.is_ok(),
-            "{} events are left in the outbox after {within:?}",
-            *self.left.borrow()
-        );
+        let waited = tokio::time::timeout(within, left.wait_for(|n| *n <= count)).await.map(drop);
+        assert!(waited.is_ok(), "{} events are left in the outbox after {within:?}", *self.left.borrow());
     }
 
     pub(crate) fn left(&self) -> usize {
@@ -112,11 +106,7 @@ impl Outbox for MemoryOutbox {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Event>, OutboxError>> + Send {
         let pending = self.pending.lock().unwrap();
-        let batch = pending
-            .range(after + 1..)
-            .take(limit)
-            .map(|(_, e)| e.clone())
-            .collect();
+        let batch = pending.range(after + 1..).take(limit).map(|(_, e)| e.clone()).collect();
         std::future::ready(Ok(batch))
     }
 

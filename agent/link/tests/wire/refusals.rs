@@ -21,27 +21,18 @@ async fn a_topic_that_is_not_allowed_keeps_its_events_and_holds_up_no_other() {
         rig.outbox.accept("dock");
     }
     rig.outbox.drained_to(50, SOON).await;
-    let status = rig
-        .status("the refusal is told", |s| s.last_error.is_some())
-        .await;
+    let status = rig.status("the refusal is told", |s| s.last_error.is_some()).await;
     let error = status.last_error.unwrap();
     assert_eq!(error.kind(), LinkErrorKind::NotAuthorised);
     assert!(error.to_string().contains("event/gate/object"), "{error}");
-    subscriber
-        .expect_all("the others", SOON, |all| seqs(all).len() == 50)
-        .await;
+    subscriber.expect_all("the others", SOON, |all| seqs(all).len() == 50).await;
     let tried = rig.link.status().borrow().published_total;
-    assert!(
-        tried < 100,
-        "{tried} messages: the refused ones are tried in a loop"
-    );
+    assert!(tried < 100, "{tried} messages: the refused ones are tried in a loop");
     assert_eq!(rig.outbox.left(), 50, "refused is not delivered");
 
     broker.change_acl(OPEN).await;
     rig.outbox.drained_to(0, SOON).await;
-    subscriber
-        .expect_all("all of them", SOON, |all| seqs(all).len() == 100)
-        .await;
+    subscriber.expect_all("all of them", SOON, |all| seqs(all).len() == 100).await;
     assert_eq!(rig.link.status().borrow().last_error, None);
 }
 
@@ -51,8 +42,7 @@ async fn a_stop_does_not_wait_for_events_that_the_broker_refuses() {
     let rig = Rig::at(&broker.url());
     rig.online().await;
     rig.outbox.accept("gate");
-    rig.status("the refusal is told", |s| s.last_error.is_some())
-        .await;
+    rig.status("the refusal is told", |s| s.last_error.is_some()).await;
     rig.outbox.accept("dock");
     assert_eq!(rig.link.stop(SOON).await.undelivered, 1);
 }
@@ -77,15 +67,9 @@ async fn a_large_one_is_given_up(limit_line: &str) {
     assert!(told[0].reason.contains("limit"), "{}", told[0].reason);
     assert_eq!(rig.link.status().borrow().undeliverable_total, 1);
     // A state that is too large does no harm either.
-    rig.link
-        .board()
-        .set("snapshot/dock/person", vec![0; 9_000], true)
-        .unwrap();
+    rig.link.board().set("snapshot/dock/person", vec![0; 9_000], true).unwrap();
     rig.link.board().set("state/dock/motion", "true", true).unwrap();
-    subscriber
-        .expect(|m| m.topic.ends_with("/motion"))
-        .within(SOON)
-        .await;
+    subscriber.expect(|m| m.topic.ends_with("/motion")).within(SOON).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,10 +29,7 @@ pub(crate) fn identity() -> NodeIdentity {
 }
 
 pub(crate) fn config(url: &str) -> BrokerConfig {
-    BrokerConfig {
-        ack_timeout_s: 2,
-        ..BrokerConfig::new(url)
-    }
+    BrokerConfig { ack_timeout_s: 2, ..BrokerConfig::new(url) }
 }
 
 impl Rig {
@@ -55,11 +52,7 @@ impl Rig {
         let tell = move |u| told.lock().unwrap().push(u);
         let link = Link::spawn(config, identity(), outbox.clone(), SystemClock::shared(), tell).unwrap();
         prepare(&link);
-        Rig {
-            outbox,
-            link,
-            undeliverable,
-        }
+        Rig { outbox, link, undeliverable }
     }
 
     pub(crate) async fn online(&self) -> LinkStatus {
@@ -71,10 +64,7 @@ impl Rig {
         let waited = tokio::time::timeout(SOON, status.wait_for(|s| fits(s))).await;
         match waited {
             Ok(found) => found.unwrap().clone(),
-            Err(_) => panic!(
-                "{what}: not within {SOON:?}; the link says {:?}",
-                self.link.status().borrow()
-            ),
+            Err(_) => panic!("{what}: not within {SOON:?}; the link says {:?}", self.link.status().borrow()),
         }
     }
 }
@@ -90,10 +80,7 @@ pub(crate) fn assert_all_with_stable_ids(messages: &[Message], count: u64) -> us
     let mut doubles = 0;
     for message in messages.iter().filter(|m| m.topic.contains("/event/")) {
         let event = message.json();
-        let (seq, id) = (
-            event["seq"].as_u64().unwrap(),
-            event["id"].as_str().unwrap().to_owned(),
-        );
+        let (seq, id) = (event["seq"].as_u64().unwrap(), event["id"].as_str().unwrap().to_owned());
         if let Some(before) = ids.insert(seq, id.clone()) {
             assert_eq!(before, id, "event {seq} changed its id");
             doubles += 1;
