@@ -64,6 +64,7 @@ pub fn events(args: &EventsArgs) -> Result<(), Failure> {
     let mut reader = Reader::open(&path).map_err(unavailable)?;
     let mut query = EventQuery { after_seq: 0, since, kind: None, source: None, limit: args.limit };
     let mut found = reader.recent(&query).map_err(unavailable)?;
+    found.reverse(); // the newest come first
     loop {
         for event in &found {
             let line = serde_json::to_string(event).map_err(|e| Failure::Bug(e.to_string()))?;
