@@ -51,14 +51,26 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let models = chain::open_models(&args.models).map_err(|e| Failure::Unavailable(e.to_string()))?;
     let chain = Chain::build(&links, &models).map_err(|e| Failure::BadInput(e.to_string()))?;
     let output = Output::open(&args.out)?;
-    let mut work =
-        Work { chain, output, every: args.every, tracker: None, failed: None, bar: Progress::hidden() };
+    let mut work = Work {
+        chain,
+        output,
+        every: args.every,
+        tracker: None,
+        failed: None,
+        refused: 0,
+        bar: Progress::hidden(),
+    };
     match uri.file_path().filter(|p| p.is_dir() || stills::is_still(p)) {
         Some(path) => pictures(path, &mut work)?,
         None => clip(uri.clone(), &mut work)?,
     }
     work.bar.finish();
-    work.output.finish()
+    let refused = work.refused;
+    work.output.finish()?;
+    match refused {
+        0 => Ok(()),
+        _ => Err(Failure::BadInput(format!("{refused} frames could not be analysed, see above"))),
+    }
 }
 
 struct Work {
@@ -68,6 +80,8 @@ struct Work {
     /// Clips only: pictures of a folder have nothing to do with each other.
     tracker: Option<Tracker>,
     failed: Option<Failure>,
+    /// Frames on which an analyzer failed.
+    refused: u64,
     bar: Progress,
 }
 
@@ -82,6 +96,7 @@ impl Work {
             tracker.update(frame.stamp.elapsed, &mut findings);
         }
         if let Some(error) = &error {
+            self.refused += 1;
             tracing::error!(frame = frame.seq, %error, "A frame could not be analysed.");
         }
         self.output.line(&Line { frame: frame.seq, time_s, file, error, findings: &findings })
