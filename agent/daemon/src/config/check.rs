@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use aimass_core::id::Name;
+use aimass_core::scene::MOST_PLACES;
 use aimass_inference::analyzer::AnalyzerConfig;
 use aimass_media::uri::SourceUri;
 
@@ -29,8 +30,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
             problems.push(Problem::new(format!("analyzer.{name}.{field}"), message));
         }
     }
-    if config.inference.parallel == Some(0) {
-        problems.push(Problem::new("inference.parallel", "is 0: give 1 or more, or leave it out"));
+    if let Some(parallel) = config.inference.parallel.filter(|p| !(1..=64).contains(p)) {
+        let message = format!("{parallel} is not within 1..64: give one of these, or leave it out");
+        problems.push(Problem::new("inference.parallel", message));
     }
     if let Err(error) = config.http.check() {
         problems.push(Problem::new("http", error.to_string()));
@@ -44,8 +46,18 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
 fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut Vec<Problem>) {
     let mut say =
         |field: &str, message: String| problems.push(Problem::new(format!("{at}.{field}"), message));
-    if let Err(error) = camera.source.parse::<SourceUri>() {
-        say("source", error.to_string());
+    match camera.source.parse::<SourceUri>() {
+        Err(error) => say("source", error.to_string()),
+        Ok(SourceUri::Rtsp(_)) => {}
+        Ok(_) => {
+            for (field, set) in
+                [("username", camera.username.is_some()), ("ca_file", camera.ca_file.is_some())]
+            {
+                if set {
+                    say(field, "is for rtsp:// and rtsps:// sources only: leave it out".to_owned());
+                }
+            }
+        }
     }
     if camera.id.as_str() == "node" {
         say("id", "\"node\" is the source of the node's own events: choose another name".to_owned());
@@ -83,6 +95,11 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
     for (n, line) in camera.line.iter().enumerate() {
         for (field, problem) in line.check() {
             say(&format!("line[{n}].{field}"), problem);
+        }
+    }
+    for (field, count) in [("zone", camera.zone.len()), ("line", camera.line.len())] {
+        if count > MOST_PLACES {
+            say(field, format!("{count} are too many: at most {MOST_PLACES}"));
         }
     }
     for (field, problem) in camera.motion.check() {
