@@ -49,6 +49,8 @@ impl Snapshot {
 #[derive(Default)]
 struct Sampled {
     before: Vec<Snapshot>,
+    /// One sample later: `before` is never so new that a rate would be one of some milliseconds.
+    newer: Vec<Snapshot>,
     store: OutboxHealth,
 }
 
@@ -72,8 +74,9 @@ impl Monitor {
         store: Store,
         link: Option<watch::Receiver<LinkStatus>>,
     ) -> Self {
-        let before = sources.iter().map(|s| Snapshot::of(s, node.clock.monotonic())).collect();
-        let sampled = Arc::new(Mutex::new(Sampled { before, store: OutboxHealth::default() }));
+        let before: Vec<_> = sources.iter().map(|s| Snapshot::of(s, node.clock.monotonic())).collect();
+        let newer = before.clone();
+        let sampled = Arc::new(Mutex::new(Sampled { before, newer, store: OutboxHealth::default() }));
         Monitor { node, sources, workers, store, link, sampled }
     }
 
@@ -86,17 +89,17 @@ impl Monitor {
             every.tick().await;
             let store = self.ask_store().await;
             self.sampled.lock().unwrap_or_else(PoisonError::into_inner).store = store;
-            let document = self.collect();
             if samples.is_multiple_of(SAMPLES_PER_MESSAGE) {
-                let text = serde_json::to_string(&document).unwrap_or_default();
+                let text = serde_json::to_string(&self.collect()).unwrap_or_default();
                 if let Err(error) = board.set("health", text, false) {
                     tracing::warn!(%error, "The health could not be told.");
                 }
             }
             samples = samples.wrapping_add(1);
             let at = self.node.clock.monotonic();
-            let before = self.sources.iter().map(|s| Snapshot::of(s, at)).collect();
-            self.sampled.lock().unwrap_or_else(PoisonError::into_inner).before = before;
+            let now = self.sources.iter().map(|s| Snapshot::of(s, at)).collect();
+            let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
+            sampled.before = std::mem::replace(&mut sampled.newer, now);
         }
     }
 
