@@ -22,7 +22,7 @@ use crate::demo::Folder;
 use crate::exit::Failure;
 use crate::node::Node;
 use crate::process;
-use crate::run::runtime;
+use crate::run::block_on;
 use crate::supervisor;
 
 /// How often the bench looks whether the clip is over.
@@ -108,7 +108,7 @@ fn through_everything(
     let config = config::from_document(document).map_err(|e| Failure::Usage(e.to_string()))?;
     let node = Node::new(config.node.site.clone(), config.node.id.clone(), SystemClock::shared());
     let before = process::cpu_seconds();
-    runtime()?.block_on(async {
+    block_on(async {
         let running = supervisor::start(&config, node).await?;
         let view = running.views.sources.borrow().first().cloned();
         let view = view.ok_or_else(|| Failure::Bug("the bench has no source".into()))?;

@@ -16,21 +16,25 @@ use aimass_core::geometry::Point;
 use aimass_core::id::Name;
 use aimass_core::scene::{Observation, Scene, State};
 use aimass_link::StateBoard;
-use aimass_store::{ErrorKind, Store};
+use aimass_store::{ErrorKind, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
 use crate::views::{Overlay, OverlayTrack, SourceView};
 
 /// Analysed frames that may wait for the rules.
 pub const FINDINGS_QUEUE: usize = 64;
-/// Happenings that may wait for the store.
+/// Moments that may wait for the store.
 const ACCEPT_QUEUE: usize = 64;
 /// How often scenes whose frames are withheld learn that time went by.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the store's disk is left alone after a failure.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long a camera may be away before what was in view of it has ended.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// What comes in from the sources.
 pub enum Input {
@@ -69,6 +73,8 @@ pub struct Watched {
     states: BTreeMap<String, serde_json::Value>,
     frame: u64,
     points: HashMap<u64, Vec<Point>>,
+    /// The camera does not deliver: nobody can say what is there.
+    blind: bool,
 }
 
 /// The latest frame, so that time can go on without frames.
@@ -82,7 +88,25 @@ struct Last {
 impl Watched {
     /// Nothing seen yet.
     pub fn new(scene: Scene, view: Arc<SourceView>) -> Self {
-        Watched { scene, view, last: None, states: BTreeMap::new(), frame: 0, points: HashMap::new() }
+        Watched {
+            scene,
+            view,
+            last: None,
+            states: BTreeMap::new(),
+            frame: 0,
+            points: HashMap::new(),
+            blind: false,
+        }
+    }
+
+    /// The time at the source now: that of its latest frame and what went by since. An unpaced file's time is
+    /// not the clock's: it stands still.
+    fn now(&self, clock: &SharedClock) -> Option<(Duration, Timestamp, Duration)> {
+        let last = self.last.as_ref()?;
+        let gone = clock.monotonic().saturating_sub(last.arrived);
+        let counts = last.wall_from != TimeSource::File || self.view.paced;
+        let passed = if counts { gone } else { Duration::ZERO };
+        Some((last.elapsed + passed, last.wall + passed, gone))
     }
 
     fn show(&self) {
@@ -104,20 +128,27 @@ impl Watched {
     }
 }
 
+/// What a scene has told at one moment, on its way to disk.
+pub struct Told {
+    /// What happened, in order.
+    happenings: Vec<Happening>,
+    /// Key and value of the source's line totals, if they changed. They outlive restarts, and are committed
+    /// together with the crossings that they count.
+    totals: Option<(String, serde_json::Value)>,
+}
+
 /// Where states and happenings go.
 pub struct Outlets {
     /// Retained values at the broker.
     pub board: Arc<StateBoard>,
     /// To the task `accept`.
-    pub accept: mpsc::Sender<Happening>,
-    /// For line totals, which outlive restarts.
-    pub store: Store,
+    pub accept: mpsc::Sender<Told>,
     /// The program's clock.
     pub clock: SharedClock,
 }
 
 /// The queue in front of [`accept`].
-pub fn accept_queue() -> (mpsc::Sender<Happening>, mpsc::Receiver<Happening>) {
+pub fn accept_queue() -> (mpsc::Sender<Told>, mpsc::Receiver<Told>) {
     mpsc::channel(ACCEPT_QUEUE)
 }
 
@@ -126,8 +157,14 @@ pub fn totals_key(source: &Name) -> String {
     format!("line_totals/{source}")
 }
 
-/// The task `events`: ends when all sources are gone, after every thing that lasts was ended.
-pub async fn run(mut scenes: HashMap<Name, Watched>, mut input: mpsc::Receiver<Input>, out: Outlets) {
+/// The task `events`: ends when all sources are gone, or at the `stop` for those that hang, after every thing that
+/// lasts was ended.
+pub async fn run(
+    mut scenes: HashMap<Name, Watched>,
+    mut input: mpsc::Receiver<Input>,
+    out: Outlets,
+    stop: CancellationToken,
+) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -136,6 +173,8 @@ pub async fn run(mut scenes: HashMap<Name, Watched>, mut input: mpsc::Receiver<I
                 Some(input) => take(&mut scenes, input, &out).await,
                 None => break,
             },
+            // What is in the queue already still counts.
+            () = stop.cancelled(), if !input.is_closed() => input.close(),
             // A node without sources, or one that sees nothing, is not woken.
             _ = tick.tick(), if scenes.values().any(|w| w.scene.is_following()) => {
                 for watched in scenes.values_mut() {
@@ -145,9 +184,8 @@ pub async fn run(mut scenes: HashMap<Name, Watched>, mut input: mpsc::Receiver<I
         }
     }
     for watched in scenes.values_mut() {
-        let Some(last) = &watched.last else { continue };
-        let gone = out.clock.monotonic().saturating_sub(last.arrived);
-        let seen = watched.scene.end_all(last.elapsed + gone, last.wall + gone);
+        let Some((elapsed, wall, _)) = watched.now(&out.clock) else { continue };
+        let seen = watched.scene.end_all(elapsed, wall);
         deliver(watched, seen, &out).await;
     }
 }
@@ -185,18 +223,30 @@ async fn take(scenes: &mut HashMap<Name, Watched>, input: Input, out: &Outlets) 
         Input::Sight { source, sight } => {
             let state = State { name: "sight".to_owned(), value: sight.into() };
             set_state(&source, &mut watched.states, state, out);
+            watched.blind = sight != "ok";
+            if watched.blind && watched.view.motion.swap(false, Ordering::Relaxed) {
+                let state = State { name: "motion".to_owned(), value: false.into() };
+                set_state(&source, &mut watched.states, state, out);
+            }
         }
     }
 }
 
 async fn pass_time(watched: &mut Watched, out: &Outlets) {
-    let Some(last) = &watched.last else { return };
-    let gone = out.clock.monotonic().saturating_sub(last.arrived);
-    // The time of an unpaced file is not the clock's.
-    if gone < TICK || (last.wall_from == TimeSource::File && !watched.view.paced) {
-        return;
-    }
-    let seen = watched.scene.tick(last.elapsed + gone, last.wall + gone);
+    let Some((elapsed, wall, gone)) = watched.now(&out.clock) else { return };
+    let seen = if watched.blind {
+        // What nobody sees does not dwell; a short outage interrupts nothing.
+        if gone < AWAY {
+            return;
+        }
+        watched.scene.end_all(elapsed, wall)
+    } else {
+        let frozen = watched.last.as_ref().is_some_and(|last| last.elapsed == elapsed);
+        if gone < TICK || frozen {
+            return;
+        }
+        watched.scene.tick(elapsed, wall)
+    };
     if !seen.happenings.is_empty() || !seen.states.is_empty() {
         deliver(watched, seen, out).await;
         watched.show();
@@ -209,16 +259,11 @@ async fn deliver(watched: &mut Watched, seen: Observation, out: &Outlets) {
     for state in seen.states {
         set_state(&id, &mut watched.states, state, out);
     }
-    if counted {
-        let totals = serde_json::to_value(watched.scene.totals()).unwrap_or_default();
-        if let Err(error) = out.store.put_value(&totals_key(&id), &totals).await {
-            tracing::warn!(source = %id, %error, "The line totals could not be kept.");
-        }
-    }
-    for what in seen.happenings {
-        if out.accept.send(what).await.is_err() {
-            return; // only when the program is ending beyond its deadline
-        }
+    let totals =
+        counted.then(|| (totals_key(&id), serde_json::to_value(watched.scene.totals()).unwrap_or_default()));
+    if totals.is_some() || !seen.happenings.is_empty() {
+        // An error only when the program is ending beyond its deadline.
+        out.accept.send(Told { happenings: seen.happenings, totals }).await.ok();
     }
 }
 
@@ -240,42 +285,76 @@ fn set_state(source: &Name, states: &mut BTreeMap<String, serde_json::Value>, st
 /// The task `accept`: stores what happened, in order, then shows it to viewers. Ends when its queue is closed.
 pub async fn accept(
     node: Node,
-    mut queue: mpsc::Receiver<Happening>,
+    mut queue: mpsc::Receiver<Told>,
     store: Store,
     viewers: broadcast::Sender<Arc<Event>>,
 ) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, ACCEPT_QUEUE).await > 0 {
-        let mut events: Vec<Event> = batch.drain(..).map(|what| node.event(what)).collect();
-        let Some(seqs) = keep(&store, &events).await else { continue };
-        for (event, seq) in events.iter_mut().zip(seqs) {
-            event.seq = seq;
+        let (mut events, mut totals) = (Vec::new(), BTreeMap::new());
+        for told in batch.drain(..) {
+            events.extend(told.happenings.into_iter().map(|what| node.event(what)));
+            totals.extend(told.totals);
         }
-        for event in events {
+        // Asked for together, they are committed together.
+        let (seqs, ()) = tokio::join!(keep(&store, &events), keep_totals(&store, totals));
+        for (event, seq) in events.iter_mut().zip(seqs) {
+            event.seq = seq.unwrap_or(0);
+        }
+        for event in events.into_iter().filter(|e| e.seq > 0) {
             // An error only says that nobody looks.
             viewers.send(Arc::new(event)).ok();
         }
     }
 }
 
-/// Stores the events, however long the disk takes to come back; `None` for what can never be stored.
-async fn keep(store: &Store, events: &[Event]) -> Option<Vec<u64>> {
+/// Keeps line totals, all at once: one after the other each would wait for a commit of its own.
+async fn keep_totals(store: &Store, totals: BTreeMap<String, serde_json::Value>) {
+    let mut puts = JoinSet::new();
+    for (key, value) in totals {
+        let store = store.clone();
+        puts.spawn(async move {
+            while let Err(error) = store.put_value(&key, &value).await {
+                if !may_pass(&error) {
+                    tracing::warn!(key, %error, "The line totals could not be kept.");
+                    return;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+    }
+    puts.join_all().await;
+}
+
+/// Whether the disk may come back: then waiting helps.
+fn may_pass(error: &StoreError) -> bool {
+    matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly | ErrorKind::Io)
+}
+
+/// Stores the events, however long the disk takes to come back; `None` for one that can never be stored.
+async fn keep(store: &Store, events: &[Event]) -> Vec<Option<u64>> {
     let mut told = false;
     loop {
         match store.accept(events.to_vec()).await {
-            Ok(seqs) => return Some(seqs),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly | ErrorKind::Io) =>
-            {
+            Ok(seqs) => return seqs.into_iter().map(Some).collect(),
+            Err(error) if may_pass(&error) => {
                 if !told {
                     tracing::error!(%error, waiting = events.len(), "Events cannot be stored; trying until they can.");
                 }
                 told = true;
                 tokio::time::sleep(RETRY).await;
             }
+            // One of them is too large: the others must not be lost with it.
+            Err(error) if error.kind() == ErrorKind::Refused && events.len() > 1 => {
+                let mut seqs = Vec::with_capacity(events.len());
+                for event in events {
+                    seqs.extend(Box::pin(keep(store, std::slice::from_ref(event))).await);
+                }
+                return seqs;
+            }
             Err(error) => {
                 tracing::error!(%error, lost = events.len(), "Events cannot be stored and are lost.");
-                return None;
+                return vec![None; events.len()];
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::supervisor;
 pub fn run(path: &Path) -> Result<(), Failure> {
     let config = config::load(path).map_err(|e| Failure::BadInput(format!("{}:\n{e}", path.display())))?;
     let node = Node::new(config.node.site.clone(), config.node.id.clone(), SystemClock::shared());
-    runtime()?.block_on(async {
+    block_on(async {
         let mut signals = Signals::new()?;
         tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = config.camera.len(), "Starting.");
         let running = supervisor::start(&config, node).await?;
@@ -29,16 +29,20 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// The runtime of every long-running command: two threads, as the work is done elsewhere.
+/// Runs a long-running command to its end, on two threads, as the work is done elsewhere. Blocking work that is
+/// still under way then (a name that is looked up, a disk that hangs) is not waited for.
 ///
 /// # Errors
-/// The system refuses threads.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Those of the command; the system refuses threads.
+pub fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|e| Failure::Unavailable(format!("cannot start the runtime: {e}")))
+        .map_err(|e| Failure::Unavailable(format!("cannot start the runtime: {e}")))?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
 
 /// SIGTERM and SIGINT.

@@ -54,6 +54,7 @@ pub struct Running {
     workers: Vec<Worker>,
     stop_heads: Stop,
     inputs: mpsc::Sender<events::Input>,
+    stop_events: CancellationToken,
     events: JoinHandle<()>,
     accept: JoinHandle<()>,
     link: Option<LinkHandle>,
@@ -128,9 +129,9 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
             clock: node.clock.clone(),
         });
     }
-    let outlets =
-        Outlets { board: board.clone(), accept: accept_in, store: store.clone(), clock: node.clock.clone() };
-    let events = tokio::spawn(events::run(scenes, findings, outlets));
+    let outlets = Outlets { board: board.clone(), accept: accept_in, clock: node.clock.clone() };
+    let stop_events = CancellationToken::new();
+    let events = tokio::spawn(events::run(scenes, findings, outlets, stop_events.clone()));
     for parts in &cameras {
         let pair = camera::start(parts, &watch, &stop_heads).map_err(|e| {
             Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", parts.view.id))
@@ -165,6 +166,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         workers,
         stop_heads,
         inputs,
+        stop_events,
         events,
         accept,
         link,
@@ -206,7 +208,8 @@ impl Running {
             }
         }
         drop(self.inputs);
-        // A thread that hangs keeps the queue open: then the tasks are told to end.
+        // A thread that hangs keeps the queue open: it is closed for it.
+        self.stop_events.cancel();
         within("events", self.events).await;
         within("accept", self.accept).await;
         self.monitor.abort();
@@ -322,8 +325,10 @@ fn event_log(store: &Store) -> EventLog {
                 limit: query.limit,
             };
             // Who names a place reads on from there; who does not wants the newest.
-            let answer =
-                if after.is_some() { store.events(wanted).await } else { store.recent(wanted).await };
+            let answer = match after {
+                Some(_) => store.events(wanted).await,
+                None => store.recent(wanted).await.map(|newest| newest.into_iter().rev().collect()),
+            };
             answer.map_err(|e| e.to_string())
         })
     })
