@@ -94,8 +94,7 @@ fn run_source(
             return Ok(());
         }
     };
-    let mut sink =
-        Head { parts, to_chain, context, gate: MotionGate::new(parts.motion), moving: None };
+    let mut sink = Head { parts, to_chain, context, gate: MotionGate::new(parts.motion), moving: None };
     let mut failures = 0u64;
     let outcome = run_forever(
         source.as_mut() as &mut dyn Source,
@@ -161,6 +160,8 @@ struct Head<'a> {
 
 impl FrameSink for Head<'_> {
     fn opened(&mut self, info: &StreamInfo) {
+        // While it was away, `events` took the motion for over: it is told anew.
+        self.moving = None;
         self.parts.view.set_stream(info.clone());
     }
 
@@ -190,7 +191,8 @@ impl FrameSink for Head<'_> {
             self.to_chain.put_when_free(frame, self.context.stop())
         };
         counters.replaced.store(self.to_chain.replaced(), Ordering::Relaxed);
-        if put == Put::Closed { Flow::Stop } else { Flow::Continue }
+        // A camera without a chain is still shown; a file that only the chain wanted is over.
+        if put == Put::Closed && !view.paced { Flow::Stop } else { Flow::Continue }
     }
 }
 

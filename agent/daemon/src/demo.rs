@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::clock::{Clock, SystemClock};
+use aimass_core::event::Event;
 use aimass_media::uri::SourceUri;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
@@ -17,7 +20,7 @@ use crate::demo_broker;
 use crate::exit::Failure;
 use crate::health::SourceHealth;
 use crate::node::Node;
-use crate::run::{Signals, runtime};
+use crate::run::{Signals, block_on};
 use crate::supervisor::{self, Running, tally};
 
 /// How often a demo without events looks whether it is over.
@@ -52,15 +55,21 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let config = configuration(args, &broker, &folder.0)?;
     let clock = SystemClock::shared();
     let node = Node::new(config.node.site.clone(), config.node.id.clone(), clock);
-    runtime()?.block_on(async {
+    block_on(async {
         let mut signals = Signals::new()?;
         let running = supervisor::start(&config, node).await?;
-        tracing::info!(page = %format!("http://{}", running.address), broker, source = args.source, "The demo runs.");
+        let source = args.source.parse::<SourceUri>().map(|uri| uri.to_string()).unwrap_or_default(); // no secrets
+        tracing::info!(page = %format!("http://{}", running.address), broker, source, "The demo runs.");
         let limit = args.seconds.map(Duration::from_secs);
-        let (outcome, seen) = watch(&running, limit, &mut signals).await;
+        let mut events = running.views.events.subscribe();
+        let (outcome, mut seen) = watch(&running, &mut events, limit, &mut signals).await;
         signals.leave_on_next();
         let (views, clock) = (running.views.clone(), running.node.clock.clone());
         running.stop().await;
+        // What was in view has ended with the node.
+        while let Ok(event) = events.try_recv() {
+            seen.note(&event, clock.as_ref());
+        }
         let summary = summarise(&(views.health)(), seen, clock.as_ref());
         tell(&summary, args.summary.as_deref())?;
         outcome
@@ -74,13 +83,22 @@ struct Seen {
     first: Option<Duration>,
 }
 
-#[expect(clippy::print_stdout, reason = "events are what this command answers")]
+impl Seen {
+    /// Prints an event and counts it.
+    #[expect(clippy::print_stdout, reason = "events are what this command answers")]
+    fn note(&mut self, event: &Event, clock: &dyn Clock) {
+        self.first.get_or_insert_with(|| clock.monotonic());
+        tally(&mut self.events, event);
+        println!("{}", serde_json::to_string(event).unwrap_or_default());
+    }
+}
+
 async fn watch(
     running: &Running,
+    events: &mut Receiver<Arc<Event>>,
     limit: Option<Duration>,
     signals: &mut Signals,
 ) -> (Result<(), Failure>, Seen) {
-    let mut events = running.views.events.subscribe();
     let mut seen = Seen::default();
     let end = limit.map(|l| Instant::now() + l);
     let over = async {
@@ -95,11 +113,7 @@ async fn watch(
             () = &mut over => return (Ok(()), seen),
             () = signals.wait() => return (Ok(()), seen),
             got = events.recv() => match got {
-                Ok(event) => {
-                    seen.first.get_or_insert_with(|| running.node.clock.monotonic());
-                    tally(&mut seen.events, &event);
-                    println!("{}", serde_json::to_string(&*event).unwrap_or_default());
-                }
+                Ok(event) => seen.note(&event, running.node.clock.as_ref()),
                 Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "Events were too many to print; the broker has them."),
                 Err(RecvError::Closed) => return (Ok(()), seen),
             },
@@ -112,12 +126,15 @@ async fn watch(
     }
 }
 
-/// Whether the source is over, or will never deliver.
+/// Whether the source is over, or will never deliver or be analysed.
 fn ended(running: &Running) -> Option<Result<(), Failure>> {
+    let view = running.views.sources.borrow().first().cloned()?;
+    if let Some(problem) = view.problem() {
+        return Some(Err(Failure::BadInput(problem)));
+    }
     if running.is_over() {
         return Some(Ok(()));
     }
-    let view = running.views.sources.borrow().first().cloned()?;
     let status = view.status();
     // A clip that cannot be played will not become better; a camera may come back.
     let hopeless = status.state == "failed" && view.stream().is_none() && view.is_file;
