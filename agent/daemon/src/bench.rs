@@ -121,6 +121,10 @@ fn through_everything(
             }
             tokio::time::sleep(LOOK).await;
         }
+        // A source whose chain cannot run is over at once.
+        if let Some(problem) = view.problem() {
+            return Err(Failure::BadInput(problem));
+        }
         let (views, clock, store) =
             (running.views.clone(), running.node.clock.clone(), running.store().clone());
         running.stop().await;

@@ -238,7 +238,8 @@ fn problems(
     let mut found = Vec::new();
     for source in sources {
         let troubled = matches!(source.state.as_str(), "failed" | "stalled");
-        if let Some(error) = source.error.as_ref().filter(|_| troubled || source.state == "delivering") {
+        // Also while the next attempt runs, and of a file that ended because its chain cannot run.
+        if let Some(error) = &source.error {
             found.push(format!("source {}: {error}", source.id));
         } else if troubled {
             found.push(format!("source {}: {}", source.id, source.state));
