@@ -3,7 +3,7 @@
 //! Invariants: happenings of a source are accepted in the order in which they happened; nothing that a scene
 //! told is dropped: when the store is slow or its disk is full, `accept` waits, then `events`, then the analyzers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::former;
 use crate::node::Node;
 use crate::views::{Overlay, OverlayTrack, SourceView};
 
@@ -71,6 +72,8 @@ pub struct Watched {
     pub view: Arc<SourceView>,
     last: Option<Last>,
     states: BTreeMap<String, serde_json::Value>,
+    /// Names of states that were ever told, as they lie in the store.
+    told: BTreeSet<String>,
     frame: u64,
     points: HashMap<u64, Vec<Point>>,
     /// The camera does not deliver: nobody can say what is there.
@@ -86,13 +89,14 @@ struct Last {
 }
 
 impl Watched {
-    /// Nothing seen yet.
-    pub fn new(scene: Scene, view: Arc<SourceView>) -> Self {
+    /// Nothing seen yet in this life; `told` are the names of states that earlier ones told.
+    pub fn new(scene: Scene, view: Arc<SourceView>, told: BTreeSet<String>) -> Self {
         Watched {
             scene,
             view,
             last: None,
             states: BTreeMap::new(),
+            told,
             frame: 0,
             points: HashMap::new(),
             blind: false,
@@ -132,9 +136,9 @@ impl Watched {
 pub struct Told {
     /// What happened, in order.
     happenings: Vec<Happening>,
-    /// Key and value of the source's line totals, if they changed. They outlive restarts, and are committed
-    /// together with the crossings that they count.
-    totals: Option<(String, serde_json::Value)>,
+    /// Keys and values that outlive restarts: line totals, committed together with the crossings that they count,
+    /// and the names of states.
+    values: Vec<(String, serde_json::Value)>,
 }
 
 /// Where states and happenings go.
@@ -259,11 +263,17 @@ async fn deliver(watched: &mut Watched, seen: Observation, out: &Outlets) {
     for state in seen.states {
         set_state(&id, &mut watched.states, state, out);
     }
-    let totals =
-        counted.then(|| (totals_key(&id), serde_json::to_value(watched.scene.totals()).unwrap_or_default()));
-    if totals.is_some() || !seen.happenings.is_empty() {
+    let mut values = Vec::new();
+    if counted {
+        values.push((totals_key(&id), serde_json::to_value(watched.scene.totals()).unwrap_or_default()));
+    }
+    if watched.states.keys().any(|name| !watched.told.contains(name)) {
+        watched.told.extend(watched.states.keys().cloned());
+        values.push((former::key(&id), serde_json::to_value(&watched.told).unwrap_or_default()));
+    }
+    if !values.is_empty() || !seen.happenings.is_empty() {
         // An error only when the program is ending beyond its deadline.
-        out.accept.send(Told { happenings: seen.happenings, totals }).await.ok();
+        out.accept.send(Told { happenings: seen.happenings, values }).await.ok();
     }
 }
 
@@ -291,13 +301,13 @@ pub async fn accept(
 ) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, ACCEPT_QUEUE).await > 0 {
-        let (mut events, mut totals) = (Vec::new(), BTreeMap::new());
+        let (mut events, mut values) = (Vec::new(), BTreeMap::new());
         for told in batch.drain(..) {
             events.extend(told.happenings.into_iter().map(|what| node.event(what)));
-            totals.extend(told.totals);
+            values.extend(told.values);
         }
         // Asked for together, they are committed together.
-        let (seqs, ()) = tokio::join!(keep(&store, &events), keep_totals(&store, totals));
+        let (seqs, ()) = tokio::join!(keep(&store, &events), keep_values(&store, values));
         for (event, seq) in events.iter_mut().zip(seqs) {
             event.seq = seq.unwrap_or(0);
         }
@@ -308,15 +318,15 @@ pub async fn accept(
     }
 }
 
-/// Keeps line totals, all at once: one after the other each would wait for a commit of its own.
-async fn keep_totals(store: &Store, totals: BTreeMap<String, serde_json::Value>) {
+/// Keeps values, all at once: one after the other each would wait for a commit of its own.
+async fn keep_values(store: &Store, values: BTreeMap<String, serde_json::Value>) {
     let mut puts = JoinSet::new();
-    for (key, value) in totals {
+    for (key, value) in values {
         let store = store.clone();
         puts.spawn(async move {
             while let Err(error) = store.put_value(&key, &value).await {
                 if !may_pass(&error) {
-                    tracing::warn!(key, %error, "The line totals could not be kept.");
+                    tracing::warn!(key, %error, "A value could not be kept for the next start.");
                     return;
                 }
                 tokio::time::sleep(RETRY).await;

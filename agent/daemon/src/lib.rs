@@ -11,6 +11,7 @@ pub mod demo;
 pub mod demo_broker;
 pub mod events;
 pub mod exit;
+pub mod former;
 pub mod health;
 pub mod http;
 pub mod jpeg;

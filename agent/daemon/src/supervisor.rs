@@ -27,6 +27,7 @@ use crate::chain;
 use crate::config::{CameraConfig, Config};
 use crate::events::{self, Outlets, Watched};
 use crate::exit::Failure;
+use crate::former;
 use crate::health::HealthDocument;
 use crate::http::{self, HttpErrorKind};
 use crate::monitor::Monitor;
@@ -99,6 +100,8 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     };
     let board = link.as_ref().map_or_else(|| Arc::new(StateBoard::default()), |l| l.board().clone());
 
+    former::settle(&config.camera, &store, &board).await;
+
     let viewers = broadcast::Sender::new(LIVE_EVENTS);
     let (accept_in, accept_queue) = events::accept_queue();
     let accept = tokio::spawn(events::accept(node.clone(), accept_queue, store.clone(), viewers.clone()));
@@ -116,7 +119,8 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         let mut links = chain::resolve(&camera.chain, &config.analyzer).map_err(Failure::BadInput)?;
         let tracker = chain::with_weak_findings(&mut links, camera.tracker.clone(), models.library());
         let scene = scene_of(camera, tracker, &node, &store).await;
-        scenes.insert(camera.id.clone(), Watched::new(scene, view.clone()));
+        let told = former::told_by(&camera.id, &store).await;
+        scenes.insert(camera.id.clone(), Watched::new(scene, view.clone(), told));
         sources.push(view.clone());
         cameras.push(CameraParts {
             source: source_of(camera)?,
