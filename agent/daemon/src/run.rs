@@ -22,10 +22,13 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = config.camera.len(), "Starting.");
         let running = supervisor::start(&config, node).await?;
         tracing::info!(page = %format!("http://{}", running.address), "The node runs.");
-        signals.wait().await;
+        let outcome = tokio::select! {
+            () = signals.wait() => Ok(()),
+            () = running.broken() => Err(Failure::Bug("a part of the program broke down, see the log; events in the store are safe".into())),
+        };
         signals.leave_on_next();
         running.stop().await;
-        Ok(())
+        outcome
     })
 }
 

@@ -37,7 +37,7 @@ use crate::views::{EventLog, LIVE_EVENTS, Shape, Shapes, SourceView, Views};
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
 /// How long any one stage may take to end.
-const STAGE_DEADLINE: Duration = Duration::from_secs(4);
+const STAGE_DEADLINE: Duration = Duration::from_secs(2);
 /// How often ending threads are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 /// The name of the broker among the store's sinks.
@@ -62,6 +62,7 @@ pub struct Running {
     monitor: JoinHandle<()>,
     stop_api: CancellationToken,
     api: JoinHandle<()>,
+    broken: CancellationToken,
 }
 
 /// Builds and starts a node.
@@ -104,7 +105,12 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
 
     let viewers = broadcast::Sender::new(LIVE_EVENTS);
     let (accept_in, accept_queue) = events::accept_queue();
-    let accept = tokio::spawn(events::accept(node.clone(), accept_queue, store.clone(), viewers.clone()));
+    let broken = CancellationToken::new();
+    let accept = watched(
+        &broken,
+        "accept",
+        events::accept(node.clone(), accept_queue, store.clone(), viewers.clone()),
+    );
 
     let (inputs, findings) = mpsc::channel(events::FINDINGS_QUEUE);
     let watch = Watch::new(node.clock.clone());
@@ -135,7 +141,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     }
     let outlets = Outlets { board: board.clone(), accept: accept_in, clock: node.clock.clone() };
     let stop_events = CancellationToken::new();
-    let events = tokio::spawn(events::run(scenes, findings, outlets, stop_events.clone()));
+    let events = watched(&broken, "events", events::run(scenes, findings, outlets, stop_events.clone()));
     for parts in &cameras {
         let pair = camera::start(parts, &watch, &stop_heads).map_err(|e| {
             Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", parts.view.id))
@@ -160,7 +166,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         clock: node.clock.clone(),
     };
     let stop_api = CancellationToken::new();
-    let api = tokio::spawn(server.run(views.clone(), stop_api.clone()));
+    let api = watched(&broken, "api", server.run(views.clone(), stop_api.clone()));
     let monitor = tokio::spawn(monitor.run(board));
     Ok(Running {
         address,
@@ -177,6 +183,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         monitor,
         stop_api,
         api,
+        broken,
     })
 }
 
@@ -189,6 +196,11 @@ impl Running {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Waits for a task that ends though nobody asked it to: the node cannot do its work any longer.
+    pub fn broken(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.broken.clone().cancelled_owned()
     }
 
     /// Whether every source has ended by itself.
@@ -230,6 +242,21 @@ impl Running {
         within("api", self.api).await;
         tracing::info!("Stopped.");
     }
+}
+
+/// Starts a task whose end, whatever its cause, is noticed.
+fn watched(
+    broken: &CancellationToken,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let guard = broken.clone().drop_guard();
+    tokio::spawn(async move {
+        // Dropped at the end of the task, by a panic too.
+        let _ended = guard;
+        task.await;
+        tracing::debug!(task = name, "A task has ended.");
+    })
 }
 
 async fn within(name: &'static str, mut task: JoinHandle<()>) {
