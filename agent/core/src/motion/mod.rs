@@ -74,7 +74,7 @@ pub enum Reason {
     New,
     /// Something moves: analysed.
     Motion,
-    /// Something moved a moment ago: analysed.
+    /// Something moved a moment ago, or the scene is a new one: analysed.
     Linger,
     /// Nothing moved for long; a look whether all is as it was: analysed.
     Look,
@@ -105,6 +105,7 @@ pub struct MotionGate {
     last_frame: Option<Duration>,
     last_look: Duration,
     last_motion: Option<Duration>,
+    last_new: Option<Duration>,
     moved_before: bool,
     motion: bool,
 }
@@ -119,6 +120,7 @@ impl MotionGate {
             last_frame: None,
             last_look: Duration::ZERO,
             last_motion: None,
+            last_new: None,
             moved_before: false,
             motion: false,
         }
@@ -137,6 +139,7 @@ impl MotionGate {
         let is_new = resized || moving_fraction > OTHER_SCENE;
         if is_new {
             self.background.begin(&self.grid);
+            self.last_new = Some(now);
         }
         let moves = !is_new && moving_fraction > 0.0 && moving_fraction >= self.config.min_area;
         self.motion |= moves && self.moved_before;
@@ -147,13 +150,15 @@ impl MotionGate {
         let within = |since: Duration, s: f32| now.saturating_sub(since).as_secs_f32() < s;
         let lingers = self.last_motion.is_some_and(|since| within(since, self.config.linger_s));
         self.motion &= moves || lingers;
+        // One frame is no proof: what stands still in a new scene must be seen often enough to count.
+        let is_fresh = self.last_new.is_some_and(|since| within(since, self.config.linger_s));
         let reason = if !self.config.enabled {
             Reason::Disabled
         } else if is_new {
             Reason::New
         } else if moves {
             Reason::Motion
-        } else if lingers {
+        } else if lingers || is_fresh {
             Reason::Linger
         } else if !within(self.last_look, self.config.look_every_s) {
             Reason::Look
