@@ -63,7 +63,11 @@ impl Choices {
         records.insert(self.key(sha256), choice);
         let Some(file) = &self.file else { return Ok(()) };
         let text = serde_json::to_vec_pretty(&*records).map_err(|e| InferenceError::io(file, e.into()))?;
-        write_atomically(file, &text).map_err(|e| InferenceError::io(file, e))
+        // On a new machine there is no such folder yet.
+        file.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| write_atomically(file, &text))
+            .map_err(|e| InferenceError::io(file, e))
     }
 
     fn key(&self, sha256: &str) -> String {
@@ -88,12 +92,13 @@ mod tests {
 
     #[test]
     fn a_measured_winner_is_remembered_over_restarts_and_only_for_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let choices = Choices::new(Some(folder.path().to_owned()));
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("not/there/yet");
+        let choices = Choices::new(Some(folder.clone()));
         assert_eq!(choices.winner("aa"), None);
         let choice = Choice { precision: Precision::Int8, f32_ms: 9.0, int8_ms: 5.0 };
         choices.remember("aa", choice.clone()).unwrap();
-        let again = Choices::new(Some(folder.path().to_owned()));
+        let again = Choices::new(Some(folder));
         assert_eq!(again.get("aa"), Some(choice));
         assert_eq!(again.winner("bb"), None);
     }
