@@ -1,5 +1,5 @@
 # Thin: each target calls cargo or a script that can be called by itself.
-.PHONY: demo test build models bench reference fixtures clean-cache
+.PHONY: demo test build models bench reference fixtures
 
 CACHE := $(or $(AIMASS_CACHE),$(HOME)/.cache/aimass)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
