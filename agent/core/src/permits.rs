@@ -4,7 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 #[derive(Debug)]
 struct Queue {
-    free: usize,
+    limit: usize,
+    out: usize,
     next_ticket: u64,
     serving: u64,
 }
@@ -24,8 +25,15 @@ pub struct Permit {
 impl Permits {
     /// `count` inferences may run at once; at least one.
     pub fn new(count: usize) -> Self {
-        let queue = Queue { free: count.max(1), next_ticket: 0, serving: 0 };
+        let queue = Queue { limit: count.max(1), out: 0, next_ticket: 0, serving: 0 };
         Permits { shared: Arc::new((Mutex::new(queue), Condvar::new())) }
+    }
+
+    /// From now on `count` may run at once, at least one. What runs already is not disturbed.
+    pub fn set_limit(&self, count: usize) {
+        let (lock, turn) = &*self.shared;
+        lock.lock().unwrap_or_else(PoisonError::into_inner).limit = count.max(1);
+        turn.notify_all();
     }
 
     /// Waits for its turn.
@@ -34,10 +42,10 @@ impl Permits {
         let mut queue = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        while queue.free == 0 || queue.serving != ticket {
+        while queue.out >= queue.limit || queue.serving != ticket {
             queue = turn.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.free -= 1;
+        queue.out += 1;
         queue.serving += 1;
         drop(queue);
         turn.notify_all();
@@ -48,7 +56,7 @@ impl Permits {
 impl Drop for Permit {
     fn drop(&mut self) {
         let (lock, turn) = &*self.shared;
-        lock.lock().unwrap_or_else(PoisonError::into_inner).free += 1;
+        lock.lock().unwrap_or_else(PoisonError::into_inner).out -= 1;
         turn.notify_all();
     }
 }
@@ -75,6 +83,18 @@ mod tests {
             }
         });
         assert!(most.load(Ordering::SeqCst) <= 2);
+    }
+
+    #[test]
+    fn another_limit_counts_for_those_who_wait() {
+        let permits = Permits::new(1);
+        let first = permits.acquire();
+        std::thread::scope(|s| {
+            let second = s.spawn(|| drop(permits.acquire()));
+            permits.set_limit(2);
+            second.join().unwrap();
+        });
+        drop(first);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct CameraParts {
     pub motion: MotionConfig,
     /// The analyzers.
     pub chain: Vec<Link>,
+    /// Frames that were replaced in earlier lives of this camera: its slot counts from 0.
+    pub replaced_before: u64,
     /// Figures and pictures for viewers.
     pub view: Arc<SourceView>,
     /// The models.
@@ -94,7 +96,9 @@ fn run_source(
             return Ok(());
         }
     };
-    let mut sink = Head { parts, to_chain, context, gate: MotionGate::new(parts.motion), moving: None };
+    let paced = !view.facts().unpaced;
+    let mut sink =
+        Head { parts, to_chain, context, gate: MotionGate::new(parts.motion), moving: None, paced };
     let mut failures = 0u64;
     let outcome = run_forever(
         source.as_mut() as &mut dyn Source,
@@ -156,6 +160,7 @@ struct Head<'a> {
     context: &'a WorkerContext,
     gate: MotionGate,
     moving: Option<bool>,
+    paced: bool,
 }
 
 impl FrameSink for Head<'_> {
@@ -184,15 +189,16 @@ impl FrameSink for Head<'_> {
             counters.idle.fetch_add(1, Ordering::Relaxed);
             return Flow::Continue;
         }
-        let put = if view.paced {
+        let put = if self.paced {
             self.to_chain.put(frame)
         } else {
             // An unpaced file has all the time in the world: it waits, so that every frame is analysed.
             self.to_chain.put_when_free(frame, self.context.stop())
         };
-        counters.replaced.store(self.to_chain.replaced(), Ordering::Relaxed);
+        let replaced = self.parts.replaced_before + self.to_chain.replaced();
+        counters.replaced.store(replaced, Ordering::Relaxed);
         // A camera without a chain is still shown; a file that only the chain wanted is over.
-        if put == Put::Closed && !view.paced { Flow::Stop } else { Flow::Continue }
+        if put == Put::Closed && !self.paced { Flow::Stop } else { Flow::Continue }
     }
 }
 

@@ -137,7 +137,7 @@ fn ended(running: &Running) -> Option<Result<(), Failure>> {
     }
     let status = view.status();
     // A clip that cannot be played will not become better; a camera may come back.
-    let hopeless = status.state == "failed" && view.stream().is_none() && view.is_file;
+    let hopeless = status.state == "failed" && view.stream().is_none() && view.facts().is_file;
     hopeless
         .then(|| Err(Failure::BadInput(status.error.unwrap_or_else(|| "the source does not deliver".into()))))
 }

@@ -14,7 +14,9 @@ use aimass_core::finding::Findings;
 use aimass_core::frame::{Stamp, TimeSource};
 use aimass_core::geometry::Point;
 use aimass_core::id::Name;
+use aimass_core::line::LineConfig;
 use aimass_core::scene::{Observation, Scene, State};
+use aimass_core::zone::ZoneConfig;
 use aimass_link::StateBoard;
 use aimass_store::{ErrorKind, Store, StoreError};
 use jiff::Timestamp;
@@ -54,6 +56,22 @@ pub enum Input {
         source: Name,
         /// Whether there is motion.
         moving: bool,
+    },
+    /// A source begins, or begins anew: what was followed there before has ended.
+    Watch(Box<Watched>),
+    /// Other zones and lines from now on; tracks go on.
+    Redraw {
+        /// The source.
+        source: Name,
+        /// All its zones.
+        zones: Vec<ZoneConfig>,
+        /// All its lines.
+        lines: Vec<LineConfig>,
+    },
+    /// The source was taken out of the configuration: what it told is withdrawn.
+    Forget {
+        /// The source.
+        source: Name,
     },
     /// How the camera sees, for `state/<source>/sight`.
     Sight {
@@ -108,7 +126,7 @@ impl Watched {
     fn now(&self, clock: &SharedClock) -> Option<(Duration, Timestamp, Duration)> {
         let last = self.last.as_ref()?;
         let gone = clock.monotonic().saturating_sub(last.arrived);
-        let counts = last.wall_from != TimeSource::File || self.view.paced;
+        let counts = last.wall_from != TimeSource::File || !self.view.facts().unpaced;
         let passed = if counts { gone } else { Duration::ZERO };
         Some((last.elapsed + passed, last.wall + passed, gone))
     }
@@ -163,12 +181,8 @@ pub fn totals_key(source: &Name) -> String {
 
 /// The task `events`: ends when all sources are gone, or at the `stop` for those that hang, after every thing that
 /// lasts was ended.
-pub async fn run(
-    mut scenes: HashMap<Name, Watched>,
-    mut input: mpsc::Receiver<Input>,
-    out: Outlets,
-    stop: CancellationToken,
-) {
+pub async fn run(mut input: mpsc::Receiver<Input>, out: Outlets, stop: CancellationToken) {
+    let mut scenes: HashMap<Name, Watched> = HashMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -188,19 +202,59 @@ pub async fn run(
         }
     }
     for watched in scenes.values_mut() {
-        let Some((elapsed, wall, _)) = watched.now(&out.clock) else { continue };
-        let seen = watched.scene.end_all(elapsed, wall);
-        deliver(watched, seen, &out).await;
+        end_all(watched, &out).await;
+    }
+}
+
+async fn end_all(watched: &mut Watched, out: &Outlets) {
+    let Some((elapsed, wall, _)) = watched.now(&out.clock) else { return };
+    let seen = watched.scene.end_all(elapsed, wall);
+    deliver(watched, seen, out).await;
+}
+
+/// A source begins: one of the same name has ended, and what it told and the new one will not tell is withdrawn.
+async fn begin(scenes: &mut HashMap<Name, Watched>, mut new: Watched, out: &Outlets) {
+    let id = new.view.id.clone();
+    if let Some(mut old) = scenes.remove(&id) {
+        end_all(&mut old, out).await;
+        new.scene.restore_totals(&old.scene.totals());
+        new.told.append(&mut old.told);
+        for (name, value) in old.states {
+            if new.scene.watches(&name) {
+                new.states.insert(name, value);
+            } else {
+                set_state(&id, &mut new.states, State { name, value: serde_json::Value::Null }, out);
+            }
+        }
+    }
+    new.show();
+    scenes.insert(id, new);
+}
+
+/// A source is gone for good.
+async fn forget(scenes: &mut HashMap<Name, Watched>, source: &Name, out: &Outlets) {
+    let Some(mut old) = scenes.remove(source) else { return };
+    end_all(&mut old, out).await;
+    for name in old.told.iter().chain(old.states.keys()) {
+        out.board.remove(&format!("state/{source}/{name}"));
     }
 }
 
 async fn take(scenes: &mut HashMap<Name, Watched>, input: Input, out: &Outlets) {
-    let id = match &input {
-        Input::Analysed { source, .. } | Input::Motion { source, .. } | Input::Sight { source, .. } => source,
-    };
-    let Some(watched) = scenes.get_mut(id) else { return };
     match input {
-        Input::Analysed { frame: (seq, stamp), findings, .. } => {
+        Input::Watch(watched) => begin(scenes, *watched, out).await,
+        Input::Forget { source } => forget(scenes, &source, out).await,
+        Input::Redraw { source, zones, lines } => {
+            let Some(watched) = scenes.get_mut(&source) else { return };
+            // Before the first frame there is no time at the source, and nothing that could end.
+            let now = watched.now(&out.clock).map(|(elapsed, wall, _)| (elapsed, wall));
+            let (elapsed, wall) = now.unwrap_or_else(|| (Duration::ZERO, out.clock.wall()));
+            let seen = watched.scene.set_zones_lines(zones, lines, elapsed, wall);
+            deliver(watched, seen, out).await;
+            watched.show();
+        }
+        Input::Analysed { source, frame: (seq, stamp), findings } => {
+            let Some(watched) = scenes.get_mut(&source) else { return };
             let mut watch = Stopwatch::start();
             let arrived = out.clock.monotonic();
             watched.frame = seq;
@@ -219,12 +273,14 @@ async fn take(scenes: &mut HashMap<Name, Watched>, input: Input, out: &Outlets) 
             watched.show();
         }
         Input::Motion { source, moving } => {
+            let Some(watched) = scenes.get_mut(&source) else { return };
             watched.view.motion.store(moving, Ordering::Relaxed);
             let state = State { name: "motion".to_owned(), value: moving.into() };
             set_state(&source, &mut watched.states, state, out);
             watched.show();
         }
         Input::Sight { source, sight } => {
+            let Some(watched) = scenes.get_mut(&source) else { return };
             let state = State { name: "sight".to_owned(), value: sight.into() };
             set_state(&source, &mut watched.states, state, out);
             watched.blind = sight != "ok";

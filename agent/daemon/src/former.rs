@@ -48,7 +48,7 @@ fn fate(state: &str, camera: Option<&CameraConfig>) -> Fate {
 /// Settles the states of the former life. What cannot be read is left as it is: a wrong retained value must not
 /// keep the node from its work.
 pub async fn settle(cameras: &[CameraConfig], store: &Store, board: &StateBoard) {
-    let mut sources: BTreeSet<Name> = read(store, SOURCES).await.unwrap_or_default();
+    let sources: BTreeSet<Name> = read(store, SOURCES).await.unwrap_or_default();
     for source in &sources {
         let camera = cameras.iter().find(|c| c.id == *source);
         for state in read::<BTreeSet<String>>(store, &key(source)).await.unwrap_or_default() {
@@ -67,13 +67,18 @@ pub async fn settle(cameras: &[CameraConfig], store: &Store, board: &StateBoard)
             }
         }
     }
+    remember(cameras, store).await;
+}
+
+/// Notes which sources may tell states from now on, and forgets what others have told.
+pub async fn remember(cameras: &[CameraConfig], store: &Store) {
+    let known: BTreeSet<Name> = read(store, SOURCES).await.unwrap_or_default();
     let now: BTreeSet<Name> = cameras.iter().map(|c| c.id.clone()).collect();
-    for gone in sources.difference(&now) {
+    for gone in known.difference(&now) {
         write(store, &key(gone), &Value::Null).await;
     }
-    if sources != now {
-        sources = now;
-        write(store, SOURCES, &serde_json::to_value(&sources).unwrap_or_default()).await;
+    if known != now {
+        write(store, SOURCES, &serde_json::to_value(&now).unwrap_or_default()).await;
     }
 }
 

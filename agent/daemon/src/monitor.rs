@@ -2,11 +2,12 @@
 //!
 //! Owner: the task `monitor`, woken every ten seconds. Invariant: it only reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aimass_core::id::Name;
 use aimass_core::worker::{Health as WorkerStatus, Watch};
 use aimass_link::{LinkStatus, StateBoard};
 use aimass_store::Store;
@@ -45,12 +46,15 @@ impl Snapshot {
     }
 }
 
-/// What the last sample knew.
+/// The sources as they are now.
+type Sources = watch::Receiver<Arc<Vec<Arc<SourceView>>>>;
+
+/// What the last sample knew. A source that is missing there began after it.
 #[derive(Default)]
 struct Sampled {
-    before: Vec<Snapshot>,
+    before: HashMap<Name, Snapshot>,
     /// One sample later: `before` is never so new that a rate would be one of some milliseconds.
-    newer: Vec<Snapshot>,
+    newer: HashMap<Name, Snapshot>,
     store: OutboxHealth,
 }
 
@@ -58,10 +62,10 @@ struct Sampled {
 #[derive(Clone)]
 pub struct Monitor {
     node: Node,
-    sources: Arc<Vec<Arc<SourceView>>>,
+    sources: Sources,
     workers: Watch,
     store: Store,
-    link: Option<watch::Receiver<LinkStatus>>,
+    link: watch::Receiver<Option<watch::Receiver<LinkStatus>>>,
     sampled: Arc<Mutex<Sampled>>,
 }
 
@@ -69,14 +73,12 @@ impl Monitor {
     /// Watches these.
     pub fn new(
         node: Node,
-        sources: Arc<Vec<Arc<SourceView>>>,
+        sources: Sources,
         workers: Watch,
         store: Store,
-        link: Option<watch::Receiver<LinkStatus>>,
+        link: watch::Receiver<Option<watch::Receiver<LinkStatus>>>,
     ) -> Self {
-        let before: Vec<_> = sources.iter().map(|s| Snapshot::of(s, node.clock.monotonic())).collect();
-        let newer = before.clone();
-        let sampled = Arc::new(Mutex::new(Sampled { before, newer, store: OutboxHealth::default() }));
+        let sampled = Arc::default();
         Monitor { node, sources, workers, store, link, sampled }
     }
 
@@ -97,7 +99,8 @@ impl Monitor {
             }
             samples = samples.wrapping_add(1);
             let at = self.node.clock.monotonic();
-            let now = self.sources.iter().map(|s| Snapshot::of(s, at)).collect();
+            let sources = self.sources.borrow().clone();
+            let now = sources.iter().map(|s| (s.id.clone(), Snapshot::of(s, at))).collect();
             let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
             sampled.before = std::mem::replace(&mut sampled.newer, now);
         }
@@ -127,11 +130,14 @@ impl Monitor {
     pub fn collect(&self) -> HealthDocument {
         let now = self.node.clock.monotonic();
         let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
-        let sources: Vec<SourceHealth> = self
-            .sources
+        let views = self.sources.borrow().clone();
+        let sources: Vec<SourceHealth> = views
             .iter()
-            .zip(&sampled.before)
-            .map(|(view, before)| source_health(view, before, &Snapshot::of(view, now)))
+            .map(|view| {
+                let known = sampled.before.get(&view.id).or_else(|| sampled.newer.get(&view.id));
+                let before = known.copied().unwrap_or_default();
+                source_health(view, &before, &Snapshot::of(view, now))
+            })
             .collect();
         let outbox = OutboxHealth { newest_seq: self.store.newest(), ..sampled.store.clone() };
         drop(sampled);
@@ -148,7 +154,7 @@ impl Monitor {
             version: VERSION,
             boot: self.node.boot.to_string(),
             uptime_s: now.as_secs_f64(),
-            config_version: self.node.config_version,
+            config_version: self.node.config_version(),
             rss_bytes,
             peak_rss_bytes,
             cpu_seconds_total: process::cpu_seconds(),
@@ -161,7 +167,8 @@ impl Monitor {
     }
 
     fn broker(&self) -> BrokerHealth {
-        let Some(link) = &self.link else {
+        let link = self.link.borrow().clone();
+        let Some(link) = link else {
             return BrokerHealth { state: "off".into(), ..BrokerHealth::default() };
         };
         let status = link.borrow();
@@ -178,13 +185,15 @@ impl Monitor {
 fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> SourceHealth {
     let (status, stream) = (view.status(), view.stream().unwrap_or_default());
     let seconds = (now.at.saturating_sub(before.at)).as_secs_f64().max(0.001);
-    let rate = |now: u64, before: u64| ((now - before) as f64 / seconds) as f32;
+    // Saturating: a source that was removed and came back counts from 0 again.
+    let since = |now: u64, before: u64| now.saturating_sub(before);
+    let rate = |now: u64, before: u64| (since(now, before) as f64 / seconds) as f32;
     let mut stage_ms = BTreeMap::new();
     let mut stage_seconds_total = BTreeMap::new();
     for (n, stage) in STAGES.into_iter().enumerate() {
         // The gate sees every frame, the other stages those that are analysed.
-        let frames = if n == 0 { now.seen - before.seen } else { now.analysed - before.analysed };
-        let us = now.stage_us[n] - before.stage_us[n];
+        let frames = if n == 0 { since(now.seen, before.seen) } else { since(now.analysed, before.analysed) };
+        let us = since(now.stage_us[n], before.stage_us[n]);
         stage_ms.insert(stage, if frames > 0 { us as f64 / frames as f64 / 1000.0 } else { 0.0 });
         stage_seconds_total.insert(stage, now.stage_us[n] as f64 / 1e6);
     }
@@ -197,7 +206,7 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         width: stream.width,
         height: stream.height,
         description: stream.description,
-        fps_wanted: view.fps_wanted,
+        fps_wanted: view.facts().fps_wanted,
         fps_seen: rate(now.seen, before.seen),
         fps_analysed: rate(now.analysed, before.analysed),
         frames_seen_total: now.seen,

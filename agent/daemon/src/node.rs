@@ -1,6 +1,7 @@
 //! Who this node is, and how a happening becomes an event of it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aimass_core::clock::SharedClock;
@@ -24,10 +25,9 @@ pub struct Node {
     pub id: Name,
     /// This life of the program.
     pub boot: Ulid,
-    /// The version of the configuration in force; 0 for a local file.
-    pub config_version: u64,
     /// The program's clock.
     pub clock: SharedClock,
+    config_version: Arc<AtomicU64>,
     ids: Arc<Mutex<Generator>>,
 }
 
@@ -36,7 +36,17 @@ impl Node {
     pub fn new(site: Name, id: Name, clock: SharedClock) -> Self {
         let ids = Arc::new(Mutex::new(Generator::new()));
         let boot = make_id(&ids, clock.wall().as_millisecond().max(0) as u64);
-        Node { site, id, boot, config_version: 0, clock, ids }
+        Node { site, id, boot, clock, config_version: Arc::default(), ids }
+    }
+
+    /// The version of the configuration in force; 0 for a local file.
+    pub fn config_version(&self) -> u64 {
+        self.config_version.load(Ordering::Relaxed)
+    }
+
+    /// Another configuration is in force, for all who hold this node.
+    pub fn set_config_version(&self, version: u64) {
+        self.config_version.store(version, Ordering::Relaxed);
     }
 
     /// A fresh id whose time part is `unix_ms`.
@@ -55,7 +65,7 @@ impl Node {
             clock_ok: clock_ok(self.clock.wall()),
             site: self.site.clone(),
             node: self.id.clone(),
-            config_version: self.config_version,
+            config_version: self.config_version(),
             what,
         }
     }

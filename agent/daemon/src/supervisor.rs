@@ -1,47 +1,42 @@
-//! Builds everything a configuration asks for, and takes it down in order.
+//! Builds everything a configuration asks for, changes it while it runs, and takes it down in order.
 //!
 //! Owner: the main task. Order of the end: sources → analyzers → events → store (accepted) → broker → checkpoint →
 //! API. Each ends because its input closes; who does not within the deadline is named in the log.
+//!
+//! Invariant: another configuration touches only what differs in it ([`Plan`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::event::Event;
 use aimass_core::permits::Permits;
-use aimass_core::scene::{LineTotals, Scene, SceneConfig};
-use aimass_core::stop::Stop;
-use aimass_core::tracker::TrackerConfig;
-use aimass_core::worker::{Watch, Worker};
-use aimass_link::{Link, LinkHandle, NodeIdentity, StateBoard};
-use aimass_media::options::SourceOptions;
-use aimass_media::uri::SourceUri;
-use aimass_store::{ErrorKind, Store};
+use aimass_core::worker::Watch;
+use aimass_link::{LinkHandle, LinkStatus, StateBoard};
+use aimass_store::Store;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::{self, CameraParts};
 use crate::chain;
-use crate::config::{CameraConfig, Config};
-use crate::events::{self, Outlets, Watched};
+use crate::config::{Config, Problem};
+use crate::events::{self, Outlets};
 use crate::exit::Failure;
+use crate::fleet::{Fleet, Shared};
 use crate::former;
 use crate::health::HealthDocument;
-use crate::http::{self, HttpErrorKind};
 use crate::monitor::Monitor;
 use crate::node::Node;
-use crate::views::{EventLog, LIVE_EVENTS, Shape, Shapes, SourceView, Views};
+use crate::plan::{Change, Plan, needs_a_new_start};
+use crate::views::{LIVE_EVENTS, Views};
+
+mod parts;
+
+use parts::{Api, STAGE_DEADLINE, bind, event_log, open_store, parallel, serve, spawn_link, watched, within};
 
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
-/// How long any one stage may take to end.
-const STAGE_DEADLINE: Duration = Duration::from_secs(2);
-/// How often ending threads are looked at.
-const LOOK: Duration = Duration::from_millis(10);
-/// The name of the broker among the store's sinks.
-const MQTT_SINK: &str = "mqtt";
 
 /// A node at work.
 pub struct Running {
@@ -51,17 +46,17 @@ pub struct Running {
     pub views: Views,
     /// Who it is.
     pub node: Node,
+    config: Config,
     store: Store,
-    workers: Vec<Worker>,
-    stop_heads: Stop,
-    inputs: mpsc::Sender<events::Input>,
+    fleet: Fleet,
+    board: Arc<StateBoard>,
     stop_events: CancellationToken,
     events: JoinHandle<()>,
     accept: JoinHandle<()>,
     link: Option<LinkHandle>,
+    link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
     monitor: JoinHandle<()>,
-    stop_api: CancellationToken,
-    api: JoinHandle<()>,
+    api: Api,
     broken: CancellationToken,
 }
 
@@ -71,37 +66,21 @@ pub struct Running {
 /// The port is taken, the store is in use by another process or from a newer version, a model folder cannot be
 /// read. Cameras, models and brokers that are away are none: the node runs, says so, and tries again.
 pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
-    let server = http::bind(&config.http).await.map_err(|e| match e.kind() {
-        HttpErrorKind::Config => Failure::BadInput(e.to_string()),
-        HttpErrorKind::Unavailable => Failure::Unavailable(e.to_string()),
-    })?;
+    let server = bind(config).await?;
     let address = server.address();
     let models = Arc::new(
         chain::open_models(&config.inference.model_folders)
             .map_err(|e| Failure::Unavailable(e.to_string()))?,
     );
     let store = open_store(config, &node).await?;
+    let board = Arc::new(StateBoard::default());
+    former::settle(&config.camera, &store, &board).await;
 
     let link = match &config.broker {
         None => None,
-        Some(broker) => {
-            let sink = store.sink(MQTT_SINK).await.map_err(|e| Failure::Unavailable(e.to_string()))?;
-            let identity = NodeIdentity {
-                site: node.site.clone(),
-                node: node.id.clone(),
-                boot: node.boot,
-                version: crate::node::VERSION.to_owned(),
-                config_version: node.config_version,
-            };
-            let link = Link::spawn(broker.clone(), identity, sink, node.clock.clone(), |lost| {
-                tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history.");
-            });
-            Some(link.map_err(|e| Failure::BadInput(e.to_string()))?)
-        }
+        Some(broker) => Some(spawn_link(broker, &node, &store, &board).await?),
     };
-    let board = link.as_ref().map_or_else(|| Arc::new(StateBoard::default()), |l| l.board().clone());
-
-    former::settle(&config.camera, &store, &board).await;
+    let link_status = watch::Sender::new(link.as_ref().map(LinkHandle::status));
 
     let viewers = broadcast::Sender::new(LIVE_EVENTS);
     let (accept_in, accept_queue) = events::accept_queue();
@@ -111,83 +90,61 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         "accept",
         events::accept(node.clone(), accept_queue, store.clone(), viewers.clone()),
     );
-
     let (inputs, findings) = mpsc::channel(events::FINDINGS_QUEUE);
-    let watch = Watch::new(node.clock.clone());
-    let mut workers = Vec::new();
-    let stop_heads = Stop::new();
-    let permits = Permits::new(config.inference.parallel.map_or_else(spare_cores, usize::from));
-    let mut scenes = HashMap::new();
-    let mut sources = Vec::new();
-    let mut cameras = Vec::new();
-    for camera in &config.camera {
-        let view = Arc::new(view_of(camera, &node));
-        let mut links = chain::resolve(&camera.chain, &config.analyzer).map_err(Failure::BadInput)?;
-        let tracker = chain::with_weak_findings(&mut links, camera.tracker.clone(), models.library());
-        let scene = scene_of(camera, tracker, &node, &store).await;
-        let told = former::told_by(&camera.id, &store).await;
-        scenes.insert(camera.id.clone(), Watched::new(scene, view.clone(), told));
-        sources.push(view.clone());
-        cameras.push(CameraParts {
-            source: source_of(camera)?,
-            motion: camera.motion,
-            chain: links,
-            view,
-            models: models.clone(),
-            permits: permits.clone(),
-            events: inputs.clone(),
-            clock: node.clock.clone(),
-        });
-    }
     let outlets = Outlets { board: board.clone(), accept: accept_in, clock: node.clock.clone() };
     let stop_events = CancellationToken::new();
-    let events = watched(&broken, "events", events::run(scenes, findings, outlets, stop_events.clone()));
-    for parts in &cameras {
-        let pair = camera::start(parts, &watch, &stop_heads).map_err(|e| {
-            Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", parts.view.id))
-        })?;
-        workers.extend(pair);
-    }
+    let events = watched(&broken, "events", events::run(findings, outlets, stop_events.clone()));
 
-    let sources = Arc::new(sources);
-    let monitor = Monitor::new(
-        node.clone(),
-        sources.clone(),
-        watch,
-        store.clone(),
-        link.as_ref().map(LinkHandle::status),
-    );
+    let watch = Watch::new(node.clock.clone());
+    let mut fleet = Fleet::new(Shared {
+        node: node.clone(),
+        store: store.clone(),
+        models,
+        permits: Permits::new(parallel(config)),
+        watch: watch.clone(),
+        inputs,
+    });
+    for camera in &config.camera {
+        fleet.start(camera, config).await?;
+    }
+    fleet.show(config);
+
+    let monitor = Monitor::new(node.clone(), fleet.sources(), watch, store.clone(), link_status.subscribe());
     let health = monitor.clone();
     let views = Views {
-        sources: watch::Sender::new(sources).subscribe(),
+        sources: fleet.sources(),
         events: viewers,
         log: event_log(&store),
         health: Arc::new(move || health.collect()),
         clock: node.clock.clone(),
     };
-    let stop_api = CancellationToken::new();
-    let api = watched(&broken, "api", server.run(views.clone(), stop_api.clone()));
-    let monitor = tokio::spawn(monitor.run(board));
+    let api = serve(server, &views, &broken);
+    let monitor = tokio::spawn(monitor.run(board.clone()));
     Ok(Running {
         address,
         views,
         node,
+        config: config.clone(),
         store,
-        workers,
-        stop_heads,
-        inputs,
+        fleet,
+        board,
         stop_events,
         events,
         accept,
         link,
+        link_status,
         monitor,
-        stop_api,
         api,
         broken,
     })
 }
 
 impl Running {
+    /// The configuration that is in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The health of the node now, the store asked anew.
     pub fn health(&self) -> HealthDocument {
         (self.views.health)()
@@ -196,6 +153,16 @@ impl Running {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// States at the broker.
+    pub fn board(&self) -> &Arc<StateBoard> {
+        &self.board
+    }
+
+    /// The link to the broker, if there is one.
+    pub fn link(&mut self) -> Option<&mut LinkHandle> {
+        self.link.as_mut()
     }
 
     /// Waits for a task that ends though nobody asked it to: the node cannot do its work any longer.
@@ -209,25 +176,132 @@ impl Running {
         !sources.is_empty() && sources.iter().all(|s| s.status().state == "ended")
     }
 
-    /// Stops the heads; the rest ends because its input closes.
-    pub async fn stop(self) {
-        tracing::info!("Stopping.");
-        self.stop_heads.request();
-        let ended = async {
-            while self.workers.iter().any(|w| !w.is_finished()) {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        if tokio::time::timeout(STAGE_DEADLINE, ended).await.is_err() {
-            for stuck in self.workers.iter().filter(|w| !w.is_finished()) {
-                tracing::error!(thread = stuck.health().name, "A thread did not end in time.");
+    /// Lets another configuration, which was validated, hold from now on as version `version`. Touches only what
+    /// differs.
+    ///
+    /// # Errors
+    /// What cannot change while the node runs, or cannot be built here. The node may then be half way: apply the
+    /// configuration that held before, which only asks for what worked.
+    pub async fn apply(&mut self, new: &Config, version: u64) -> Result<(), Vec<Problem>> {
+        let problems = needs_a_new_start(&self.config, new);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let plan = Plan::between(&self.config, new);
+        tracing::info!(version, cameras = ?plan.cameras, broker = plan.broker, http = plan.http, "Another configuration is applied.");
+        // From here on what runs is neither: a later plan must look at what differs from `new`.
+        let old = std::mem::replace(&mut self.config, new.clone());
+        self.node.set_config_version(version);
+        if plan.parallel {
+            self.fleet.permits().set_limit(parallel(new));
+        }
+        let mut problems = Vec::new();
+        let mut failed = Vec::new();
+        for (id, change) in &plan.cameras {
+            if let Err(error) = self.change_camera(id, *change, new).await {
+                failed.push(id.clone());
+                problems.push(Problem::new(format!("camera.{id}"), error.to_string()));
             }
         }
-        drop(self.inputs);
+        // A camera that could not be built is not at work, whatever the configuration says.
+        self.config.camera.retain(|c| !failed.contains(&c.id));
+        former::remember(&new.camera, &self.store).await;
+        self.fleet.show(new);
+        if plan.broker
+            && let Err(error) = self.change_link(new).await
+        {
+            self.config.broker = None;
+            problems.push(Problem::new("broker", error.to_string()));
+        }
+        if plan.http
+            && let Err(error) = self.change_api(&old, new).await
+        {
+            self.config.http = old.http;
+            problems.push(Problem::new("http", error.to_string()));
+        }
+        if let Some(link) = &self.link {
+            link.set_config_version(version);
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    async fn change_camera(
+        &mut self,
+        id: &aimass_core::id::Name,
+        change: Change,
+        new: &Config,
+    ) -> Result<(), Failure> {
+        let camera = new.camera.iter().find(|c| c.id == *id);
+        match (change, camera) {
+            (Change::Start, Some(camera)) => self.fleet.start(camera, new).await?,
+            (Change::Restart, Some(camera)) => self.fleet.restart(camera, new).await?,
+            (Change::Redraw, Some(camera)) => self.fleet.redraw(camera).await,
+            (_, _) => self.fleet.remove(id).await,
+        }
+        Ok(())
+    }
+
+    async fn change_link(&mut self, new: &Config) -> Result<(), Failure> {
+        if let Some(old) = self.link.take() {
+            self.link_status.send_replace(None);
+            old.stop(LINK_GRACE).await;
+        }
+        if let Some(broker) = &new.broker {
+            let link = spawn_link(broker, &self.node, &self.store, &self.board).await?;
+            self.link_status.send_replace(Some(link.status()));
+            self.link = Some(link);
+        }
+        Ok(())
+    }
+
+    async fn change_api(&mut self, old: &Config, new: &Config) -> Result<(), Failure> {
+        // The same port may be asked for with another token: it must be free first.
+        self.api.stop.cancel();
+        within("api", &mut self.api.task).await;
+        let (server, outcome) = match bind(new).await {
+            Ok(server) => (server, Ok(())),
+            Err(error) => (bind(old).await?, Err(error)),
+        };
+        self.address = server.address();
+        self.api = serve(server, &self.views, &self.broken);
+        outcome
+    }
+
+    /// Opens one camera anew, with the configuration that is in force.
+    ///
+    /// # Errors
+    /// `BadInput` if there is no such camera, otherwise as at the start.
+    pub async fn restart_camera(&mut self, id: &str) -> Result<(), Failure> {
+        let camera = self.config.camera.iter().find(|c| c.id.as_str() == id).cloned();
+        let camera = camera.ok_or_else(|| Failure::BadInput(format!("no camera is named \"{id}\"")))?;
+        self.fleet.restart(&camera, &self.config).await
+    }
+
+    /// Closes all cameras and ends what was in view of them; everything else goes on.
+    pub async fn close_cameras(&mut self) {
+        self.fleet.stop_all().await;
+    }
+
+    /// Opens all cameras anew.
+    ///
+    /// # Errors
+    /// As at the start.
+    pub async fn open_cameras(&mut self) -> Result<(), Failure> {
+        for camera in &self.config.camera {
+            self.fleet.restart(camera, &self.config).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the heads; the rest ends because its input closes.
+    pub async fn stop(mut self) {
+        tracing::info!("Stopping.");
+        self.fleet.stop_all().await;
+        drop(self.fleet);
         // A thread that hangs keeps the queue open: it is closed for it.
         self.stop_events.cancel();
-        within("events", self.events).await;
-        within("accept", self.accept).await;
+        within("events", &mut self.events).await;
+        within("accept", &mut self.accept).await;
         self.monitor.abort();
         if let Some(link) = self.link {
             let left = link.stop(LINK_GRACE).await;
@@ -238,131 +312,10 @@ impl Running {
         if let Err(error) = self.store.close(STAGE_DEADLINE).await {
             tracing::error!(%error, "The store could not be closed.");
         }
-        self.stop_api.cancel();
-        within("api", self.api).await;
+        self.api.stop.cancel();
+        within("api", &mut self.api.task).await;
         tracing::info!("Stopped.");
     }
-}
-
-/// Starts a task whose end, whatever its cause, is noticed.
-fn watched(
-    broken: &CancellationToken,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) -> JoinHandle<()> {
-    let guard = broken.clone().drop_guard();
-    tokio::spawn(async move {
-        // Dropped at the end of the task, by a panic too.
-        let _ended = guard;
-        task.await;
-        tracing::debug!(task = name, "A task has ended.");
-    })
-}
-
-async fn within(name: &'static str, mut task: JoinHandle<()>) {
-    match tokio::time::timeout(STAGE_DEADLINE, &mut task).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(task = name, %error, "A task broke down."),
-        Err(_) => {
-            tracing::error!(task = name, "A task did not end in time.");
-            task.abort();
-        }
-    }
-}
-
-fn spare_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1)).max(1)
-}
-
-async fn open_store(config: &Config, node: &Node) -> Result<Store, Failure> {
-    let (settings, clock, stamp) = (config.store.clone(), node.clock.clone(), node.clone());
-    let opened =
-        tokio::task::spawn_blocking(move || Store::open(&settings, clock, move |what| stamp.event(what)));
-    let (store, opened) =
-        opened.await.map_err(|e| Failure::Bug(e.to_string()))?.map_err(|e| match e.kind() {
-            ErrorKind::Config => Failure::BadInput(e.to_string()),
-            _ => Failure::Unavailable(e.to_string()),
-        })?;
-    if let Some(aside) = opened.quarantined {
-        tracing::error!(kept_as = %aside.display(), "The store was damaged: it was put aside and a new one begun. A loss receipt follows.");
-    }
-    Ok(store)
-}
-
-async fn scene_of(camera: &CameraConfig, tracker: TrackerConfig, node: &Node, store: &Store) -> Scene {
-    let laws = SceneConfig { tracker, zones: camera.zone.clone(), lines: camera.line.clone() };
-    let ids = node.clone();
-    let mut scene = Scene::new(camera.id.clone(), laws, Box::new(move |unix_ms| ids.make_id(unix_ms)));
-    match store.get_value(&events::totals_key(&camera.id)).await {
-        Ok(Some(known)) => match serde_json::from_value::<Vec<LineTotals>>(known) {
-            Ok(totals) => scene.restore_totals(&totals),
-            Err(error) => {
-                tracing::warn!(source = %camera.id, %error, "The kept line totals make no sense; counting from 0.")
-            }
-        },
-        Ok(None) => {}
-        Err(error) => {
-            tracing::warn!(source = %camera.id, %error, "The kept line totals cannot be read; counting from 0.")
-        }
-    }
-    scene
-}
-
-fn view_of(camera: &CameraConfig, node: &Node) -> SourceView {
-    let shapes = Shapes {
-        zones: camera.zone.iter().map(|z| Shape { id: z.id.clone(), points: z.polygon.clone() }).collect(),
-        lines: camera
-            .line
-            .iter()
-            .map(|l| Shape { id: l.id.clone(), points: aimass_core::geometry::Polygon(vec![l.from, l.to]) })
-            .collect(),
-        masks: camera.mask.iter().map(|m| m.polygon.clone()).collect(),
-    };
-    let mut view =
-        SourceView::new(camera.id.clone(), camera.fps, camera.chain.clone(), shapes, node.clock.wall());
-    if let Ok(uri) = camera.source.parse::<SourceUri>() {
-        (view.paced, view.is_file) = (uri.is_paced(), uri.file_path().is_some());
-    }
-    view
-}
-
-/// A camera's configuration as the source's options.
-pub fn source_of(camera: &CameraConfig) -> Result<SourceOptions, Failure> {
-    let uri = camera.source.parse().map_err(|e| Failure::BadInput(format!("camera {}: {e}", camera.id)))?;
-    let mut options = SourceOptions::new(camera.id.clone(), uri);
-    options.username = camera.username.clone();
-    options.password_file = camera.password_file.clone();
-    options.tls_ca_file = camera.ca_file.clone();
-    options.fps = camera.fps;
-    options.stall_after = Duration::from_secs_f32(camera.stall_after_s);
-    options.open_timeout = Duration::from_secs_f32(camera.open_timeout_s);
-    options.transport = camera.transport;
-    options.latency_ms = camera.latency_ms;
-    options.masks = camera.mask.iter().map(|m| m.polygon.clone()).collect();
-    Ok(options)
-}
-
-fn event_log(store: &Store) -> EventLog {
-    let store = store.clone();
-    Arc::new(move |query| {
-        let store = store.clone();
-        Box::pin(async move {
-            let after = query.after_seq;
-            let wanted = aimass_store::EventQuery {
-                after_seq: after.unwrap_or(0),
-                since: query.since,
-                kind: query.kind,
-                source: query.source,
-                limit: query.limit,
-            };
-            // Who names a place reads on from there; who does not wants the newest.
-            let answer = match after {
-                Some(_) => store.events(wanted).await,
-                None => store.recent(wanted).await.map(|newest| newest.into_iter().rev().collect()),
-            };
-            answer.map_err(|e| e.to_string())
-        })
-    })
 }
 
 /// Counts events by kind and label, for summaries.

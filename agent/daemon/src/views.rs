@@ -121,6 +121,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Frames that were replaced so far.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
     /// Adds one analysed frame.
     pub fn add_analysis(&self, times: &StageTimes) {
         self.analysed.fetch_add(1, Ordering::Relaxed);
@@ -131,24 +136,32 @@ impl Counters {
     }
 }
 
-/// Everything that can be seen of one source.
-pub struct SourceView {
-    /// Its id.
-    pub id: Name,
+/// What the configuration says of a source.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SourceFacts {
     /// Analysed frames a second, at most; 0 is no limit.
     pub fps_wanted: f32,
-    /// Whether its frames come at the pace of life; an unpaced file comes as fast as it is analysed.
-    pub paced: bool,
+    /// Whether its frames come as fast as they are analysed, as those of a file without `realtime`, instead of at
+    /// the pace of life.
+    pub unpaced: bool,
     /// Whether it is a file, which does not become better by waiting.
     pub is_file: bool,
     /// The chain of analyzers, by name.
     pub chain: Vec<String>,
     /// Zones, lines, masks.
     pub shapes: Shapes,
+}
+
+/// Everything that can be seen of one source. Outlives a change of its configuration, so that figures go on and
+/// viewers keep watching.
+pub struct SourceView {
+    /// Its id.
+    pub id: Name,
     /// Figures.
     pub counters: Counters,
     /// Whether the motion gate sees motion.
     pub motion: AtomicBool,
+    facts: Mutex<Arc<SourceFacts>>,
     status: Mutex<SourceStatus>,
     stream: Mutex<Option<StreamInfo>>,
     problem: Mutex<Option<String>>,
@@ -158,14 +171,10 @@ pub struct SourceView {
 
 impl SourceView {
     /// A source that is about to connect.
-    pub fn new(id: Name, fps_wanted: f32, chain: Vec<String>, shapes: Shapes, now: Timestamp) -> Self {
+    pub fn new(id: Name, facts: SourceFacts, now: Timestamp) -> Self {
         SourceView {
             id,
-            fps_wanted,
-            paced: true,
-            is_file: false,
-            chain,
-            shapes,
+            facts: Mutex::new(Arc::new(facts)),
             counters: Counters::default(),
             motion: AtomicBool::new(false),
             status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
@@ -174,6 +183,25 @@ impl SourceView {
             frame: watch::Sender::new(None),
             overlay: watch::Sender::default(),
         }
+    }
+
+    /// What the configuration says of it.
+    pub fn facts(&self) -> Arc<SourceFacts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another configuration holds from now on.
+    pub fn set_facts(&self, facts: SourceFacts) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+    }
+
+    /// The source begins anew with another configuration: what was wrong with the old one is forgotten.
+    pub fn begin_anew(&self, facts: SourceFacts, now: Timestamp) {
+        self.set_facts(facts);
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.motion.store(false, Ordering::Relaxed);
+        self.set_status("connecting", None, now);
     }
 
     /// How it is doing.

@@ -3,6 +3,7 @@
 //! `cargo run --release -p aimass-link --example throughput [events] [idle seconds]`
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::clock::{Stopwatch, SystemClock};
@@ -42,7 +43,8 @@ async fn main() -> std::io::Result<()> {
     };
     let mut watch = Stopwatch::start();
     let clock = SystemClock::shared();
-    let link = Link::spawn(BrokerConfig::new(broker.url()), identity, outbox.clone(), clock, |_| {});
+    let link =
+        Link::spawn(BrokerConfig::new(broker.url()), identity, outbox.clone(), Arc::default(), clock, |_| {});
     let link = link.map_err(std::io::Error::other)?;
     drop(link.status().wait_for(|s| s.state == LinkState::Online).await);
     let online = watch.lap();

@@ -60,7 +60,7 @@ pub struct LinkHandle {
 
 impl Link {
     /// Starts the link's task on the current tokio runtime. A broker that is away is no error: the link tries
-    /// until it is there. `on_undeliverable` is called in the task, must return at once, and is for events that
+    /// until it is there. `board` holds the states to tell; it may outlive the link. `on_undeliverable` is called in the task, must return at once, and is for events that
     /// the broker can never take.
     ///
     /// # Errors
@@ -69,11 +69,11 @@ impl Link {
         config: BrokerConfig,
         identity: NodeIdentity,
         outbox: O,
+        board: Arc<StateBoard>,
         clock: SharedClock,
         on_undeliverable: impl Fn(Undeliverable) + Send + Sync + 'static,
     ) -> Result<LinkHandle, LinkError> {
         let at = config.validate()?;
-        let board = Arc::new(StateBoard::default());
         let config_version = Arc::new(AtomicU64::new(identity.config_version));
         let (status, status_rx) = watch::channel(LinkStatus::new(clock.wall()));
         let (stop, stop_rx) = watch::channel(None);

@@ -205,6 +205,16 @@ impl Scene {
         }
     }
 
+    /// Whether a state of this name is of a zone or a line that is watched; other states are not the scene's.
+    pub fn watches(&self, state: &str) -> bool {
+        let mut levels = state.split('/');
+        match (levels.next(), levels.next()) {
+            (Some("count"), Some(zone)) => self.zones.iter().any(|z| z.id.as_str() == zone),
+            (Some("line"), Some(line)) => self.lines.iter().any(|l| l.id.as_str() == line),
+            _ => true,
+        }
+    }
+
     /// Watches other zones and lines from now on. Tracks go on; so do stays and totals of zones and lines that
     /// keep their id. Stays in zones that are gone end, and states of what is gone are withdrawn (null).
     pub fn set_zones_lines(

@@ -29,8 +29,8 @@ struct Document<'a> {
     id: &'a str,
     status: SourceStatus,
     stream: Option<Stream>,
-    chain: &'a [String],
-    shapes: &'a Shapes,
+    chain: Vec<String>,
+    shapes: Shapes,
     motion: bool,
     /// Rates, stage times and counters, as in the health document.
     health: Option<&'a SourceHealth>,
@@ -43,12 +43,13 @@ fn document<'a>(source: &'a SourceView, health: &'a HealthDocument) -> Document<
         fps: s.fps,
         description: s.description,
     });
+    let facts = source.facts();
     Document {
         id: source.id.as_str(),
         status: source.status(),
         stream,
-        chain: &source.chain,
-        shapes: &source.shapes,
+        chain: facts.chain.clone(),
+        shapes: facts.shapes.clone(),
         motion: source.motion.load(std::sync::atomic::Ordering::Relaxed),
         health: health.sources.iter().find(|h| h.id == source.id.as_str()),
     }

@@ -50,7 +50,8 @@ impl Rig {
         let undeliverable: Arc<Mutex<Vec<Undeliverable>>> = Arc::default();
         let told = undeliverable.clone();
         let tell = move |u| told.lock().unwrap().push(u);
-        let link = Link::spawn(config, identity(), outbox.clone(), SystemClock::shared(), tell).unwrap();
+        let (board, clock) = (Arc::default(), SystemClock::shared());
+        let link = Link::spawn(config, identity(), outbox.clone(), board, clock, tell).unwrap();
         prepare(&link);
         Rig { outbox, link, undeliverable }
     }

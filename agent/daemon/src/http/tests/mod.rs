@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::views::{EventQuery, LIVE_EVENTS, Overlay, OverlayTrack, Shape, Shapes, SourceView};
+use crate::views::{EventQuery, LIVE_EVENTS, Overlay, OverlayTrack, Shape, Shapes, SourceFacts, SourceView};
 
 /// Fails the test when something takes far too long.
 async fn expect<T>(what: impl Future<Output = T>) -> T {
@@ -106,7 +106,8 @@ impl Node {
             masks: vec![],
         };
         let chain = vec!["detect".to_owned()];
-        let dock = Arc::new(SourceView::new(name("dock"), 5.0, chain, shapes, Timestamp::UNIX_EPOCH));
+        let facts = SourceFacts { fps_wanted: 5.0, chain, shapes, ..SourceFacts::default() };
+        let dock = Arc::new(SourceView::new(name("dock"), facts, Timestamp::UNIX_EPOCH));
         let sources = channel::Sender::new(Arc::new(vec![dock.clone()]));
         let news = broadcast::Sender::new(LIVE_EVENTS);
         let log: Arc<Mutex<Vec<Event>>> = Arc::default();

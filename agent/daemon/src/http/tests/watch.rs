@@ -137,7 +137,7 @@ async fn viewers_are_told_when_the_source_is_gone_and_when_the_node_stops() {
     next(&mut socket).await;
     let gone = std::mem::replace(
         &mut node.dock,
-        Arc::new(SourceView::new(name("yard"), 0.0, vec![], Shapes::default(), Timestamp::UNIX_EPOCH)),
+        Arc::new(SourceView::new(name("yard"), SourceFacts::default(), Timestamp::UNIX_EPOCH)),
     );
     node.sources.send_replace(Arc::new(vec![]));
     drop(gone);

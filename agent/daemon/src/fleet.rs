@@ -1,0 +1,239 @@
+//! The cameras at work: each can be started, opened anew and taken down while the others go on.
+//!
+//! Owner: the task that runs the supervisor. Invariant: what is done to one camera touches the threads, the scene
+//! and the states of that camera only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimass_core::geometry::Polygon;
+use aimass_core::id::Name;
+use aimass_core::permits::Permits;
+use aimass_core::scene::{LineTotals, Scene, SceneConfig};
+use aimass_core::stop::Stop;
+use aimass_core::tracker::TrackerConfig;
+use aimass_core::worker::{Watch, Worker};
+use aimass_inference::ModelCache;
+use aimass_media::options::SourceOptions;
+use aimass_media::uri::SourceUri;
+use aimass_store::Store;
+use tokio::sync::{mpsc, watch};
+
+use crate::camera::{self, CameraParts};
+use crate::chain;
+use crate::config::{CameraConfig, Config};
+use crate::events::{self, Input, Watched};
+use crate::exit::Failure;
+use crate::former;
+use crate::node::Node;
+use crate::views::{Shape, Shapes, SourceFacts, SourceView};
+
+/// How long the threads of a camera may take to end.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How often ending threads are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What all cameras share.
+pub struct Shared {
+    /// Who the node is.
+    pub node: Node,
+    /// Where line totals and told states lie.
+    pub store: Store,
+    /// The models.
+    pub models: Arc<ModelCache>,
+    /// How many inferences may run at once.
+    pub permits: Permits,
+    /// The named threads.
+    pub watch: Watch,
+    /// To the task `events`.
+    pub inputs: mpsc::Sender<Input>,
+}
+
+struct Camera {
+    view: Arc<SourceView>,
+    stop: Stop,
+    workers: Vec<Worker>,
+}
+
+/// All cameras of the node.
+pub struct Fleet {
+    shared: Shared,
+    cameras: BTreeMap<Name, Camera>,
+    sources: watch::Sender<Arc<Vec<Arc<SourceView>>>>,
+}
+
+impl Fleet {
+    /// None at work yet.
+    pub fn new(shared: Shared) -> Self {
+        Fleet { shared, cameras: BTreeMap::new(), sources: watch::Sender::default() }
+    }
+
+    /// What can be seen of them, in the order of the configuration.
+    pub fn sources(&self) -> watch::Receiver<Arc<Vec<Arc<SourceView>>>> {
+        self.sources.subscribe()
+    }
+
+    /// How many inferences may run at once.
+    pub fn permits(&self) -> &Permits {
+        &self.shared.permits
+    }
+
+    /// Opens a camera that is not at work, as `config` has it. Viewers see it once [`Fleet::show`] is called.
+    ///
+    /// # Errors
+    /// A chain or a source that cannot be built, or the system refuses a thread. A camera that is away is none.
+    pub async fn start(&mut self, camera: &CameraConfig, config: &Config) -> Result<(), Failure> {
+        let known = self.cameras.remove(&camera.id).map(|c| c.view);
+        let now = self.shared.node.clock.wall();
+        let view =
+            known.unwrap_or_else(|| Arc::new(SourceView::new(camera.id.clone(), facts_of(camera), now)));
+        let mut links = chain::resolve(&camera.chain, &config.analyzer).map_err(Failure::BadInput)?;
+        let source = source_of(camera)?;
+        let tracker =
+            chain::with_weak_findings(&mut links, camera.tracker.clone(), self.shared.models.library());
+        let scene = self.scene_of(camera, tracker).await;
+        let told = former::told_by(&camera.id, &self.shared.store).await;
+        let watched = Watched::new(scene, view.clone(), told);
+        // Before its first frame, and after the last one of the same name.
+        self.tell(Input::Watch(Box::new(watched))).await;
+        let parts = CameraParts {
+            source,
+            motion: camera.motion,
+            chain: links,
+            replaced_before: view.counters.replaced(),
+            view: view.clone(),
+            models: self.shared.models.clone(),
+            permits: self.shared.permits.clone(),
+            events: self.shared.inputs.clone(),
+            clock: self.shared.node.clock.clone(),
+        };
+        let stop = Stop::new();
+        let workers = camera::start(&parts, &self.shared.watch, &stop).map_err(|e| {
+            Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", camera.id))
+        })?;
+        self.cameras.insert(camera.id.clone(), Camera { view, stop, workers: workers.into() });
+        Ok(())
+    }
+
+    /// Closes a camera and opens it as `config` has it; its viewers and figures go on.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`]; the camera is closed then.
+    pub async fn restart(&mut self, camera: &CameraConfig, config: &Config) -> Result<(), Failure> {
+        if let Some(known) = self.cameras.get(&camera.id) {
+            end(&[known]).await;
+            known.view.begin_anew(facts_of(camera), self.shared.node.clock.wall());
+        }
+        self.start(camera, config).await
+    }
+
+    /// Other zones and lines for a camera that goes on.
+    pub async fn redraw(&mut self, camera: &CameraConfig) {
+        let Some(known) = self.cameras.get(&camera.id) else { return };
+        known.view.set_facts(facts_of(camera));
+        let (source, zones, lines) = (camera.id.clone(), camera.zone.clone(), camera.line.clone());
+        self.tell(Input::Redraw { source, zones, lines }).await;
+    }
+
+    /// Closes a camera for good: what was in view has ended, what it told is withdrawn.
+    pub async fn remove(&mut self, id: &Name) {
+        let Some(gone) = self.cameras.remove(id) else { return };
+        end(&[&gone]).await;
+        for worker in &gone.workers {
+            self.shared.watch.forget(&worker.health().name);
+        }
+        self.tell(Input::Forget { source: id.clone() }).await;
+    }
+
+    /// Shows viewers the cameras that `config` has, in its order.
+    pub fn show(&self, config: &Config) {
+        let view = |c: &CameraConfig| self.cameras.get(&c.id).map(|known| known.view.clone());
+        self.sources.send_replace(Arc::new(config.camera.iter().filter_map(view).collect()));
+    }
+
+    /// Closes all cameras; what was in view of them has not ended yet. They can be started again.
+    pub async fn stop_all(&self) {
+        end(&self.cameras.values().collect::<Vec<_>>()).await;
+    }
+
+    async fn tell(&self, input: Input) {
+        // An error only when the task `events` has broken down, which ends the program.
+        self.shared.inputs.send(input).await.ok();
+    }
+
+    async fn scene_of(&self, camera: &CameraConfig, tracker: TrackerConfig) -> Scene {
+        let laws = SceneConfig { tracker, zones: camera.zone.clone(), lines: camera.line.clone() };
+        let ids = self.shared.node.clone();
+        let mut scene = Scene::new(camera.id.clone(), laws, Box::new(move |unix_ms| ids.make_id(unix_ms)));
+        let known = self.shared.store.get_value(&events::totals_key(&camera.id)).await;
+        let totals = match known {
+            Ok(Some(known)) => serde_json::from_value::<Vec<LineTotals>>(known).map_err(|e| e.to_string()),
+            Ok(None) => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        match totals {
+            Ok(totals) => scene.restore_totals(&totals),
+            Err(error) => {
+                tracing::warn!(source = %camera.id, error, "The kept line totals cannot be used; counting from 0.");
+            }
+        }
+        scene
+    }
+}
+
+/// Stops the threads of cameras, all at once, and waits for them within the deadline.
+async fn end(cameras: &[&Camera]) {
+    cameras.iter().for_each(|camera| camera.stop.request());
+    let workers = || cameras.iter().flat_map(|camera| &camera.workers);
+    let ended = async {
+        while workers().any(|w| !w.is_finished()) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(DEADLINE, ended).await.is_err() {
+        for stuck in workers().filter(|w| !w.is_finished()) {
+            tracing::error!(thread = stuck.health().name, "A thread did not end in time.");
+        }
+    }
+}
+
+fn facts_of(camera: &CameraConfig) -> SourceFacts {
+    let line =
+        |l: &aimass_core::line::LineConfig| Shape { id: l.id.clone(), points: Polygon(vec![l.from, l.to]) };
+    let uri = camera.source.parse::<SourceUri>().ok();
+    SourceFacts {
+        fps_wanted: camera.fps,
+        unpaced: uri.as_ref().is_some_and(|uri| !uri.is_paced()),
+        is_file: uri.is_some_and(|uri| uri.file_path().is_some()),
+        chain: camera.chain.clone(),
+        shapes: Shapes {
+            zones: camera
+                .zone
+                .iter()
+                .map(|z| Shape { id: z.id.clone(), points: z.polygon.clone() })
+                .collect(),
+            lines: camera.line.iter().map(line).collect(),
+            masks: camera.mask.iter().map(|m| m.polygon.clone()).collect(),
+        },
+    }
+}
+
+/// A camera's configuration as the source's options.
+///
+/// # Errors
+/// `BadInput` for a source URI that makes no sense.
+pub fn source_of(camera: &CameraConfig) -> Result<SourceOptions, Failure> {
+    let uri = camera.source.parse().map_err(|e| Failure::BadInput(format!("camera {}: {e}", camera.id)))?;
+    let mut options = SourceOptions::new(camera.id.clone(), uri);
+    options.username = camera.username.clone();
+    options.password_file = camera.password_file.clone();
+    options.tls_ca_file = camera.ca_file.clone();
+    options.fps = camera.fps;
+    options.stall_after = Duration::from_secs_f32(camera.stall_after_s);
+    options.open_timeout = Duration::from_secs_f32(camera.open_timeout_s);
+    options.transport = camera.transport;
+    options.latency_ms = camera.latency_ms;
+    options.masks = camera.mask.iter().map(|m| m.polygon.clone()).collect();
+    Ok(options)
+}

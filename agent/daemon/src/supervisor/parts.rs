@@ -1,0 +1,136 @@
+//! The parts that a node is built of, one function each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimass_link::{BrokerConfig, Link, LinkHandle, NodeIdentity, StateBoard};
+use aimass_store::{ErrorKind, Store};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::http::{self, HttpErrorKind};
+use crate::node::Node;
+use crate::views::{EventLog, Views};
+
+/// How long any one stage may take to end.
+pub(super) const STAGE_DEADLINE: Duration = Duration::from_secs(2);
+/// The name of the broker among the store's sinks.
+const MQTT_SINK: &str = "mqtt";
+
+/// The page and the API.
+pub(super) struct Api {
+    pub(super) stop: CancellationToken,
+    pub(super) task: JoinHandle<()>,
+}
+
+pub(super) async fn bind(config: &Config) -> Result<http::Server, Failure> {
+    http::bind(&config.http).await.map_err(|e| match e.kind() {
+        HttpErrorKind::Config => Failure::BadInput(e.to_string()),
+        HttpErrorKind::Unavailable => Failure::Unavailable(e.to_string()),
+    })
+}
+
+pub(super) fn serve(server: http::Server, views: &Views, broken: &CancellationToken) -> Api {
+    let stop = CancellationToken::new();
+    let (views, asked, guard) = (views.clone(), stop.clone(), broken.clone().drop_guard());
+    let task = tokio::spawn(async move {
+        server.run(views, asked.clone()).await;
+        // An end that was asked for, as when the port changes, is not that of the program.
+        if asked.is_cancelled() {
+            drop(guard.disarm());
+        }
+    });
+    Api { stop, task }
+}
+
+pub(super) async fn spawn_link(
+    broker: &BrokerConfig,
+    node: &Node,
+    store: &Store,
+    board: &Arc<StateBoard>,
+) -> Result<LinkHandle, Failure> {
+    let sink = store.sink(MQTT_SINK).await.map_err(|e| Failure::Unavailable(e.to_string()))?;
+    let identity = NodeIdentity {
+        site: node.site.clone(),
+        node: node.id.clone(),
+        boot: node.boot,
+        version: crate::node::VERSION.to_owned(),
+        config_version: node.config_version(),
+    };
+    let link = Link::spawn(broker.clone(), identity, sink, board.clone(), node.clock.clone(), |lost| {
+        tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history.");
+    });
+    link.map_err(|e| Failure::BadInput(e.to_string()))
+}
+
+/// Starts a task whose end, whatever its cause, is noticed.
+pub(super) fn watched(
+    broken: &CancellationToken,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let guard = broken.clone().drop_guard();
+    tokio::spawn(async move {
+        // Dropped at the end of the task, by a panic too.
+        let _ended = guard;
+        task.await;
+        tracing::debug!(task = name, "A task has ended.");
+    })
+}
+
+pub(super) async fn within(name: &'static str, task: &mut JoinHandle<()>) {
+    match tokio::time::timeout(STAGE_DEADLINE, &mut *task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(task = name, %error, "A task broke down."),
+        Err(_) => {
+            tracing::error!(task = name, "A task did not end in time.");
+            task.abort();
+        }
+    }
+}
+
+/// How many inferences may run at once.
+pub(super) fn parallel(config: &Config) -> usize {
+    let spare = || std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1));
+    config.inference.parallel.map_or_else(spare, usize::from).max(1)
+}
+
+pub(super) async fn open_store(config: &Config, node: &Node) -> Result<Store, Failure> {
+    let (settings, clock, stamp) = (config.store.clone(), node.clock.clone(), node.clone());
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(&settings, clock, move |what| stamp.event(what)));
+    let (store, opened) =
+        opened.await.map_err(|e| Failure::Bug(e.to_string()))?.map_err(|e| match e.kind() {
+            ErrorKind::Config => Failure::BadInput(e.to_string()),
+            _ => Failure::Unavailable(e.to_string()),
+        })?;
+    if let Some(aside) = opened.quarantined {
+        tracing::error!(kept_as = %aside.display(), "The store was damaged: it was put aside and a new one begun. A loss receipt follows.");
+    }
+    Ok(store)
+}
+
+pub(super) fn event_log(store: &Store) -> EventLog {
+    let store = store.clone();
+    Arc::new(move |query| {
+        let store = store.clone();
+        Box::pin(async move {
+            let after = query.after_seq;
+            let wanted = aimass_store::EventQuery {
+                after_seq: after.unwrap_or(0),
+                since: query.since,
+                kind: query.kind,
+                source: query.source,
+                limit: query.limit,
+            };
+            // Who names a place reads on from there; who does not wants the newest.
+            let answer = match after {
+                Some(_) => store.events(wanted).await,
+                None => store.recent(wanted).await.map(|newest| newest.into_iter().rev().collect()),
+            };
+            answer.map_err(|e| e.to_string())
+        })
+    })
+}
