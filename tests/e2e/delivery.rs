@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{bikes, clip_config};
 
 /// Every event of the store, by `seq`.
-fn stored(path: &Path) -> BTreeMap<u64, String> {
+pub(crate) fn stored(path: &Path) -> BTreeMap<u64, String> {
     let store = path.to_string_lossy();
     let output = Command::new(binary())
         .args(["events", "--store", &store, "--limit", "10000"])
@@ -33,7 +33,7 @@ fn stored(path: &Path) -> BTreeMap<u64, String> {
 }
 
 /// What arrived, by `seq`; panics if one `seq` or `id` came with two faces.
-fn arrived(messages: &[Message]) -> BTreeMap<u64, String> {
+pub(crate) fn arrived(messages: &[Message]) -> BTreeMap<u64, String> {
     let mut by_seq = BTreeMap::new();
     for event in messages.iter().filter(|m| m.topic.contains("/event/")).map(Message::json) {
         let (seq, id) = (event["seq"].as_u64().unwrap(), event["id"].as_str().unwrap().to_owned());

@@ -8,6 +8,7 @@ mod delivery;
 mod http;
 mod node;
 mod refusals;
+mod watchdog;
 
 use std::path::Path;
 

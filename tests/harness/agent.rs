@@ -27,10 +27,18 @@ impl Agent {
     /// # Panics
     /// The binary is not there (the message says how to build it) or does not start.
     pub fn run(config: &str) -> Agent {
+        Self::run_with(config, &[])
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Panics
+    /// See [`Agent::run`].
+    pub fn run_with(config: &str, environment: &[(String, String)]) -> Agent {
         let folder = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary folder: {e}"));
         let path = folder.path().join("agent.toml");
         write_atomically(&path, config.as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let mut agent = Self::with_arguments(&["run", "--config", &path.to_string_lossy()]);
+        let mut agent = Self::start(&["run", "--config", &path.to_string_lossy()], environment);
         agent.folder = Some(folder);
         agent
     }
@@ -40,9 +48,14 @@ impl Agent {
     /// # Panics
     /// See [`Agent::run`].
     pub fn with_arguments(arguments: &[&str]) -> Agent {
+        Self::start(arguments, &[])
+    }
+
+    fn start(arguments: &[&str], environment: &[(String, String)]) -> Agent {
         let program = binary();
         let mut child = Command::new(&program)
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -73,6 +86,11 @@ impl Agent {
     /// SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// SIGABRT, as a service manager sends when its watchdog bites.
+    pub fn abort(&self) {
+        self.signal(Signal::ABORT);
     }
 
     /// kill -9, and waits until it is gone.

@@ -14,6 +14,7 @@ pub mod lines;
 pub mod media;
 pub mod ports;
 pub mod proxy;
+pub mod service;
 pub mod subscriber;
 
 use std::time::Duration;

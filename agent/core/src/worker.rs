@@ -21,6 +21,10 @@ use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::stop::Stop;
 
+mod pulse;
+
+pub use pulse::Pulse;
+
 /// When a failed body is run again, and when no more.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RestartPolicy {
@@ -94,12 +98,20 @@ struct Condition {
 struct Entry {
     name: String,
     clock: SharedClock,
-    /// Milliseconds of the monotonic clock.
+    /// Milliseconds of the monotonic clock: the last sign of life, or until when none is due.
     heartbeat: AtomicU64,
     condition: Mutex<Condition>,
 }
 
 impl Entry {
+    fn new(name: &str, clock: SharedClock) -> Arc<Self> {
+        let condition = Condition { state: WorkerState::Running, restarts: 0, last_error: None };
+        let (name, heartbeat) = (name.to_owned(), AtomicU64::new(0));
+        let entry = Arc::new(Entry { name, clock, heartbeat, condition: Mutex::new(condition) });
+        entry.beat();
+        entry
+    }
+
     fn condition(&self) -> MutexGuard<'_, Condition> {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,6 +122,15 @@ impl Entry {
 
     fn beat(&self) {
         self.heartbeat.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn allow(&self, at_most: Duration) {
+        let ms = u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX);
+        self.heartbeat.store(self.now_ms().saturating_add(ms), Ordering::Relaxed);
+    }
+
+    fn rest(&self) {
+        self.heartbeat.store(u64::MAX, Ordering::Relaxed);
     }
 
     fn heartbeat_age(&self) -> Duration {
@@ -148,6 +169,18 @@ impl WorkerContext {
     /// A sign of life: give one at least every few seconds. Costs one atomic store.
     pub fn beat(&self) {
         self.entry.beat();
+    }
+
+    /// A step follows that may rightly take so long (a model is loaded, a camera opened): no sign of life is due
+    /// before then, or the next beat.
+    pub fn allow(&self, at_most: Duration) {
+        self.entry.allow(at_most);
+    }
+
+    /// A wait follows for somebody who has a heartbeat of their own (a full queue, a permit): no sign of life is
+    /// due before the next beat.
+    pub fn rest(&self) {
+        self.entry.rest();
     }
 }
 
@@ -203,22 +236,25 @@ impl Watch {
         stop: Stop,
         mut body: impl FnMut(&WorkerContext) -> Result<(), String> + Send + 'static,
     ) -> io::Result<Worker> {
-        let condition = Condition { state: WorkerState::Running, restarts: 0, last_error: None };
-        let entry = Arc::new(Entry {
-            name: name.to_owned(),
-            clock: self.clock.clone(),
-            heartbeat: AtomicU64::new(0),
-            condition: Mutex::new(condition),
-        });
-        entry.beat();
+        let entry = Entry::new(name, self.clock.clone());
         let context = WorkerContext { entry: entry.clone(), stop: stop.clone() };
         // Kernels cut thread names at 15 bytes; the registry keeps the whole.
         let thread = std::thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || run(&context, policy, &mut body))?;
-        let mut entries = self.entries();
-        entries.retain(|e| e.name != name);
-        entries.push(entry.clone());
+        self.enter(entry.clone());
         Ok(Worker { entry, stop, thread })
+    }
+
+    /// Puts the pulse of something that is no worker of ours on the list: a task, a thread of a library. One of the
+    /// same name, from before, leaves it.
+    pub fn adopt(&self, pulse: &Pulse) {
+        self.enter(pulse.0.clone());
+    }
+
+    fn enter(&self, entry: Arc<Entry>) {
+        let mut entries = self.entries();
+        entries.retain(|e| e.name != entry.name);
+        entries.push(entry);
     }
 }
 

@@ -29,6 +29,11 @@ use crate::views::SourceView;
 /// How often a waiting thread looks at its stop and shows that it lives.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Beyond the time that a camera may take by its configuration: for closing what hangs, and for slow machines.
+const MARGIN: Duration = Duration::from_secs(30);
+/// How long a model may take to be loaded, unfolded and, the first time, measured on a slow board.
+const LOADING: Duration = Duration::from_secs(300);
+
 /// What a camera's threads are made of.
 #[derive(Clone)]
 pub struct CameraParts {
@@ -96,9 +101,9 @@ fn run_source(
             return Ok(());
         }
     };
-    let paced = !view.facts().unpaced;
-    let mut sink =
-        Head { parts, to_chain, context, gate: MotionGate::new(parts.motion), moving: None, paced };
+    let (paced, quiet) = (!view.facts().unpaced, quiet_at_most(&parts.source));
+    let gate = MotionGate::new(parts.motion);
+    let mut sink = Head { parts, to_chain, context, gate, moving: None, paced, quiet };
     let mut failures = 0u64;
     let outcome = run_forever(
         source.as_mut() as &mut dyn Source,
@@ -106,7 +111,7 @@ fn run_source(
         context.stop(),
         &mut camera_backoff(&view.id),
         |state| {
-            context.beat();
+            context.allow(quiet);
             let sight = match &state {
                 SourceState::Connecting { .. } => {
                     // A reason that is known stays on display while the next attempt runs.
@@ -146,11 +151,20 @@ fn run_source(
                 }
             };
             if let Some(sight) = sight {
+                context.rest();
                 parts.events.blocking_send(Input::Sight { source: view.id.clone(), sight }).ok();
+                context.allow(quiet);
             }
         },
     );
     outcome.map(drop).map_err(|error| error.to_string())
+}
+
+/// How long a source that works may show nothing: a camera takes its time to open, and few frames a second lie far
+/// apart.
+fn quiet_at_most(source: &SourceOptions) -> Duration {
+    let apart = Duration::try_from_secs_f32(1.0 / source.fps).unwrap_or_default();
+    source.open_timeout.max(source.stall_after).max(apart) + MARGIN
 }
 
 /// What a source delivers to: counts, shows, gates, hands on.
@@ -161,6 +175,8 @@ struct Head<'a> {
     gate: MotionGate,
     moving: Option<bool>,
     paced: bool,
+    /// How long the next frame may take.
+    quiet: Duration,
 }
 
 impl FrameSink for Head<'_> {
@@ -172,6 +188,14 @@ impl FrameSink for Head<'_> {
 
     fn frame(&mut self, frame: Frame) -> Flow {
         self.context.beat();
+        let flow = self.take(frame);
+        self.context.allow(self.quiet);
+        flow
+    }
+}
+
+impl Head<'_> {
+    fn take(&mut self, frame: Frame) -> Flow {
         let (view, counters) = (&self.parts.view, &self.parts.view.counters);
         counters.seen.fetch_add(1, Ordering::Relaxed);
         view.show_frame(frame.clone());
@@ -181,6 +205,7 @@ impl FrameSink for Head<'_> {
         if self.moving != Some(verdict.motion) {
             self.moving = Some(verdict.motion);
             let input = Input::Motion { source: view.id.clone(), moving: verdict.motion };
+            self.context.rest();
             if self.parts.events.blocking_send(input).is_err() {
                 return Flow::Stop;
             }
@@ -193,6 +218,7 @@ impl FrameSink for Head<'_> {
             self.to_chain.put(frame)
         } else {
             // An unpaced file has all the time in the world: it waits, so that every frame is analysed.
+            self.context.rest();
             self.to_chain.put_when_free(frame, self.context.stop())
         };
         let replaced = self.parts.replaced_before + self.to_chain.replaced();
@@ -209,6 +235,7 @@ fn run_chain(
 ) -> Result<(), String> {
     let view = &parts.view;
     let before = thread_cpu();
+    context.allow(LOADING);
     let mut chain = match Chain::build(&parts.chain, &parts.models) {
         Ok(chain) => {
             let load = thread_cpu().saturating_sub(before);
@@ -231,7 +258,12 @@ fn run_chain(
             Taken::TimedOut => continue,
             Taken::Closed => return Ok(()),
         };
+        // Whoever has the permit shows life; who waits for it has nothing to show.
+        context.rest();
         let permit = parts.permits.acquire();
+        context.beat();
+        #[cfg(debug_assertions)]
+        hang_if_asked(&view.id, frame.seq);
         let before = thread_cpu();
         let outcome = chain.analyze(&frame);
         let spent = thread_cpu().saturating_sub(before);
@@ -243,6 +275,8 @@ fn run_chain(
                 view.counters.add_analysis(&findings.times);
                 let input =
                     Input::Analysed { source: view.id.clone(), frame: (frame.seq, frame.stamp), findings };
+                // A disk that is full makes the whole way wait; that is no reason to begin anew.
+                context.rest();
                 if parts.events.blocking_send(input).is_err() {
                     return Ok(());
                 }
@@ -254,6 +288,20 @@ fn run_chain(
                 }
                 failing = true;
             }
+        }
+    }
+}
+
+/// For tests of the watchdog, in builds with debug assertions only: `AIMASS_TEST_HANG_ANALYZER=<source>:<frame>`
+/// makes this source's analyzer hang at the first frame with that number or a higher one, deaf to every stop.
+#[cfg(debug_assertions)]
+fn hang_if_asked(source: &aimass_core::id::Name, frame: u64) {
+    let asked = std::env::var("AIMASS_TEST_HANG_ANALYZER").ok();
+    let Some((id, first)) = asked.as_deref().and_then(|a| a.split_once(':')) else { return };
+    if id == source.as_str() && first.parse().is_ok_and(|first: u64| frame >= first) {
+        tracing::warn!(%source, frame, "This analyzer hangs, as the test asked.");
+        loop {
+            std::thread::park();
         }
     }
 }

@@ -27,5 +27,6 @@ pub mod process;
 pub mod progress;
 pub mod run;
 pub mod supervisor;
+pub mod systemd;
 pub mod views;
 pub mod vitals;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aimass_core::id::Name;
-use aimass_core::worker::{Health as WorkerStatus, Watch};
+use aimass_core::worker::{Health as WorkerStatus, Pulse, Watch};
 use aimass_link::{LinkStatus, StateBoard};
 use aimass_store::Store;
 use tokio::sync::watch;
@@ -24,6 +24,9 @@ const SAMPLE: Duration = Duration::from_secs(10);
 const SAMPLES_PER_MESSAGE: u32 = 6;
 /// A worker that shows no life for so long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// How long the store may take to answer: a card that tidies itself up can hold a commit up for a while.
+const STORE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Stage names, in the order of the data.
 const STAGES: [&str; 5] = ["gate", "prepare", "infer", "decode", "track"];
@@ -87,9 +90,14 @@ impl Monitor {
         let mut every = tokio::time::interval(SAMPLE);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut samples = 0u32;
+        // The store's thread shows life by answering.
+        let pulse = Pulse::new("store", self.node.clock.clone());
+        self.workers.adopt(&pulse);
         loop {
             every.tick().await;
+            pulse.allow(STORE_PATIENCE);
             let store = self.ask_store().await;
+            pulse.rest();
             self.sampled.lock().unwrap_or_else(PoisonError::into_inner).store = store;
             if samples.is_multiple_of(SAMPLES_PER_MESSAGE) {
                 let text = serde_json::to_string(&self.collect()).unwrap_or_default();

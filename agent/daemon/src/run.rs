@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config;
 use crate::exit::Failure;
 use crate::node::{Node, VERSION};
-use crate::supervisor;
+use crate::{supervisor, systemd};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -22,10 +22,13 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = config.camera.len(), "Starting.");
         let running = supervisor::start(&config, node).await?;
         tracing::info!(page = %format!("http://{}", running.address), "The node runs.");
+        systemd::ready();
         let outcome = tokio::select! {
             () = signals.wait() => Ok(()),
+            never = systemd::keep_told(running.watch.clone(), running.views.health.clone()) => match never {},
             () = running.broken() => Err(Failure::Bug("a part of the program broke down, see the log; events in the store are safe".into())),
         };
+        systemd::stopping();
         signals.leave_on_next();
         running.stop().await;
         outcome

@@ -33,7 +33,7 @@ use crate::views::{LIVE_EVENTS, Views};
 
 mod parts;
 
-use parts::{Api, STAGE_DEADLINE, bind, event_log, open_store, parallel, serve, spawn_link, watched, within};
+use parts::{Api, Ground, STAGE_DEADLINE, bind, event_log, open_store, parallel, within};
 
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
@@ -46,10 +46,11 @@ pub struct Running {
     pub views: Views,
     /// Who it is.
     pub node: Node,
+    /// The heartbeats of its parts.
+    pub watch: Watch,
     config: Config,
-    store: Store,
+    ground: Ground,
     fleet: Fleet,
-    board: Arc<StateBoard>,
     stop_events: CancellationToken,
     events: JoinHandle<()>,
     accept: JoinHandle<()>,
@@ -57,7 +58,6 @@ pub struct Running {
     link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
     monitor: JoinHandle<()>,
     api: Api,
-    broken: CancellationToken,
 }
 
 /// Builds and starts a node.
@@ -73,35 +73,36 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
             .map_err(|e| Failure::Unavailable(e.to_string()))?,
     );
     let store = open_store(config, &node).await?;
-    let board = Arc::new(StateBoard::default());
-    former::settle(&config.camera, &store, &board).await;
+    let ground = Ground {
+        watch: Watch::new(node.clock.clone()),
+        board: Arc::default(),
+        broken: CancellationToken::new(),
+        node: node.clone(),
+        store,
+    };
+    former::settle(&config.camera, &ground.store, &ground.board).await;
 
     let link = match &config.broker {
         None => None,
-        Some(broker) => Some(spawn_link(broker, &node, &store, &board).await?),
+        Some(broker) => Some(ground.link(broker).await?),
     };
     let link_status = watch::Sender::new(link.as_ref().map(LinkHandle::status));
 
     let viewers = broadcast::Sender::new(LIVE_EVENTS);
     let (accept_in, accept_queue) = events::accept_queue();
-    let broken = CancellationToken::new();
-    let accept = watched(
-        &broken,
-        "accept",
-        events::accept(node.clone(), accept_queue, store.clone(), viewers.clone()),
-    );
+    let accepting = events::accept(node.clone(), accept_queue, ground.store.clone(), viewers.clone());
+    let accept = ground.task("accept", accepting);
     let (inputs, findings) = mpsc::channel(events::FINDINGS_QUEUE);
-    let outlets = Outlets { board: board.clone(), accept: accept_in, clock: node.clock.clone() };
+    let outlets = Outlets { board: ground.board.clone(), accept: accept_in, clock: node.clock.clone() };
     let stop_events = CancellationToken::new();
-    let events = watched(&broken, "events", events::run(findings, outlets, stop_events.clone()));
+    let events = ground.task("events", events::run(findings, outlets, stop_events.clone()));
 
-    let watch = Watch::new(node.clock.clone());
     let mut fleet = Fleet::new(Shared {
         node: node.clone(),
-        store: store.clone(),
+        store: ground.store.clone(),
         models,
         permits: Permits::new(parallel(config)),
-        watch: watch.clone(),
+        watch: ground.watch.clone(),
         inputs,
     });
     for camera in &config.camera {
@@ -109,25 +110,26 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     }
     fleet.show(config);
 
-    let monitor = Monitor::new(node.clone(), fleet.sources(), watch, store.clone(), link_status.subscribe());
+    let (watch, store) = (ground.watch.clone(), ground.store.clone());
+    let monitor = Monitor::new(node.clone(), fleet.sources(), watch, store, link_status.subscribe());
     let health = monitor.clone();
     let views = Views {
         sources: fleet.sources(),
         events: viewers,
-        log: event_log(&store),
+        log: event_log(&ground.store),
         health: Arc::new(move || health.collect()),
         clock: node.clock.clone(),
     };
-    let api = serve(server, &views, &broken);
-    let monitor = tokio::spawn(monitor.run(board.clone()));
+    let api = ground.serve(server, &views);
+    let monitor = tokio::spawn(monitor.run(ground.board.clone()));
     Ok(Running {
         address,
         views,
+        watch: ground.watch.clone(),
         node,
         config: config.clone(),
-        store,
+        ground,
         fleet,
-        board,
         stop_events,
         events,
         accept,
@@ -135,7 +137,6 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         link_status,
         monitor,
         api,
-        broken,
     })
 }
 
@@ -152,12 +153,12 @@ impl Running {
 
     /// The store.
     pub fn store(&self) -> &Store {
-        &self.store
+        &self.ground.store
     }
 
     /// States at the broker.
     pub fn board(&self) -> &Arc<StateBoard> {
-        &self.board
+        &self.ground.board
     }
 
     /// The link to the broker, if there is one.
@@ -167,7 +168,7 @@ impl Running {
 
     /// Waits for a task that ends though nobody asked it to: the node cannot do its work any longer.
     pub fn broken(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.broken.clone().cancelled_owned()
+        self.ground.broken.clone().cancelled_owned()
     }
 
     /// Whether every source has ended by itself.
@@ -205,7 +206,7 @@ impl Running {
         }
         // A camera that could not be built is not at work, whatever the configuration says.
         self.config.camera.retain(|c| !failed.contains(&c.id));
-        former::remember(&new.camera, &self.store).await;
+        former::remember(&new.camera, &self.ground.store).await;
         self.fleet.show(new);
         if plan.broker
             && let Err(error) = self.change_link(new).await
@@ -247,7 +248,7 @@ impl Running {
             old.stop(LINK_GRACE).await;
         }
         if let Some(broker) = &new.broker {
-            let link = spawn_link(broker, &self.node, &self.store, &self.board).await?;
+            let link = self.ground.link(broker).await?;
             self.link_status.send_replace(Some(link.status()));
             self.link = Some(link);
         }
@@ -263,7 +264,7 @@ impl Running {
             Err(error) => (bind(old).await?, Err(error)),
         };
         self.address = server.address();
-        self.api = serve(server, &self.views, &self.broken);
+        self.api = self.ground.serve(server, &self.views);
         outcome
     }
 
@@ -309,7 +310,7 @@ impl Running {
                 tracing::warn!(events = left.undelivered, "Events wait in the store for the next start.");
             }
         }
-        if let Err(error) = self.store.close(STAGE_DEADLINE).await {
+        if let Err(error) = self.ground.store.close(STAGE_DEADLINE).await {
             tracing::error!(%error, "The store could not be closed.");
         }
         self.api.stop.cancel();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aimass_core::backoff::Backoff;
 use aimass_core::clock::SharedClock;
 use aimass_core::ports::Outbox;
+use aimass_core::worker::Pulse;
 use rumqttc::v5::MqttOptions;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,6 +52,7 @@ pub struct Stopped {
 /// last will.
 #[derive(Debug)]
 pub struct LinkHandle {
+    life: Pulse,
     board: Arc<StateBoard>,
     status: watch::Receiver<LinkStatus>,
     config_version: Arc<AtomicU64>,
@@ -78,6 +80,7 @@ impl Link {
         let (status, status_rx) = watch::channel(LinkStatus::new(clock.wall()));
         let (stop, stop_rx) = watch::channel(None);
         let (acks, ack_writer) = acks();
+        let life = Pulse::new("link", clock.clone());
         let core = Core {
             root: identity.root(),
             seed: (identity.boot.0 as u64) ^ clock.wall().as_nanosecond() as u64,
@@ -99,8 +102,8 @@ impl Link {
             clock,
             acks,
         };
-        let task = tokio::spawn(run(core, outbox, ack_writer));
-        Ok(LinkHandle { board, status: status_rx, config_version, stop, task })
+        let task = tokio::spawn(life.clone().around(run(core, outbox, ack_writer)));
+        Ok(LinkHandle { life, board, status: status_rx, config_version, stop, task })
     }
 }
 
@@ -108,6 +111,11 @@ impl LinkHandle {
     /// Where states are told.
     pub fn board(&self) -> &Arc<StateBoard> {
         &self.board
+    }
+
+    /// Whether the link's task still takes its turns.
+    pub fn life(&self) -> &Pulse {
+        &self.life
     }
 
     /// How the link is doing. Woken on changes of state and error; counters are current whenever looked at.

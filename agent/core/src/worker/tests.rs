@@ -98,3 +98,55 @@ fn a_silent_worker_is_stuck_and_a_beating_one_is_not() {
     clock.advance(Duration::from_secs(100));
     assert!(watch.stuck(Duration::from_secs(30)).is_empty(), "what ended is not stuck");
 }
+
+#[test]
+fn a_long_step_that_was_allowed_and_a_wait_for_others_are_not_stuck() {
+    let (watch, clock) = watch();
+    let pulse = Pulse::new("an-a", Arc::new(clock.clone()));
+    watch.adopt(&pulse);
+    let limit = Duration::from_secs(30);
+    pulse.allow(Duration::from_secs(300));
+    clock.advance(Duration::from_secs(320));
+    assert!(watch.stuck(limit).is_empty(), "20 s beyond the allowance");
+    clock.advance(Duration::from_secs(11));
+    assert_eq!(watch.stuck(limit).len(), 1, "an allowance does not last for ever");
+    pulse.rest();
+    clock.advance(Duration::from_secs(1_000_000));
+    assert!(watch.stuck(limit).is_empty());
+    pulse.beat();
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(watch.stuck(limit).len(), 1, "after the wait it counts again");
+}
+
+#[test]
+fn a_task_that_waits_is_alive_one_that_blocks_in_a_poll_is_stuck_and_one_that_is_over_neither() {
+    use std::future::{Future, poll_fn};
+    use std::task::{Context, Poll, Waker};
+
+    let (watch, clock) = watch();
+    let pulse = Pulse::new("events", Arc::new(clock.clone()));
+    watch.adopt(&pulse);
+    let limit = Duration::from_secs(30);
+    let mut polls = 0;
+    let (during, hands) = (watch.clone(), clock.clone());
+    let mut stuck_within = 0;
+    let task = poll_fn(|_| {
+        polls += 1;
+        if polls == 2 {
+            hands.advance(Duration::from_secs(31));
+            stuck_within = during.stuck(limit).len();
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    });
+    {
+        let mut task = std::pin::pin!(pulse.around(task));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(task.as_mut().poll(&mut context).is_pending());
+        clock.advance(Duration::from_secs(3600));
+        assert!(watch.stuck(limit).is_empty(), "it waits");
+        assert!(task.as_mut().poll(&mut context).is_ready());
+    }
+    assert_eq!(stuck_within, 1);
+    assert_eq!(watch.list()[0].state, WorkerState::Ended);
+}

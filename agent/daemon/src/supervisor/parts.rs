@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aimass_core::worker::{Pulse, Watch};
 use aimass_link::{BrokerConfig, Link, LinkHandle, NodeIdentity, StateBoard};
 use aimass_store::{ErrorKind, Store};
 use tokio::task::JoinHandle;
@@ -32,52 +33,67 @@ pub(super) async fn bind(config: &Config) -> Result<http::Server, Failure> {
     })
 }
 
-pub(super) fn serve(server: http::Server, views: &Views, broken: &CancellationToken) -> Api {
-    let stop = CancellationToken::new();
-    let (views, asked, guard) = (views.clone(), stop.clone(), broken.clone().drop_guard());
-    let task = tokio::spawn(async move {
-        server.run(views, asked.clone()).await;
-        // An end that was asked for, as when the port changes, is not that of the program.
-        if asked.is_cancelled() {
-            drop(guard.disarm());
-        }
-    });
-    Api { stop, task }
+/// What all parts of a node stand on.
+pub(super) struct Ground {
+    pub(super) node: Node,
+    pub(super) store: Store,
+    pub(super) board: Arc<StateBoard>,
+    pub(super) watch: Watch,
+    /// Cancelled when a task ends though nobody asked it to.
+    pub(super) broken: CancellationToken,
 }
 
-pub(super) async fn spawn_link(
-    broker: &BrokerConfig,
-    node: &Node,
-    store: &Store,
-    board: &Arc<StateBoard>,
-) -> Result<LinkHandle, Failure> {
-    let sink = store.sink(MQTT_SINK).await.map_err(|e| Failure::Unavailable(e.to_string()))?;
-    let identity = NodeIdentity {
-        site: node.site.clone(),
-        node: node.id.clone(),
-        boot: node.boot,
-        version: crate::node::VERSION.to_owned(),
-        config_version: node.config_version(),
-    };
-    let link = Link::spawn(broker.clone(), identity, sink, board.clone(), node.clock.clone(), |lost| {
-        tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history.");
-    });
-    link.map_err(|e| Failure::BadInput(e.to_string()))
-}
+impl Ground {
+    /// Starts a task whose end, whatever its cause, is noticed, and which has a pulse.
+    pub(super) fn task(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let ended = self.broken.clone().drop_guard();
+        let pulse = Pulse::new(name, self.node.clock.clone());
+        self.watch.adopt(&pulse);
+        tokio::spawn(async move {
+            // Dropped at the end of the task, by a panic too.
+            let _ended = ended;
+            pulse.around(task).await;
+            tracing::debug!(task = name, "A task has ended.");
+        })
+    }
 
-/// Starts a task whose end, whatever its cause, is noticed.
-pub(super) fn watched(
-    broken: &CancellationToken,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) -> JoinHandle<()> {
-    let guard = broken.clone().drop_guard();
-    tokio::spawn(async move {
-        // Dropped at the end of the task, by a panic too.
-        let _ended = guard;
-        task.await;
-        tracing::debug!(task = name, "A task has ended.");
-    })
+    pub(super) fn serve(&self, server: http::Server, views: &Views) -> Api {
+        let stop = CancellationToken::new();
+        let (views, asked, guard) = (views.clone(), stop.clone(), self.broken.clone().drop_guard());
+        let pulse = Pulse::new("api", self.node.clock.clone());
+        self.watch.adopt(&pulse);
+        let task = tokio::spawn(async move {
+            pulse.around(server.run(views, asked.clone())).await;
+            // An end that was asked for, as when the port changes, is not that of the program.
+            if asked.is_cancelled() {
+                drop(guard.disarm());
+            }
+        });
+        Api { stop, task }
+    }
+
+    pub(super) async fn link(&self, broker: &BrokerConfig) -> Result<LinkHandle, Failure> {
+        let sink = self.store.sink(MQTT_SINK).await.map_err(|e| Failure::Unavailable(e.to_string()))?;
+        let node = &self.node;
+        let identity = NodeIdentity {
+            site: node.site.clone(),
+            node: node.id.clone(),
+            boot: node.boot,
+            version: crate::node::VERSION.to_owned(),
+            config_version: node.config_version(),
+        };
+        let (board, clock) = (self.board.clone(), node.clock.clone());
+        let link = Link::spawn(broker.clone(), identity, sink, board, clock, |lost| {
+            tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history.");
+        });
+        let link = link.map_err(|e| Failure::BadInput(e.to_string()))?;
+        self.watch.adopt(link.life());
+        Ok(link)
+    }
 }
 
 pub(super) async fn within(name: &'static str, task: &mut JoinHandle<()>) {

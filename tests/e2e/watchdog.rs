@@ -1,0 +1,79 @@
+//! The node under a service manager: ready, alive, restarted when a part of it hangs, ended in order.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use harness::PATIENCE;
+use harness::broker::Broker;
+use harness::proxy::Proxy;
+use harness::service::Service;
+use harness::subscriber::{Message, Subscriber};
+
+use crate::delivery::{arrived, stored};
+use crate::{bikes, clip_config};
+
+/// Short for a test, long for a machine that is busy with other tests.
+const WATCHDOG: Duration = Duration::from_secs(8);
+
+#[tokio::test]
+async fn the_service_manager_is_told_of_readiness_life_and_an_orderly_end() {
+    let broker = Broker::plain().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = clip_config(&broker.url(), &folder.path().join("agent.db"), "test:");
+    let mut service = Service::start(&config, WATCHDOG, &[]);
+    service.until_ready().await;
+    service.agent.stderr().expect("it runs when it says so", PATIENCE, |l| l.contains("The node runs")).await;
+    // Three intervals: a camera that shows a test picture, and an idle store and broker, are no reason to bite.
+    assert_eq!(service.watch(3 * WATCHDOG).await, None, "{:?}", service.told());
+    assert!(service.told().iter().filter(|t| *t == "WATCHDOG=1").count() >= 3, "{:?}", service.told());
+    assert!(service.told().iter().any(|t| t == "STATUS=1 sources, broker online"), "{:?}", service.told());
+    assert!(service.stop().await.success());
+    let told = service.told();
+    let at = |what: &str| told.iter().position(|t| t == what).unwrap_or_else(|| panic!("{what} in {told:?}"));
+    assert!(at("READY=1") < at("WATCHDOG=1") && at("WATCHDOG=1") < at("STOPPING=1"), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_analyzer_that_hangs_ends_in_a_restart_and_no_accepted_event_is_lost() {
+    let broker = Broker::plain().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let way = Proxy::to(broker.port()).await;
+    way.set(|b| b.refuse = true).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("agent.db");
+    let config = clip_config(&way.url(), &store, &bikes("?realtime=false"));
+
+    let mut service = Service::start(&config, WATCHDOG, &[("AIMASS_TEST_HANG_ANALYZER", "street:40")]);
+    service.until_ready().await;
+    let end = service.watch(2 * PATIENCE).await;
+    let log = service.agent.stderr().tail();
+    assert_eq!(end.and_then(|e| e.signal()), Some(6), "the watchdog bites; it logged:\n{log}");
+    assert!(log.contains("This analyzer hangs"), "{log}");
+    assert!(
+        service.told().iter().any(|t| t == "STATUS=no sign of life of an-street"),
+        "{:?}",
+        service.told()
+    );
+    let accepted = stored(&store);
+    assert!(!accepted.is_empty(), "events before the hang; it logged:\n{log}");
+
+    service.start_again(&[]);
+    service.until_ready().await;
+    way.set(|b| b.refuse = false).await;
+    let everything = |all: &[Message]| accepted.keys().all(|seq| arrived(all).contains_key(seq));
+    subscriber.expect_all("what was accepted before the hang", 2 * PATIENCE, everything).await;
+    service.agent.stderr().expect("the clip's end", 2 * PATIENCE, |l| l.contains("source has ended")).await;
+    assert!(service.stop().await.success());
+
+    let expected = stored(&store);
+    let ids = |id: &String| expected.values().filter(|e| *e == id).count();
+    assert!(accepted.iter().all(|(seq, id)| expected.get(seq) == Some(id) && ids(id) == 1));
+    let all = subscriber.expect_all("all events", PATIENCE, |all| arrived(all).len() >= expected.len()).await;
+    assert_eq!(arrived(&all), expected);
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    for event in all.iter().filter(|m| m.topic.contains("/event/")) {
+        *times.entry(event.json()["id"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert!(times.values().all(|n| *n == 1), "once each by id: {times:?}");
+}
