@@ -1,5 +1,5 @@
 # Thin: each target calls cargo or a script that can be called by itself.
-.PHONY: demo test build models bench reference fixtures
+.PHONY: demo test test-faults build models bench reference fixtures
 
 CACHE := $(or $(AIMASS_CACHE),$(HOME)/.cache/aimass)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -28,6 +28,13 @@ test:
 	@tests/fixtures/fetch.sh
 	cargo build --locked --workspace
 	AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked --workspace
+
+## test-faults: the fault matrix (tests/README.md) in its long form
+test-faults:
+	@cross/packages.sh test
+	@tests/fixtures/fetch.sh
+	cargo build --locked -p aimass-agent
+	AIMASS_FAULTS=all AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked -p aimass-tests --test faults
 
 ## models: builds the models that are not committed, from their packages
 models:

@@ -11,7 +11,10 @@ build=(
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav gstreamer1.0-alsa glib-networking
     python3 python3-pip python3-venv
 )
-tests=(mosquitto mosquitto-clients gstreamer1.0-rtsp libgstrtspserver-1.0-dev openssl)
+tests=(
+    mosquitto mosquitto-clients nats-server gstreamer1.0-rtsp libgstrtspserver-1.0-dev openssl
+    libfaketime e2fsprogs mount
+)
 
 case "${1:-}" in
     build) wanted=("${build[@]}") ;;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::lines::Lines;
+use crate::process::Footprint;
 
 /// A running `aimass-agent`. Killed when dropped.
 #[derive(Debug)]
@@ -73,6 +74,20 @@ impl Agent {
         self.pid.as_raw_nonzero().get() as u32
     }
 
+    /// What it costs now.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(self.pid())
+    }
+
+    /// The file with its configuration.
+    ///
+    /// # Panics
+    /// It was started by [`Agent::with_arguments`].
+    pub fn config_path(&self) -> PathBuf {
+        let folder = self.folder.as_ref().unwrap_or_else(|| panic!("this agent has no file of the test's"));
+        folder.path().join("agent.toml")
+    }
+
     /// What it prints.
     pub fn stdout(&self) -> &Lines {
         &self.stdout
@@ -81,6 +96,11 @@ impl Agent {
     /// What it logs.
     pub fn stderr(&self) -> &Lines {
         &self.stderr
+    }
+
+    /// SIGHUP: look at your file again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     /// SIGTERM.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Validity};
 use crate::lines::Lines;
 use crate::ports::free_port;
 use crate::{PATIENCE, eventually};
@@ -25,6 +25,8 @@ pub struct BrokerSetup {
     tls: bool,
     client_certificates: bool,
     server_names: Vec<String>,
+    validity: Validity,
+    side_door: bool,
     extra: String,
 }
 
@@ -65,6 +67,19 @@ impl BrokerSetup {
         self
     }
 
+    /// TLS with a server certificate whose time is over, or has not come.
+    pub fn tls_valid(mut self, validity: Validity) -> Self {
+        self.tls = true;
+        self.validity = validity;
+        self
+    }
+
+    /// A second, plain listener ([`Broker::side_port`]), for the test's own subscriber.
+    pub fn side_door(mut self) -> Self {
+        self.side_door = true;
+        self
+    }
+
     /// TLS, and clients must show a certificate of the same CA.
     pub fn client_certificates(mut self) -> Self {
         self.tls = true;
@@ -89,16 +104,22 @@ impl BrokerSetup {
         let certificates = self.tls.then(|| {
             let names: Vec<&str> = self.server_names.iter().map(String::as_str).collect();
             let names = if names.is_empty() { vec!["localhost", "127.0.0.1"] } else { names };
-            Certificates::make_for(&folder.path().join("tls"), &names)
+            Certificates::make_valid(&folder.path().join("tls"), &names, self.validity)
         });
-        let config = self.write(folder.path(), port, certificates.as_ref());
-        let mut broker = Broker { folder, config, port, certificates, running: None };
+        let side_port = self.side_door.then(free_port);
+        let config = self.write(folder.path(), (port, side_port), certificates.as_ref());
+        let mut broker = Broker { folder, config, port, side_port, certificates, running: None };
         broker.start().await;
         broker
     }
 
     #[expect(clippy::unwrap_used, reason = "test harness: a failure here is the test's failure")]
-    fn write(&self, folder: &Path, port: u16, certificates: Option<&Certificates>) -> PathBuf {
+    fn write(
+        &self,
+        folder: &Path,
+        (port, side_port): (u16, Option<u16>),
+        certificates: Option<&Certificates>,
+    ) -> PathBuf {
         let mut text = format!(
             "listener {port} 127.0.0.1\nlog_type all\nmax_queued_messages 0\nmax_inflight_messages 200\n"
         );
@@ -129,6 +150,9 @@ impl BrokerSetup {
             }
         }
         text.push_str(&self.extra);
+        if let Some(port) = side_port {
+            writeln!(text, "listener {port} 127.0.0.1").unwrap();
+        }
         // Started by root, Mosquitto would step down to a user that cannot read this folder.
         if rustix::process::geteuid().is_root() {
             text.push_str("user root\n");
@@ -145,6 +169,7 @@ pub struct Broker {
     folder: TempDir,
     config: PathBuf,
     port: u16,
+    side_port: Option<u16>,
     certificates: Option<Certificates>,
     running: Option<(Child, Lines)>,
 }
@@ -158,6 +183,19 @@ impl Broker {
     /// Its port on 127.0.0.1; the same over restarts.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of its plain listener.
+    ///
+    /// # Panics
+    /// It was set up without a side door.
+    pub fn side_port(&self) -> u16 {
+        self.side_port.unwrap_or_else(|| panic!("this broker was set up without a side door"))
+    }
+
+    /// New certificates by a new CA, valid now; the broker has them from its next start on.
+    pub fn renew_certificates(&mut self) {
+        self.certificates = Some(Certificates::make(&self.folder.path().join("tls")));
     }
 
     /// `mqtt://127.0.0.1:<port>`, or `mqtts://localhost:<port>`.

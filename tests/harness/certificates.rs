@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aimass_core::files::write_atomically;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
 /// A CA and a server certificate for `localhost` and 127.0.0.1.
 #[derive(Debug)]
@@ -20,6 +20,28 @@ pub struct Certificates {
     pub client_key: PathBuf,
 }
 
+/// When a certificate is valid.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Validity {
+    /// Now.
+    #[default]
+    Now,
+    /// It was.
+    Expired,
+    /// It will be.
+    NotYet,
+}
+
+impl Validity {
+    fn years(self) -> Option<(i32, i32)> {
+        match self {
+            Validity::Now => None,
+            Validity::Expired => Some((2001, 2002)),
+            Validity::NotYet => Some((2091, 2092)),
+        }
+    }
+}
+
 impl Certificates {
     /// Makes new ones in a folder.
     ///
@@ -33,8 +55,16 @@ impl Certificates {
     ///
     /// # Panics
     /// The folder cannot be written.
-    #[expect(clippy::unwrap_used, reason = "test harness: a failure here is the test's failure")]
     pub fn make_for(folder: &Path, names: &[&str]) -> Self {
+        Self::make_valid(folder, names, Validity::Now)
+    }
+
+    /// The same with a server certificate whose time is over, or has not come.
+    ///
+    /// # Panics
+    /// The folder cannot be written.
+    #[expect(clippy::unwrap_used, reason = "test harness: a failure here is the test's failure")]
+    pub fn make_valid(folder: &Path, names: &[&str], validity: Validity) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let put = |name: &str, text: String| {
             let path = folder.join(name);
@@ -45,14 +75,19 @@ impl Certificates {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, "AI Mass test CA");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let sign = |names: &[&str]| {
+        let sign = |names: &[&str], years: Option<(i32, i32)>| {
             let key = KeyPair::generate().unwrap();
             let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-            let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
+            let mut params = CertificateParams::new(names).unwrap();
+            if let Some((first, last)) = years {
+                params.not_before = date_time_ymd(first, 1, 1);
+                params.not_after = date_time_ymd(last, 1, 1);
+            }
+            let certificate = params.signed_by(&key, &ca).unwrap();
             (certificate.pem(), key.serialize_pem())
         };
-        let (server, server_key) = sign(names);
-        let (client, client_key) = sign(&["node.example"]);
+        let (server, server_key) = sign(names, validity.years());
+        let (client, client_key) = sign(&["node.example"], None);
         Certificates {
             ca: put("ca.pem", ca.pem()),
             server: put("server.pem", server),

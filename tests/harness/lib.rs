@@ -8,15 +8,23 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod api;
 pub mod broker;
 pub mod certificates;
+pub mod dice;
+pub mod disk;
+pub mod ledger;
 pub mod lines;
 pub mod media;
+pub mod paho;
 pub mod ports;
+pub mod process;
 pub mod proxy;
 pub mod service;
 pub mod subscriber;
+pub mod wall_clock;
 
+use std::io::Write;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,4 +45,29 @@ pub async fn eventually<T>(what: &str, within: Duration, mut ask: impl AsyncFnMu
         assert!(Instant::now() < deadline, "{what}: not within {within:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Whether the long form of the fault tests is asked for (`AIMASS_FAULTS=all`, `make test-faults`).
+pub fn is_thorough() -> bool {
+    std::env::var("AIMASS_FAULTS").is_ok_and(|v| v == "all")
+}
+
+/// `quick`, or `thorough` if [`is_thorough`].
+pub fn by_depth<T>(quick: T, thorough: T) -> T {
+    if is_thorough() { thorough } else { quick }
+}
+
+/// Says on the real stderr, past the test runner's capture, that a test or a part of one was not run.
+pub fn skip(why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    writeln!(std::io::stderr(), "skipped: {test}: {why}").ok();
+}
+
+/// For a cell that is only run in the long form: true, and a word about it, if this is not it.
+pub fn is_left_to_the_thorough_run() -> bool {
+    if !is_thorough() {
+        skip("takes long; `make test-faults` (AIMASS_FAULTS=all) runs it");
+    }
+    !is_thorough()
 }

@@ -95,6 +95,12 @@ impl Subscriber {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// All messages but the first `count`, in order.
+    pub fn since(&self, count: usize) -> Vec<Message> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(count..).map(<[Message]>::to_vec).unwrap_or_default()
+    }
+
     /// How many messages came so far.
     pub fn count(&self) -> usize {
         *self.grown.borrow()

@@ -29,6 +29,7 @@ pub struct Camera {
     main: glib::MainLoop,
     server: server::RTSPServer,
     valves: Arc<Mutex<Vec<gst::Element>>>,
+    sizes: Arc<Mutex<Vec<gst::Element>>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -57,16 +58,18 @@ impl Camera {
         rtsp.set_service(&port.to_string());
         let factory = server::RTSPMediaFactory::new();
         factory.set_launch(&format!(
-            "( videotestsrc is-live=true horizontal-speed=2 ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 \
-             ! valve name=valve ! {codec} )"
+            "( videotestsrc is-live=true horizontal-speed=2 ! capsfilter name=size caps={} \
+             ! valve name=valve ! {codec} )",
+            caps(160, 120)
         ));
         factory.set_shared(true);
         factory.set_protocols(protocols);
-        let valves = Arc::new(Mutex::new(Vec::new()));
-        let found = valves.clone();
+        let (valves, sizes) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let found = (valves.clone(), sizes.clone());
         factory.connect_media_configure(move |_, media| {
             let bin = media.element().downcast::<gst::Bin>().unwrap();
-            found.lock().unwrap().push(bin.by_name("valve").unwrap());
+            found.0.lock().unwrap().push(bin.by_name("valve").unwrap());
+            found.1.lock().unwrap().push(bin.by_name("size").unwrap());
         });
         if lock != Lock::Open {
             rtsp.set_auth(Some(&auth(lock)));
@@ -94,11 +97,18 @@ impl Camera {
         });
         wait.recv().unwrap();
         let port = rtsp.bound_port();
-        Camera { port, context, main, server: rtsp, valves, thread: Some(thread.unwrap()) }
+        Camera { port, context, main, server: rtsp, valves, sizes, thread: Some(thread.unwrap()) }
     }
 
     pub fn uri(&self, path: &str) -> String {
         format!("rtsp://127.0.0.1:{}/{path}", self.port)
+    }
+
+    /// Goes on with pictures of another size.
+    pub fn resize(&self, width: i32, height: i32) {
+        for size in self.sizes.lock().unwrap().iter() {
+            size.set_property("caps", caps(width, height).parse::<gst::Caps>().unwrap());
+        }
     }
 
     /// Stays connected and sends nothing any more.
@@ -117,6 +127,10 @@ impl Drop for Camera {
         self.context.invoke(move || main.quit());
         self.thread.take().unwrap().join().ok();
     }
+}
+
+fn caps(width: i32, height: i32) -> String {
+    format!("video/x-raw,format=I420,width={width},height={height},framerate=10/1")
 }
 
 fn auth(lock: Lock) -> server::RTSPAuth {

@@ -1,0 +1,75 @@
+//! Cells: the disk is full, read-only, or fails under the running agent. A clip makes the events.
+
+use harness::disk::Disk;
+use harness::media::fixture;
+use harness::{PATIENCE, by_depth};
+
+use crate::rig::Rig;
+
+/// A street at full speed, over and over.
+fn street() -> String {
+    format!(
+        "[[camera]]\nid = \"street\"\nsource = \"file:{}?realtime=false&loop=true\"\nfps = 5\n\
+         [[camera.zone]]\nid = \"road\"\npolygon = [[0.0,0.3],[0.999,0.3],[0.999,0.999],[0.0,0.999]]\n",
+        fixture("bikes.mp4").display()
+    )
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_events_back_until_there_is_room_again() {
+    let Some(disk) = Disk::small(2048) else { return };
+    let mut rig = Rig::new().await;
+    rig.store = Some(disk.path().join("agent.db"));
+    rig.more = street();
+    let mut agent = rig.agent();
+    rig.arrived(2).await;
+    let ballast = disk.fill();
+    Rig::says(&agent, "Events cannot be stored; trying until they can").await;
+    let before = rig.ledger.arrived();
+    std::fs::remove_file(ballast).unwrap();
+    rig.arrived(before + by_depth(4, 30)).await;
+    // The end of the program ends what the street is full of: these events too must arrive.
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    let all = harness::ledger::Accepted::in_store(&rig.store());
+    rig.ledger.settle(&rig.subscriber, &all, PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_read_only_at_start_is_named_and_what_is_on_it_delivered_later() {
+    let Some(disk) = Disk::small(8192) else { return };
+    let mut rig = Rig::new().await;
+    rig.store = Some(disk.path().join("agent.db"));
+    let accepted = rig.fill(200).await;
+    disk.remount("ro");
+    let mut agent = rig.agent();
+    let ended = agent.wait(PATIENCE).await;
+    let said = agent.stderr().tail();
+    assert_eq!(ended.code(), Some(69), "{said}");
+    assert!(said.contains("read-only") && said.contains("agent.db"), "{said}");
+    disk.remount("rw");
+    let agent = rig.agent();
+    rig.settle(agent, &accepted).await;
+}
+
+#[tokio::test]
+async fn a_card_that_fails_under_the_agent_is_named_and_costs_no_accepted_event() {
+    let Some(disk) = Disk::card(24) else { return };
+    let mut rig = Rig::new().await;
+    rig.store = Some(disk.path().join("agent.db"));
+    rig.more = street();
+    let mut agent = rig.agent();
+    rig.arrived(by_depth(2, 20)).await;
+    disk.break_down();
+    let said = Rig::says(&agent, "Events cannot be stored; trying until they can").await;
+    assert!(said.contains("read-only") || said.contains("I/O"), "{said}");
+    // The board is switched off and on; its file system is checked.
+    agent.kill().await;
+    disk.repair();
+    rig.more.clear();
+    let agent = rig.agent();
+    Rig::says(&agent, "Connected to the broker").await;
+    let accepted = harness::ledger::Accepted::in_store(&rig.store());
+    assert!(!accepted.is_empty());
+    rig.settle(agent, &accepted).await;
+}

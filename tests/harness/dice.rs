@@ -1,0 +1,32 @@
+//! Randomness that can be repeated: every seed is told, `AIMASS_SEED` sets it.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
+
+/// Numbers that look random (SplitMix64).
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// With a seed of its own, or that of `AIMASS_SEED`; told on stderr, past the test runner's capture.
+    ///
+    /// # Panics
+    /// `AIMASS_SEED` is no number.
+    pub fn new(what: &str) -> Dice {
+        let seed = match std::env::var("AIMASS_SEED") {
+            Ok(text) => text.parse().unwrap_or_else(|_| panic!("AIMASS_SEED={text} is no number")),
+            Err(_) => RandomState::new().build_hasher().finish() >> 32,
+        };
+        writeln!(std::io::stderr(), "{what}: seed {seed} (AIMASS_SEED={seed} repeats it)").ok();
+        Dice(seed)
+    }
+
+    /// The next number from `low` up to, without, `high`.
+    pub fn roll(&mut self, low: u64, high: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        low + (z ^ (z >> 31)) % high.saturating_sub(low).max(1)
+    }
+}
