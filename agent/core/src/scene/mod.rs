@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 use ulid::Ulid;
 
 use crate::event::Happening;
@@ -84,8 +83,6 @@ pub struct Scene {
     occupancy: Vec<Occupancy>,
     tallies: Vec<Tally>,
     memories: Vec<Memory>,
-    motion: Option<bool>,
-    motion_told: Option<bool>,
     time_source: TimeSource,
     make_id: MakeId,
 }
@@ -110,8 +107,6 @@ impl Scene {
             zones: config.zones,
             lines: config.lines,
             memories: Vec::new(),
-            motion: None,
-            motion_told: None,
             time_source: TimeSource::Clock,
             make_id,
         }
@@ -155,11 +150,6 @@ impl Scene {
         self.conclude(&ended, elapsed, wall, &mut seen.happenings);
         self.tell_states(&mut seen.states);
         seen
-    }
-
-    /// What the motion gate says; told as the state `motion` with the next observation or tick, if it changed.
-    pub fn set_motion(&mut self, motion: bool) {
-        self.motion = Some(motion);
     }
 
     /// Whether anything is being followed, so that the passing of time can bring something.
@@ -298,10 +288,6 @@ impl Scene {
             occupancy.tell(out);
         }
         self.tallies.iter_mut().for_each(|t| t.tell(out));
-        if self.motion != self.motion_told {
-            self.motion_told = self.motion;
-            out.push(State { name: "motion".into(), value: self.motion.map_or(Value::Null, Value::Bool) });
-        }
     }
 }
 

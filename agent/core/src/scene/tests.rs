@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::*;
 use crate::event::{Direction, Kind, Phase, Severity};
@@ -209,16 +210,6 @@ fn viewers_see_tracks_with_their_way_and_zones_and_findings_know_their_track() {
     let tracks = story.scene.tracks();
     assert_eq!((tracks.len(), tracks[0].id, tracks[0].path.len()), (1, 1, 10));
     assert_eq!(tracks[0].zones[0].as_str(), "bay");
-}
-
-#[test]
-fn motion_is_told_when_it_changes() {
-    let mut story = Story::new();
-    for motion in [true, true, false] {
-        story.scene.set_motion(motion);
-        story.frame(vec![]);
-    }
-    assert_eq!(story.states["motion"], false);
 }
 
 proptest! {
