@@ -79,7 +79,7 @@ fn list(models: &ModelCache, json: bool) -> Result<(), Failure> {
                 text("version"),
                 text("task"),
                 text("precision"),
-                row["bytes"],
+                row["bytes"].as_u64().map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()),
                 text("licence"),
                 text("state")
             );

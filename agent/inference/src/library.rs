@@ -35,6 +35,7 @@ pub struct Entry {
 /// The models found in some folders. A snapshot: open it again to see what changed.
 #[derive(Debug, Clone, Default)]
 pub struct Library {
+    folders: Vec<PathBuf>,
     models: BTreeMap<String, Result<Entry, InferenceError>>,
 }
 
@@ -64,7 +65,7 @@ impl Library {
                 models.insert(name.to_owned(), read_entry(name, &path, folders));
             }
         }
-        Ok(Library { models })
+        Ok(Library { folders: folders.to_vec(), models })
     }
 
     /// The model of that name.
@@ -81,9 +82,18 @@ impl Library {
                 Err(InferenceError::UnknownModel {
                     name: name.chars().take(80).flat_map(char::escape_default).collect(),
                     hint: near.map_or(String::new(), |n| format!(": did you mean \"{n}\"?")),
-                    known: if known.is_empty() { "none".into() } else { known.join(", ") },
+                    known: if known.is_empty() { self.nowhere() } else { known.join(", ") },
                 })
             }
+        }
+    }
+
+    /// That there are no models at all, and where they were looked for.
+    fn nowhere(&self) -> String {
+        let folders: Vec<String> = self.folders.iter().map(|f| f.display().to_string()).collect();
+        match folders.is_empty() {
+            true => "none, as there is no folder with models: name one".to_owned(),
+            false => format!("none, looked in {}", folders.join(", ")),
         }
     }
 
@@ -258,6 +268,8 @@ mod tests {
         let error = library.get("tinny").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownModel);
         assert_eq!(error.to_string(), "no model is named \"tinny\": did you mean \"tiny\"?; known: tiny");
+        let nowhere = Library::open(&["/nowhere".into()]).unwrap().get("tiny").unwrap_err();
+        assert!(nowhere.to_string().ends_with("known: none, looked in /nowhere"), "{nowhere}");
     }
 
     #[test]
