@@ -1,7 +1,8 @@
 //! Runs a source for ever: attempts with backoff in between, and tells how it goes.
 //!
 //! Owner: the source's thread. Invariant: a wait between two attempts ends at once when the stop is requested; a
-//! camera that comes back is tried within the backoff's longest wait.
+//! camera that comes back is tried within the backoff's longest wait; a source that breaks soon after each start is
+//! not started over and over without a growing wait.
 
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ pub enum SourceState {
     Ended(Ended),
 }
 
+/// Frames that span this time on the source's own timeline make an attempt a success: the next wait is short again.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// Waits for a camera: 0.5 s, doubling to 5 s, each source with its own jitter.
 pub fn camera_backoff(id: &Name) -> Backoff {
     // FNV-1a: the same on every start, different for every id.
@@ -66,10 +70,12 @@ pub fn run_forever(
     loop {
         attempt = attempt.saturating_add(1);
         on_state(SourceState::Connecting { attempt });
-        let mut watched = Watched { sink, on_state: &mut on_state, info: None, delivered: false };
+        let mut watched = Watched { sink, on_state: &mut on_state, info: None, since: None, steady: false };
         let result = source.run_once(&mut watched, stop);
-        if watched.delivered {
+        if watched.since.is_some() {
             attempt = 0;
+        }
+        if watched.steady {
             backoff.reset();
         }
         let error = match result {
@@ -99,12 +105,14 @@ pub fn run_forever(
     }
 }
 
-/// The sink, with an eye on the first frame.
+/// The sink, with an eye on the first frame and on how long they have come.
 struct Watched<'a> {
     sink: &'a mut dyn FrameSink,
     on_state: &'a mut dyn FnMut(SourceState),
     info: Option<StreamInfo>,
-    delivered: bool,
+    /// The first frame's place on the source's timeline.
+    since: Option<Duration>,
+    steady: bool,
 }
 
 impl FrameSink for Watched<'_> {
@@ -114,8 +122,11 @@ impl FrameSink for Watched<'_> {
     }
 
     fn frame(&mut self, frame: Frame) -> Flow {
-        if !self.delivered {
-            self.delivered = true;
+        let now = frame.stamp.elapsed;
+        if let Some(since) = self.since {
+            self.steady |= now.saturating_sub(since) >= STEADY;
+        } else {
+            self.since = Some(now);
             (self.on_state)(SourceState::Delivering(self.info.take().unwrap_or_default()));
         }
         self.sink.frame(frame)
@@ -128,22 +139,20 @@ mod tests {
 
     use super::*;
 
-    /// A source that does at each attempt what its script says next.
-    struct Scripted(Vec<Result<Ended, SourceErrorKind>>, u64);
+    /// A source that does at each attempt what its script says next; frames come for so long.
+    struct Scripted(Vec<Result<Ended, SourceErrorKind>>, Duration);
 
     impl Source for Scripted {
         fn run_once(&mut self, sink: &mut dyn FrameSink, _: &Stop) -> Result<Ended, SourceError> {
             let next = self.0.remove(0);
             if !matches!(next, Err(SourceErrorKind::NotFound | SourceErrorKind::Config)) {
                 sink.opened(&StreamInfo::default());
-                let stamp = Stamp {
-                    wall: jiff::Timestamp::UNIX_EPOCH,
-                    wall_from: TimeSource::Clock,
-                    elapsed: Duration::ZERO,
-                };
-                let picture = Picture::from_rgb((1, 1), vec![0; 3]).unwrap();
-                sink.frame(Frame { source: "dock".parse().unwrap(), seq: self.1, stamp, picture });
-                self.1 += 1;
+                for (seq, elapsed) in [(0, Duration::ZERO), (1, self.1)] {
+                    let wall = jiff::Timestamp::UNIX_EPOCH;
+                    let stamp = Stamp { wall, wall_from: TimeSource::Clock, elapsed };
+                    let picture = Picture::from_rgb((1, 1), vec![0; 3]).unwrap();
+                    sink.frame(Frame { source: "dock".parse().unwrap(), seq, stamp, picture });
+                }
             }
             next.map_err(|kind| SourceError::new(kind, "scripted"))
         }
@@ -166,8 +175,9 @@ mod tests {
     ) -> (Result<Ended, SourceError>, Vec<SourceState>, usize) {
         let (mut sink, mut states) = (Count::default(), Vec::new());
         let mut quick = Backoff::new(Duration::from_nanos(100), Duration::from_nanos(800), 1);
-        let result =
-            run_forever(&mut Scripted(script, 0), &mut sink, &Stop::new(), &mut quick, |s| states.push(s));
+        let result = run_forever(&mut Scripted(script, STEADY), &mut sink, &Stop::new(), &mut quick, |s| {
+            states.push(s)
+        });
         (result, states, sink.0)
     }
 
@@ -179,7 +189,7 @@ mod tests {
             Err(SourceErrorKind::Broken),
             Ok(Ended::EndOfStream),
         ]);
-        assert_eq!((result, frames), (Ok(Ended::EndOfStream), 3));
+        assert_eq!((result, frames), (Ok(Ended::EndOfStream), 6));
         let told: Vec<&str> = states
             .iter()
             .map(|s| match s {
@@ -217,19 +227,39 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_short_again_after_a_frame_and_never_above_five_seconds() {
+    fn the_wait_is_never_above_five_seconds() {
         let mut backoff = camera_backoff(&"dock".parse().unwrap());
         let waits: Vec<_> = (0..20).map(|_| backoff.next_wait()).collect();
         assert!(waits.iter().all(|w| *w <= Duration::from_secs(5)));
+    }
+
+    /// The waits of a source that breaks so long after its first frame, four times.
+    fn waits_when_broken_after(lasting: Duration) -> Vec<Duration> {
+        let mut backoff = Backoff::new(Duration::from_micros(1), Duration::from_micros(8), 1);
+        let mut script = vec![Err(SourceErrorKind::Broken); 4];
+        script.push(Ok(Ended::EndOfStream));
         let mut waits = Vec::new();
-        let script = vec![Err(SourceErrorKind::Broken), Ok(Ended::EndOfStream)];
-        run_forever(&mut Scripted(script, 0), &mut Count::default(), &Stop::new(), &mut backoff, |state| {
+        let mut source = Scripted(script, lasting);
+        run_forever(&mut source, &mut Count::default(), &Stop::new(), &mut backoff, |state| {
             if let SourceState::Failed { retry_in: Some(wait), .. } = state {
                 waits.push(wait);
             }
         })
         .unwrap();
-        assert!(waits[0] <= Duration::from_millis(500), "{waits:?}");
+        waits
+    }
+
+    #[test]
+    fn the_wait_is_short_again_after_frames_came_for_a_while() {
+        let waits = waits_when_broken_after(STEADY);
+        assert!(waits.iter().all(|w| *w <= Duration::from_micros(1)), "{waits:?}");
+    }
+
+    #[test]
+    fn the_wait_grows_while_the_source_breaks_soon_after_each_start() {
+        let waits = waits_when_broken_after(STEADY - Duration::from_millis(1));
+        assert_eq!(waits.len(), 4);
+        assert!(waits[3] >= Duration::from_micros(4), "{waits:?}");
     }
 
     #[test]
@@ -238,7 +268,7 @@ mod tests {
         let mut slow = Backoff::new(Duration::from_secs(3600), Duration::from_secs(3600), 1);
         let asked = stop.clone();
         let result = run_forever(
-            &mut Scripted(vec![Err(SourceErrorKind::NotFound)], 0),
+            &mut Scripted(vec![Err(SourceErrorKind::NotFound)], STEADY),
             &mut Count::default(),
             &stop,
             &mut slow,
