@@ -35,12 +35,22 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         problems.push(Problem::new("inference.parallel", message));
     }
     if let Err(error) = config.http.check() {
-        problems.push(Problem::new("http", error.to_string()));
+        problems.push(in_section("http", &error.to_string()));
     }
     if let Err(error) = config.store.validate() {
-        problems.push(Problem::new("store", error.to_string()));
+        problems.push(in_section("store", &error.to_string()));
     }
     problems
+}
+
+/// A section's own error, which may begin with the field's path.
+fn in_section(section: &str, message: &str) -> Problem {
+    match message.split_once(' ') {
+        Some((path, rest)) if path.split('.').next() == Some(section) && path.contains('.') => {
+            Problem::new(path.trim_end_matches(':'), rest)
+        }
+        _ => Problem::new(section, message),
+    }
 }
 
 fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut Vec<Problem>) {

@@ -1,7 +1,8 @@
 //! From text to types, with every error at once and its path in the file.
 //!
 //! serde stops at the first error. So the document is read into a tree first; each error is noted with its path,
-//! the offending part is taken out of the tree, and the rest is tried again.
+//! the offending part is taken out of the tree or stood in for, and the rest is tried again.
+//! Invariant: paths count as the document does, whatever was taken out; no message repeats a line of the document.
 
 use std::fmt;
 use std::path::Path;
@@ -79,9 +80,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
-    let tree: Value = toml::from_str(text).map_err(|e| {
-        ConfigErrors(vec![Problem::new("", format!("not valid TOML: {}", e.to_string().trim_end()))])
-    })?;
+    let tree: Value =
+        toml::from_str(text).map_err(|e| ConfigErrors(vec![Problem::new("", not_toml(text, &e))]))?;
     from_tree(tree)
 }
 
@@ -93,35 +93,91 @@ pub fn from_document(document: Value) -> Result<Config, ConfigErrors> {
     from_tree(document)
 }
 
+/// Where a document is no TOML and what was expected there. The line itself stays out: it may hold a secret that
+/// was put in the wrong place.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', ", ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or_else(
+        || format!("not valid TOML: {message}"),
+        |before| {
+            let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+            let line = before.matches('\n').count() + 1;
+            format!("not valid TOML at line {line}, column {column}: {message}")
+        },
+    )
+}
+
 /// Reads and checks a document tree.
 fn from_tree(mut tree: Value) -> Result<Config, ConfigErrors> {
     name_kinds(&mut tree);
     let mut problems: Vec<Problem> = Vec::new();
-    loop {
-        match serde_path_to_error::deserialize::<_, Config>(&tree) {
+    let mut removed: Vec<Vec<Step>> = Vec::new();
+    // Each round takes something out or puts something in; a document needs far fewer rounds than this.
+    for _ in 0..4 * MAX_PROBLEMS {
+        let error = match serde_path_to_error::deserialize::<_, Config>(&tree) {
             Ok(config) => {
-                problems.extend(super::check::check(&config));
+                let checked = super::check::check(&config).into_iter();
+                problems.extend(checked.map(|p| Problem { path: renumbered(&p.path, &removed), ..p }));
                 return if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) };
             }
-            Err(error) => {
-                let mut steps = steps(error.path());
-                let message = error.into_inner().to_string();
-                if let Some(unknown) = quoted(&message, "unknown field `").map(Step::Key)
-                    && steps.last() != Some(&unknown)
-                {
-                    steps.push(unknown);
-                }
-                let problem = Problem::new(shown(&steps), helpful(&message));
-                // The same error twice means that taking the part out did not help.
-                let stuck = problems.contains(&problem);
-                if !stuck {
-                    problems.push(problem);
-                }
-                if stuck || problems.len() >= MAX_PROBLEMS || !take_out(&mut tree, &steps) {
-                    return Err(ConfigErrors(problems));
-                }
-            }
+            Err(error) => error,
+        };
+        let mut steps = steps(error.path());
+        let message = error.into_inner().to_string();
+        if let Some(unknown) = quoted(&message, "unknown field `").map(Step::Key)
+            && steps.last() != Some(&unknown)
+        {
+            steps.push(unknown);
         }
+        let origin = original(&steps, &removed);
+        let absent = quoted(&message, "missing field `");
+        // What was taken out because it is wrong is not missing as well.
+        let consequence = absent.as_ref().is_some_and(|field| {
+            let path = shown(&[&origin[..], &[Step::Key(field.clone())]].concat());
+            problems.iter().any(|p| p.path.strip_prefix(&path).is_some_and(|r| !r.starts_with(is_name_char)))
+        });
+        if !consequence {
+            let problem = Problem::new(shown(&origin), helpful(&message));
+            // The same error twice means that taking the part out did not help.
+            if problems.contains(&problem) {
+                return Err(ConfigErrors(problems));
+            }
+            problems.push(problem);
+        }
+        if absent.is_some_and(|field| stand_in(&mut tree, &steps, &field)) {
+            continue;
+        }
+        if problems.len() >= MAX_PROBLEMS || !take_out(&mut tree, &steps) {
+            break;
+        }
+        if matches!(steps.last(), Some(Step::Index(_))) {
+            removed.push(origin);
+        }
+    }
+    Err(ConfigErrors(problems))
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '-'
+}
+
+/// Puts a harmless value where a required one is missing, so that the rest of its table is checked too.
+fn stand_in(tree: &mut Value, table: &[Step], field: &str) -> bool {
+    let value = match field {
+        "node" => serde_json::json!({ "site": "stand-in", "id": "stand-in" }),
+        // As long as ids must be unique, so must be those that stand in.
+        "id" | "site" => Value::from(format!("stand-in-{}", shown(table).replace(['.', '[', ']'], "-"))),
+        "source" => Value::from("rtsp://127.0.0.1/"),
+        "url" => Value::from("mqtt://127.0.0.1"),
+        "polygon" => serde_json::json!([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]),
+        "from" => serde_json::json!([0.123, 0.877]),
+        "to" => serde_json::json!([0.877, 0.123]),
+        _ => return false,
+    };
+    match at(tree, table) {
+        Some(Value::Object(map)) => map.insert(field.to_owned(), value).is_none(),
+        _ => false,
     }
 }
 
@@ -152,6 +208,45 @@ fn steps(path: &serde_path_to_error::Path) -> Vec<Step> {
         .collect()
 }
 
+/// Steps into the tree as it is now, as steps into the document as it was, when `removed` was still in it.
+fn original(steps: &[Step], removed: &[Vec<Step>]) -> Vec<Step> {
+    let mut origin: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let step = match step {
+            Step::Key(key) => Step::Key(key.clone()),
+            Step::Index(n) => {
+                let mut gone: Vec<usize> = removed.iter().filter_map(|r| index_in(r, &origin)).collect();
+                gone.sort_unstable();
+                Step::Index(gone.into_iter().fold(*n, |n, gone| if gone <= n { n + 1 } else { n }))
+            }
+        };
+        origin.push(step);
+    }
+    origin
+}
+
+/// The index of an element of the list, if it is one.
+fn index_in(element: &[Step], list: &[Step]) -> Option<usize> {
+    match element.split_last() {
+        Some((Step::Index(n), parents)) if parents == list => Some(*n),
+        _ => None,
+    }
+}
+
+/// A path of the checks, as in `camera[0].zone[1].id`, with the document's own numbers.
+fn renumbered(path: &str, removed: &[Vec<Step>]) -> String {
+    if removed.is_empty() {
+        return path.to_owned();
+    }
+    let mut steps = Vec::new();
+    for part in path.split('.') {
+        let mut pieces = part.split('[');
+        steps.extend(pieces.next().map(|key| Step::Key(key.to_owned())));
+        steps.extend(pieces.filter_map(|n| n.trim_end_matches(']').parse().ok()).map(Step::Index));
+    }
+    shown(&original(&steps, removed))
+}
+
 fn shown(steps: &[Step]) -> String {
     let mut text = String::new();
     for step in steps {
@@ -164,23 +259,20 @@ fn shown(steps: &[Step]) -> String {
     text
 }
 
+/// The part at `steps`.
+fn at<'a>(tree: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
+    steps.iter().try_fold(tree, |at, step| match step {
+        Step::Key(key) => at.get_mut(key.as_str()),
+        Step::Index(n) => at.get_mut(*n),
+    })
+}
+
 /// Removes the part at `steps`; false if there is no such part, or it is the whole document.
 fn take_out(tree: &mut Value, steps: &[Step]) -> bool {
     let Some((last, parents)) = steps.split_last() else { return false };
-    let mut at = tree;
-    for step in parents {
-        let next = match step {
-            Step::Key(key) => at.get_mut(key.as_str()),
-            Step::Index(n) => at.get_mut(*n),
-        };
-        match next {
-            Some(next) => at = next,
-            None => return false,
-        }
-    }
-    match (last, at) {
-        (Step::Key(key), Value::Object(map)) => map.remove(key).is_some(),
-        (Step::Index(n), Value::Array(list)) if *n < list.len() => {
+    match (last, at(tree, parents)) {
+        (Step::Key(key), Some(Value::Object(map))) => map.remove(key).is_some(),
+        (Step::Index(n), Some(Value::Array(list))) if *n < list.len() => {
             list.remove(*n);
             true
         }

@@ -98,9 +98,69 @@ fn ids_that_are_used_twice_are_refused() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_line() {
-    let errors = parse("[node]\nsite = \n").unwrap_err();
-    assert!(errors.to_string().contains("line 2"), "{errors}");
+fn what_is_no_toml_is_told_with_its_place_and_without_its_content() {
+    for (text, place) in [
+        ("[node]\nsite = hunter2\n", "line 2, column 8"),
+        ("[broker]\npassword = \"hunter2\" oops\n", "line 2, column 22"),
+        ("[broker]\npassword = \"hunter2\n", "line 2, column 20"),
+        ("a = 1\na = \"hunter2\"\n", "line 2, column 1"),
+    ] {
+        let errors = parse(text).unwrap_err().to_string();
+        assert!(errors.contains(place) && !errors.contains("hunter2") && !errors.contains('\n'), "{errors}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_wrong_in_one_place_hides_no_error_elsewhere() {
+    let bad = r#"
+[node]
+site = "Warehouse 1"
+[broker]
+keep_alive_s = 0
+[[camera]]
+source = "test:"
+fps = 99
+[[camera]]
+id = "b"
+fps = 98
+[[camera.zone]]
+polygon = [[0,0],[1,0]]
+[[camera.line]]
+id = "l"
+[store]
+max_mib = 0
+[http]
+listen = "0.0.0.0:80"
+"#;
+    let mut found = paths(bad);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "broker",
+            "broker.keep_alive_s",
+            "camera[0]",
+            "camera[0].fps",
+            "camera[1]",
+            "camera[1].fps",
+            "camera[1].line[0]",
+            "camera[1].line[0]",
+            "camera[1].zone[0]",
+            "camera[1].zone[0].polygon",
+            "http.listen",
+            "node.site",
+            "store.max_mib"
+        ]
+    );
+}
+
+#[test]
+fn paths_count_as_the_file_does_although_a_bad_element_was_taken_out() {
+    let bad = "camera = [5, {id = \"b\", source = \"test:\", fps = 99}, 6, {id = \"d\", source = \"test:\", fpss = 1, fps = 98}]\n\
+               [node]\nsite = \"a\"\n";
+    let mut found = paths(bad);
+    found.sort();
+    assert_eq!(found, ["camera[0]", "camera[1].fps", "camera[2]", "camera[3].fps", "camera[3].fpss"]);
 }
 
 #[test]

@@ -2,15 +2,31 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Config;
 
 /// JSON Schema of the configuration, pretty-printed.
 pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&tree()).unwrap_or_default();
+    let mut root = tree();
+    allow_unnamed_kinds(&mut root);
+    let mut text = serde_json::to_string_pretty(&root).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// An analyzer's table that is named after a kind needs no `kind`: the reader puts it in, so the types do not know.
+fn allow_unnamed_kinds(root: &mut Value) {
+    let mut named = serde_json::Map::new();
+    for variant in variants(&root["$defs"]["AnalyzerConfig"]) {
+        let Some(kind) = variant["properties"]["kind"]["const"].as_str() else { continue };
+        let mut plain = variant.clone();
+        if let Some(required) = plain["required"].as_array_mut() {
+            required.retain(|field| field != "kind");
+        }
+        named.insert(kind.to_owned(), json!({ "anyOf": [{ "$ref": "#/$defs/AnalyzerConfig" }, plain] }));
+    }
+    root["properties"]["analyzer"]["properties"] = Value::from(named);
 }
 
 /// The reference in Markdown: a section for each table, a row for each field.
@@ -177,6 +193,17 @@ mod tests {
         }
         let mute: Vec<&str> = text.lines().filter(|l| l.starts_with("| `") && l.ends_with("|  |")).collect();
         assert!(mute.is_empty(), "without a meaning: {mute:#?}");
+    }
+
+    #[test]
+    fn the_schema_lets_a_table_that_is_named_after_a_kind_go_without_it() {
+        let schema: Value = serde_json::from_str(&schema()).unwrap();
+        for kind in aimass_inference::AnalyzerConfig::KINDS {
+            let table = &schema["properties"]["analyzer"]["properties"][kind]["anyOf"];
+            assert_eq!(table[1]["properties"]["kind"]["const"], kind);
+            assert_eq!(table[1]["required"], json!([]));
+        }
+        assert_eq!(schema["$defs"]["AnalyzerConfig"]["oneOf"][0]["required"], json!(["kind"]));
     }
 
     #[test]
