@@ -9,6 +9,7 @@ use harness::ports::free_port;
 use serde_json::Value;
 
 use crate::http::{address_of, get_json};
+use crate::lone_config;
 
 async fn source(agent: &Agent, id: &str) -> Value {
     let sources = get_json(&address_of(agent).await, "/v1/sources").await;
@@ -25,11 +26,8 @@ async fn cameras_that_cannot_work_say_why_and_the_others_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let no_video = folder.path().join("notes.mp4");
     std::fs::File::create(&no_video).unwrap().write_all(b"this is no video at all").unwrap();
-    let config = format!(
+    let cameras = format!(
         r#"
-[node]
-site = "test"
-id = "board"
 [[camera]]
 id = "good"
 source = "test:"
@@ -49,16 +47,11 @@ chain = ["other"]
 [analyzer.other]
 kind = "detect"
 model = "no-such-model"
-[http]
-listen = "127.0.0.1:0"
-[store]
-path = "{}"
 "#,
         free_port(),
-        no_video.display(),
-        folder.path().join("agent.db").display()
+        no_video.display()
     );
-    let mut agent = Agent::run(&config);
+    let mut agent = Agent::run(&lone_config(folder.path(), &cameras));
     let address = address_of(&agent).await;
     let health =
         harness::eventually("the good camera, analysed, beside the bad ones", PATIENCE, async || {
@@ -94,26 +87,18 @@ path = "{}"
 #[tokio::test]
 async fn a_still_scene_costs_one_look_and_then_no_inference() {
     let folder = tempfile::tempdir().unwrap();
-    let config = format!(
+    let cameras = format!(
         r#"
-[node]
-site = "test"
-id = "board"
 [[camera]]
 id = "still"
 source = "file:{}"
 fps = 20
 [camera.motion]
 look_every_s = 600
-[http]
-listen = "127.0.0.1:0"
-[store]
-path = "{}"
 "#,
-        fixture("coffee.png").display(),
-        folder.path().join("agent.db").display()
+        fixture("coffee.png").display()
     );
-    let mut agent = Agent::run(&config);
+    let mut agent = Agent::run(&lone_config(folder.path(), &cameras));
     let address = address_of(&agent).await;
     let still = harness::eventually("sixty idle frames", PATIENCE, async || {
         let still = health_of(&get_json(&address, "/healthz").await, "still");
@@ -136,11 +121,8 @@ path = "{}"
 #[tokio::test]
 async fn what_a_privacy_mask_covers_is_neither_shown_nor_found() {
     let folder = tempfile::tempdir().unwrap();
-    let config = format!(
+    let cameras = format!(
         r#"
-[node]
-site = "test"
-id = "board"
 [[camera]]
 id = "desk"
 source = "file:{}"
@@ -148,15 +130,10 @@ source = "file:{}"
 polygon = [[0,0],[1,0],[1,1],[0,1]]
 [camera.motion]
 enabled = false
-[http]
-listen = "127.0.0.1:0"
-[store]
-path = "{}"
 "#,
-        fixture("chelsea.png").display(),
-        folder.path().join("agent.db").display()
+        fixture("chelsea.png").display()
     );
-    let mut agent = Agent::run(&config);
+    let mut agent = Agent::run(&lone_config(folder.path(), &cameras));
     let address = address_of(&agent).await;
     harness::eventually("ten analysed frames", PATIENCE, async || {
         let desk = health_of(&get_json(&address, "/healthz").await, "desk");

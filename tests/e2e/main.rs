@@ -42,6 +42,15 @@ path = "{}"
     )
 }
 
+/// A node without a broker: these tables (its cameras), an API on a free port, its store in the folder.
+fn lone_config(folder: &Path, tables: &str) -> String {
+    let store = folder.join("agent.db");
+    format!(
+        "[node]\nsite = \"test\"\nid = \"board\"\n[http]\nlisten = \"127.0.0.1:0\"\n[store]\npath = \"{}\"\n{tables}",
+        store.display()
+    )
+}
+
 /// The clip with people, cars and bicycles.
 fn bikes(query: &str) -> String {
     format!("file:{}{query}", harness::media::fixture("bikes.mp4").display())

@@ -8,7 +8,7 @@ use harness::broker::Broker;
 use harness::subscriber::{Message, Subscriber};
 use serde_json::Value;
 
-use crate::{bikes, clip_config};
+use crate::{bikes, clip_config, lone_config};
 
 fn is_event(message: &Message) -> bool {
     message.topic.starts_with("aimass/v1/test/board/event/")
@@ -69,6 +69,18 @@ async fn a_clip_becomes_events_states_and_a_status_as_the_wire_says() {
     }
     assert!(states.iter().any(|s| s.starts_with("count/road/")), "{states:?}");
     assert!(all.iter().any(|m| m.topic.ends_with("/health") && m.json()["sources"][0]["id"] == "street"));
+}
+
+#[tokio::test]
+async fn a_stop_that_is_told_to_the_program_and_to_its_group_is_one_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent =
+        Agent::run(&lone_config(folder.path(), "[[camera]]\nid = \"street\"\nsource = \"test:\"\n"));
+    agent.stderr().expect("a picture", PATIENCE, |line| line.contains("The source delivers")).await;
+    agent.terminate();
+    agent.interrupt();
+    assert!(agent.wait(PATIENCE).await.success());
+    agent.stderr().expect("an orderly end", PATIENCE, |line| line.contains("Stopped.")).await;
 }
 
 #[tokio::test]

@@ -113,6 +113,11 @@ impl Agent {
         self.signal(Signal::ABORT);
     }
 
+    /// SIGINT, as from a terminal.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// kill -9, and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);

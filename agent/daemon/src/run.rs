@@ -1,6 +1,7 @@
 //! `aimass-agent run`: the daemon. Parse → build → ready → wait → drain.
 
 use std::path::Path;
+use std::time::Duration;
 
 use aimass_core::clock::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +10,9 @@ use crate::config;
 use crate::exit::Failure;
 use crate::node::{Node, VERSION};
 use crate::{supervisor, systemd};
+
+/// Signals that come closer together than this are one.
+const ONE_TELLING: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -75,9 +79,18 @@ impl Signals {
         }
     }
 
-    /// The next one ends the program at once.
+    /// The next one ends the program at once. What comes within half a second belongs to the first: a shell, a
+    /// service manager or `timeout` may tell the program itself and then its whole group.
     pub fn leave_on_next(mut self) {
         tokio::spawn(async move {
+            let mut same = std::pin::pin!(tokio::time::sleep(ONE_TELLING));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut same => break,
+                    () = self.wait() => {}
+                }
+            }
             self.wait().await;
             tracing::warn!("Told twice: leaving at once. What the store accepted is safe.");
             std::process::exit(0);
