@@ -164,16 +164,16 @@ fn pictures(path: &Path, work: &mut Work) -> Result<(), Failure> {
         }
         number += 1;
     }
-    match bad {
-        0 => Ok(()),
-        _ => {
-            work.bar.finish();
-            work.output.flush()?;
-            Err(Failure::BadInput(format!(
-                "{bad} of {number} pictures could not be read, see above; the others are done"
-            )))
-        }
+    if bad == 0 {
+        return Ok(());
     }
+    work.bar.finish();
+    work.output.flush()?;
+    Err(Failure::BadInput(match number {
+        1 => "the picture could not be read, see above".to_owned(),
+        _ if bad == number => format!("none of {number} pictures could be read, see above"),
+        _ => format!("{bad} of {number} pictures could not be read, see above; the others are done"),
+    }))
 }
 
 fn still(source: &Name, seq: u64, picture: Picture, clock: &dyn Clock) -> Frame {

@@ -78,7 +78,7 @@ impl Server {
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        tracing::info!(address = %self.address, "the page and the API are served");
+        tracing::info!(address = %self.address, "The page and the API are served.");
         loop {
             let next = async {
                 let place = places.clone().acquire_owned().await;
