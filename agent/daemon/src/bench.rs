@@ -1,5 +1,6 @@
 //! `aimass-agent bench`: what a clip costs on this machine, by stage, through the real path: source, gate, chain,
-//! tracking, store. The clip is taken as fast as it is analysed.
+//! tracking, store. The clip is taken as fast as it is analysed. The first opening, which loads the decoder's
+//! libraries, is accounted for by itself as `start` and counted once.
 
 #![expect(clippy::print_stdout, reason = "the figures are what this command answers")]
 
@@ -46,14 +47,16 @@ struct Figures {
     peak_rss_bytes: u64,
 }
 
-/// Runs the clip once to decode it only, and once through everything.
+/// Opens the clip, runs it once to decode it only, and once through everything.
 ///
 /// # Errors
 /// `Usage` for a source that is not a clip, `Unavailable` or `BadInput` for one that cannot be read.
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let uri: SourceUri = args.source.parse().map_err(|e| Failure::Usage(format!("--source: {e}")))?;
-    let (decode_s, clip_s) = decode_only(&uri)?;
-    let figures = through_everything(args, &uri, decode_s, clip_s)?;
+    // Before anything is measured by itself: else its libraries would count as decoding.
+    let started = decode_only(&uri, Flow::Stop).map(|_| process::cpu_seconds())?;
+    let (decode_s, clip_s) = decode_only(&uri, Flow::Continue)?;
+    let figures = through_everything(args, &uri, started, decode_s, clip_s)?;
     let text = serde_json::to_string_pretty(&figures).map_err(|e| Failure::Bug(e.to_string()))?;
     println!("{text}");
     let Some(path) = &args.json else { return Ok(()) };
@@ -61,26 +64,26 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::Unavailable(format!("--json: cannot write {}: {e}", path.display())))
 }
 
-/// Takes the stamps of frames and nothing else.
-struct Last(Duration);
+/// Takes the stamps of frames and nothing else; whether it wants more.
+struct Last(Duration, Flow);
 
 impl FrameSink for Last {
     fn opened(&mut self, _: &StreamInfo) {}
 
     fn frame(&mut self, frame: Frame) -> Flow {
         self.0 = frame.stamp.elapsed;
-        Flow::Continue
+        self.1
     }
 }
 
 /// CPU seconds of decoding alone, and the clip's length in seconds: every frame is decoded, one a second leaves
-/// the pipeline.
-fn decode_only(uri: &SourceUri) -> Result<(f64, f64), Failure> {
+/// the pipeline. `flow` says whether it goes on after the first frame.
+fn decode_only(uri: &SourceUri, flow: Flow) -> Result<(f64, f64), Failure> {
     let id = "bench".parse().map_err(|e| Failure::Bug(format!("{e}")))?;
     let mut options = SourceOptions::new(id, uri.clone().offline());
     options.fps = 1.0;
     let mut source = options.build(SystemClock::shared()).map_err(source_failure)?;
-    let (before, mut last) = (process::cpu_seconds(), Last(Duration::ZERO));
+    let (before, mut last) = (process::cpu_seconds(), Last(Duration::ZERO, flow));
     source.run_once(&mut last, &Stop::new()).map_err(source_failure)?;
     Ok((process::cpu_seconds() - before, last.0.as_secs_f64()))
 }
@@ -88,6 +91,7 @@ fn decode_only(uri: &SourceUri) -> Result<(f64, f64), Failure> {
 fn through_everything(
     args: &BenchArgs,
     uri: &SourceUri,
+    start_s: f64,
     decode_s: f64,
     clip_s: f64,
 ) -> Result<Figures, Failure> {
@@ -130,7 +134,7 @@ fn through_everything(
         running.stop().await;
         let health = (views.health)();
         let source = health.sources.first().ok_or_else(|| Failure::Bug("the bench has no source".into()))?;
-        let total = process::cpu_seconds() - before;
+        let total = start_s + process::cpu_seconds() - before;
         let cpu = |counter: &std::sync::atomic::AtomicU64| {
             counter.load(std::sync::atomic::Ordering::Relaxed) as f64 / 1e6
         };
@@ -139,7 +143,7 @@ fn through_everything(
         let of = |stage: &str| source.stage_seconds_total.get(stage).copied().unwrap_or(0.0);
         let wall = of("prepare") + of("infer") + of("decode");
         let infer = if wall > 0.0 { chain_s * of("infer") / wall } else { 0.0 };
-        let outside = (total - decode_s - load_s - infer).max(0.0);
+        let outside = (total - start_s - decode_s - load_s - infer).max(0.0);
         let frames = source.frames_analysed_total.max(1) as f64;
         Ok(Figures {
             source: args.source.clone(),
@@ -153,6 +157,7 @@ fn through_everything(
             seconds: clock.monotonic().as_secs_f64(),
             cpu_s: BTreeMap::from([
                 ("total", total),
+                ("start", start_s),
                 ("decode", decode_s),
                 ("load", load_s),
                 ("infer", infer),
