@@ -28,6 +28,7 @@ test:
 	@tests/fixtures/fetch.sh
 	cargo build --locked --workspace
 	AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked --workspace
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -q -s tests/peer
 
 ## test-faults: the fault matrix (tests/README.md) in its long form
 test-faults:

@@ -56,5 +56,7 @@ done
 case $names in
     *coco-ssd-lite* | *nanodet* | *blazeface-back*) tfjs=$(environment tfjs requirements-tfjs.txt) ;;
 esac
+# The yardstick itself is checked where its packages are; `make test` does without numpy.
+(cd "$here" && "$main" -m unittest -q test_decoders) >&2
 # shellcheck disable=SC2086 # flags and names are words
 exec "$main" "$here/build.py" --tfjs-python "$tfjs" $flags $names

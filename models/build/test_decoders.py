@@ -1,4 +1,4 @@
-"""The reference decoders, on outputs made by hand. Run in build.sh's environment: python -m unittest test_decoders"""
+"""The reference decoders, on outputs made by hand. build.sh runs them before it builds."""
 
 import unittest
 

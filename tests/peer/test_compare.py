@@ -1,4 +1,4 @@
-"""The comparison and the README table, on made-up findings. Run: python3 -m unittest discover tests/peer"""
+"""The comparison and the README table, on made-up findings. Run by `make test`."""
 
 import json
 import tempfile
