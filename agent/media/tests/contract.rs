@@ -40,6 +40,8 @@ fn kinds(folder: &Path, camera: &Camera) -> Vec<Kind> {
     let gst = "gst:videotestsrc num-buffers=20 ! video/x-raw,format=RGB,width=160,height=120,framerate=10/1";
     let gst_live =
         "gst:videotestsrc is-live=true ! video/x-raw,format=NV12,width=160,height=120,framerate=10/1";
+    let webm = clip(folder, VP8_WEBM, (160, 120), 10, 20);
+    let demuxed = format!("gst:filesrc location={} ! decodebin ! videoconvert", webm.display());
     let kind = |name, options, endless, live| Kind { name, options, size: (160, 120), endless, live };
     vec![
         kind("paced avi", file(MPEG4_AVI, ""), false, false),
@@ -50,6 +52,7 @@ fn kinds(folder: &Path, camera: &Camera) -> Vec<Kind> {
         kind("test, live", plain("test:?width=160&height=120&fps=10"), true, true),
         kind("test, unpaced", plain("test:?width=160&height=120&frames=20&realtime=false"), false, false),
         kind("own pipeline", plain(gst), false, false),
+        kind("own pipeline with a demuxer", plain(&demuxed), false, false),
         kind("own live pipeline", plain(gst_live), true, true),
         kind("rtsp over tcp", tcp, true, true),
         kind("rtsp over udp", udp, true, true),

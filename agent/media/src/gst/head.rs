@@ -155,14 +155,18 @@ fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
     let ends_in_caps =
         last.split([',', '(']).next().is_some_and(|name| name.contains('/') && !name.contains('='));
     let description = if ends_in_caps { &format!("{description} ! identity") } else { description };
-    let bin = gst::parse::bin_from_description(description, true).map_err(|error| {
+    // Only the open end is shown outside. GStreamer's own way of showing pads takes the inputs of elements behind a
+    // demuxer too, whose pads come later and then have nowhere to go.
+    let bin = gst::parse::bin_from_description(description, false).map_err(|error| {
         let said = crate::redact::redacted(error.message());
         Problem::new(SourceErrorKind::Config, format!("GStreamer cannot read the pipeline ({said})"))
     })?;
-    let Some(pad) = bin.static_pad("src") else {
+    let Some(end) = bin.find_unlinked_pad(gst::PadDirection::Src) else {
         let text = "the pipeline has no open end: let it end in a raw video pad, such as … ! videoconvert";
         return Err(Problem::new(SourceErrorKind::Config, text));
     };
+    let pad = gst::GhostPad::with_target(&end).map_err(broken)?;
+    bin.add_pad(&pad).map_err(broken)?;
     pipeline.add(&bin).map_err(broken)?;
     match pad.link(&tail.entry) {
         Ok(_) => Ok(()),
