@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
-use crate::event::Event;
+use crate::event::{Event, Severity};
 use crate::finding::Findings;
 use crate::frame::Frame;
 use crate::stop::Stop;
@@ -128,6 +128,15 @@ pub trait Analyzer: Send {
 #[error("outbox: {0}")]
 pub struct OutboxError(pub String);
 
+/// Why a sink's peer can never take an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NeverTaken {
+    /// It is larger than the peer takes.
+    TooLarge,
+    /// The peer refuses it for ever.
+    Refused,
+}
+
 /// Where a sink takes accepted events from, and says what was delivered.
 pub trait Outbox: Send + Sync + 'static {
     /// Events that this sink has not acknowledged, oldest first, with `seq` above `after`.
@@ -136,6 +145,17 @@ pub trait Outbox: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Event>, OutboxError>> + Send;
+    /// The same for events of this severity or a higher one only. With [`Severity::Alarm`] it costs no more than
+    /// there are alarms, however many other events wait.
+    fn pending_of(
+        &self,
+        least: Severity,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Event>, OutboxError>> + Send;
+    /// The peer can never take this event: it is pending no longer, and a loss receipt says so. Both hold or
+    /// neither, whenever the power goes. Once told, twice does no harm.
+    fn give_up(&self, seq: u64, why: NeverTaken) -> impl Future<Output = Result<(), OutboxError>> + Send;
     /// The peer has this event. Acknowledging twice, or out of order, does no harm.
     fn acknowledge(&self, seq: u64) -> impl Future<Output = Result<(), OutboxError>> + Send;
     /// Returns once an event with `seq` above `after` was accepted; at once if there is one already.

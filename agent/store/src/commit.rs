@@ -168,6 +168,7 @@ impl Writer {
         self.open_db()?;
         self.ledger.tick = self.age.tick();
         self.ledger.wall = self.ledger.wall.max(self.age.wall());
+        self.ledger.trim();
         let Writer { db: Some(db), ledger, path, .. } = self else {
             return Err(StoreError::Closed);
         };

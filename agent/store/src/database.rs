@@ -12,20 +12,24 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{ErrorKind, StoreError};
 
 /// The schema's version, kept in `user_version`.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 /// Marks the file as ours: "AIMS".
 const APPLICATION_ID: i32 = 0x4149_4d53;
 /// Up to this size, and always after a crash, the whole file is checked at start; a larger one that was closed
 /// in order is not, because reading 256 MiB takes an SD card ten seconds.
 const CHECKED_BYTES: u64 = 8 << 20;
 /// Each step takes the schema from its index to the next version.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = ["
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
+    "
     CREATE TABLE event (
         seq INTEGER PRIMARY KEY, level INTEGER NOT NULL, tick INTEGER NOT NULL, at INTEGER NOT NULL,
         context INTEGER NOT NULL, id BLOB NOT NULL, body TEXT NOT NULL);
     CREATE TABLE context (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, document TEXT NOT NULL);
     CREATE TABLE value (name TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
-"];
+",
+    // Alarms and loss receipts, found among any number of others. Events below cost no page of it.
+    "CREATE INDEX event_alarm ON event (seq) WHERE level >= 2;",
+];
 
 /// `path` with something added to its file name.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -115,14 +119,28 @@ pub(crate) fn open(path: &Path, page_limit: Option<u32>) -> Result<Connection, S
         return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
     }
     if crashed || bytes <= CHECKED_BYTES {
-        let verdict: String =
-            db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| failed(&e))?;
-        if verdict != "ok" {
+        if let Some(verdict) = damage(&db).map_err(|e| failed(&e))? {
             let problem = format!("the check found: {verdict}; the file is damaged");
             return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
         }
     }
     Ok(db)
+}
+
+/// What the check finds. The whole check, because an alarm that its index does not know would wait for ever; an
+/// index that is wrong is made anew from the table.
+fn damage(db: &Connection) -> rusqlite::Result<Option<String>> {
+    let check = || -> rusqlite::Result<Option<String>> {
+        let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        Ok((verdict != "ok").then_some(verdict))
+    };
+    let Some(verdict) = check()? else { return Ok(None) };
+    if !verdict.contains("event_alarm") {
+        return Ok(Some(verdict));
+    }
+    tracing::warn!(verdict, "The event store's index of alarms is damaged; it is made anew.");
+    db.execute_batch("REINDEX event_alarm")?;
+    check()
 }
 
 /// Whether the file is ours, and of a version that we know; an empty one is.

@@ -35,7 +35,13 @@ pub(crate) struct Ledger {
     /// Losses that no receipt has told yet.
     #[serde(default)]
     pub(crate) owed: Owed,
+    /// Events above a sink's cursor that its peer can never take, by sink: acknowledged over restarts too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) never: BTreeMap<String, BTreeSet<u64>>,
 }
+
+/// How many of those are kept for a sink. Those beyond are sent, and given up, once more after a crash.
+const MOST_NEVER: usize = 256;
 
 /// How far a sink is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +97,29 @@ impl Ledger {
         db.prepare_cached("INSERT OR REPLACE INTO value (name, document) VALUES (?1, ?2)")?
             .execute(params![ROW, text])?;
         Ok(())
+    }
+
+    /// Notes that a sink's peer can never take an event.
+    pub(crate) fn never_taken(&mut self, sink: &str, seq: u64) {
+        let of_sink = self.never.entry(sink.to_owned()).or_default();
+        if of_sink.len() < MOST_NEVER {
+            of_sink.insert(seq);
+        }
+    }
+
+    /// Forgets what the cursors have passed.
+    pub(crate) fn trim(&mut self) {
+        self.never.retain(|sink, seqs| {
+            let cursor = self.sinks.get(sink).map_or(u64::MAX, |c| c.seq);
+            *seqs = seqs.split_off(&cursor.saturating_add(1));
+            !seqs.is_empty()
+        });
+    }
+
+    /// What is acknowledged above the cursors as far as the disk knows, by sink.
+    pub(crate) fn acked(&self) -> BTreeMap<String, BTreeSet<u64>> {
+        let of_sink = |name: &String| self.never.get(name).cloned().unwrap_or_default();
+        self.sinks.keys().map(|name| (name.clone(), of_sink(name))).collect()
     }
 
     /// Up to where all sinks have everything. Without any sink, nothing is owed to anybody.

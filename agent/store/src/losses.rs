@@ -6,6 +6,7 @@ use aimass_core::event::{Event, Happening, Kind, Phase, Severity};
 use aimass_core::finding::Attributes;
 use aimass_core::frame::TimeSource;
 use aimass_core::id::Name;
+use aimass_core::ports::NeverTaken;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,19 @@ pub enum LossReason {
     StoreQuarantined,
     /// Single events were damaged.
     Unreadable,
+    /// The broker takes nothing so large. They are still in the node's history.
+    TooLarge,
+    /// The broker refuses them for ever. They are still in the node's history.
+    RefusedByBroker,
+}
+
+impl From<NeverTaken> for LossReason {
+    fn from(why: NeverTaken) -> Self {
+        match why {
+            NeverTaken::TooLarge => LossReason::TooLarge,
+            NeverTaken::Refused => LossReason::RefusedByBroker,
+        }
+    }
 }
 
 /// A loss, as a receipt tells it: the attributes of the event.

@@ -137,6 +137,7 @@ fn begin_anew(
 pub(crate) fn forget_events(ledger: &mut Ledger, last_seq: u64) {
     ledger.last_seq = last_seq;
     ledger.counts = Default::default();
+    ledger.never.clear();
     for cursor in ledger.sinks.values_mut() {
         *cursor = Cursor { seq: last_seq, depth: 0 };
     }

@@ -83,6 +83,9 @@ impl Writer {
                     lost |= !self.acked[name].contains(&seq);
                 }
             }
+            for seqs in ledger.never.values_mut() {
+                seqs.remove(&seq);
+            }
             if lost {
                 let loss = noted.get_or_insert(Loss { first_seq: seq, last_seq: seq, count: 0, reason });
                 loss.first_seq = loss.first_seq.min(seq);
@@ -96,6 +99,7 @@ impl Writer {
                 }
             }
         }
+        ledger.trim();
         if let Some(loss) = noted {
             ledger.lost += loss.count;
             ledger.owed.add(loss);
@@ -125,7 +129,7 @@ impl Writer {
     }
 
     /// The loss that a receipt tells of.
-    fn told_by(&mut self, seq: u64) -> Result<Option<Loss>, StoreError> {
+    pub(crate) fn told_by(&mut self, seq: u64) -> Result<Option<Loss>, StoreError> {
         let Writer { db: Some(db), path, decoder, .. } = self else {
             return Err(StoreError::Closed);
         };
@@ -220,7 +224,10 @@ impl Writer {
         Ok(self.used_bytes()? > bytes)
     }
 
-    fn with<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(crate) fn with<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let db = self.db.as_ref().ok_or(StoreError::Closed)?;
         question(db).map_err(|e| StoreError::sqlite(&self.path, "cannot read it", &e))
     }

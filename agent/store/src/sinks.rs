@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aimass_core::event::Event;
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::error::{ErrorKind, StoreError};
-use crate::ledger::{Cursor, LEVELS, advance};
-use crate::losses::LossReason;
+use crate::ledger::{Cursor, LEVELS, RECEIPT, advance};
+use crate::losses::{Loss, LossReason};
 use crate::reader::COLUMNS;
 use crate::store::{SinkStats, Stats};
 use crate::writer::Writer;
@@ -62,18 +62,68 @@ impl Writer {
         Ok(())
     }
 
-    pub(crate) fn pending(&mut self, sink: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let answer = self.read_pending(sink, after, limit);
+    /// The sink's peer can never take this event: it counts as acknowledged from now on, and a receipt is owed.
+    /// Both stand in the ledger, which is one row: the disk has both or none.
+    pub(crate) fn give_up_for(&mut self, sink: &str, seq: u64, reason: LossReason) -> Result<(), StoreError> {
+        self.open_db()?;
+        let pending = self.acked.get(sink).is_some_and(|acked| !acked.contains(&seq))
+            && self.ledger.sinks.get(sink).is_some_and(|cursor| seq > cursor.seq);
+        let Some(level) = self.level_of(seq)?.filter(|_| pending) else {
+            return Ok(());
+        };
+        let before = self.ledger.clone();
+        self.ledger.lost += 1;
+        self.ledger.owed.add(Loss { first_seq: seq, last_seq: seq, count: 1, reason });
+        if level == RECEIPT
+            && let Some(told) = self.told_by(seq)?
+        {
+            // What it would have told must still be told.
+            self.ledger.owed.add(told);
+        }
+        self.ledger.never_taken(sink, seq);
+        if let Err(error) = self.write_ledger() {
+            self.ledger = before;
+            return Err(error);
+        }
+        self.acknowledge(sink, seq)?;
+        self.tell_losses();
+        Ok(())
+    }
+
+    fn level_of(&self, seq: u64) -> Result<Option<usize>, StoreError> {
+        let found = self.with(|db| {
+            db.prepare_cached("SELECT level FROM event WHERE seq = ?1")?
+                .query_row([seq], |row| row.get::<_, usize>(0))
+                .optional()
+        })?;
+        Ok(found.map(|level| level.min(LEVELS - 1)))
+    }
+
+    /// Events of at least a level.
+    pub(crate) fn pending(
+        &mut self,
+        sink: &str,
+        least: usize,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let answer = self.read_pending(sink, least, after, limit);
         match answer {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 self.replace_damaged(&error)?;
-                self.read_pending(sink, after, limit)
+                self.read_pending(sink, least, after, limit)
             }
             other => other,
         }
     }
 
-    fn read_pending(&mut self, sink: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+    fn read_pending(
+        &mut self,
+        sink: &str,
+        least: usize,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
         self.open_db()?;
         let Writer { db: Some(db), ledger, acked, path, decoder, .. } = self else {
             return Ok(Vec::new());
@@ -84,7 +134,12 @@ impl Writer {
         let limit = limit.min(MAX_PENDING);
         let (mut events, mut unreadable) = (Vec::new(), Vec::new());
         let mut read = || -> rusqlite::Result<()> {
-            let sql = format!("SELECT {COLUMNS}, level FROM event WHERE seq > ?1 ORDER BY seq");
+            let of_level = match least {
+                0 => "event WHERE",
+                1 => "event WHERE level >= 1 AND",
+                _ => "event INDEXED BY event_alarm WHERE level >= 2 AND",
+            };
+            let sql = format!("SELECT {COLUMNS}, level FROM {of_level} seq > ?1 ORDER BY seq");
             let mut statement = db.prepare_cached(&sql)?;
             let mut rows = statement.query([after.max(cursor.seq)])?;
             while events.len() < limit {

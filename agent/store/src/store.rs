@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::clock::SharedClock;
-use aimass_core::event::{Event, Happening};
-use aimass_core::ports::{Outbox, OutboxError};
+use aimass_core::event::{Event, Happening, Severity};
+use aimass_core::ports::{NeverTaken, Outbox, OutboxError};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -18,7 +18,7 @@ use crate::config::{StoreConfig, Tuning};
 use crate::database::SCHEMA_VERSION;
 use crate::error::{ErrorKind, StoreError};
 use crate::reader::{EventQuery, Reader};
-use crate::writer::{Answer, Command, Writer};
+use crate::writer::{Answer, Command, Writer, level};
 
 /// Commands that may wait.
 const COMMANDS: usize = 256;
@@ -269,8 +269,19 @@ impl From<StoreError> for OutboxError {
 
 impl Outbox for SinkHandle {
     async fn pending(&self, after: u64, limit: usize) -> Result<Vec<Event>, OutboxError> {
-        let sink = self.name.clone();
-        Ok(self.store.ask(|reply| Command::Pending { sink, after, limit, reply }).await??)
+        self.pending_of(Severity::Info, after, limit).await
+    }
+
+    async fn pending_of(&self, least: Severity, after: u64, limit: usize) -> Result<Vec<Event>, OutboxError> {
+        let (sink, least) = (self.name.clone(), level(least));
+        Ok(self.store.ask(|reply| Command::Pending { sink, least, after, limit, reply }).await??)
+    }
+
+    /// Answers once it is on the disk. The receipts of one reason are gathered: the first goes out at once, the
+    /// next ten minutes later at the earliest.
+    async fn give_up(&self, seq: u64, why: NeverTaken) -> Result<(), OutboxError> {
+        let (sink, reason) = (self.name.clone(), why.into());
+        Ok(self.store.ask(|reply| Command::GiveUp { sink, seq, reason, reply }).await??)
     }
 
     /// Does not wait for the disk: a crash repeats events, it does not lose them.

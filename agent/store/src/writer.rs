@@ -45,7 +45,8 @@ const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// What the handles ask for.
 pub(crate) enum Command {
     Accept { events: Vec<Event>, reply: Outcome<Vec<u64>> },
-    Pending { sink: Arc<str>, after: u64, limit: usize, reply: Outcome<Vec<Event>> },
+    Pending { sink: Arc<str>, least: usize, after: u64, limit: usize, reply: Outcome<Vec<Event>> },
+    GiveUp { sink: Arc<str>, seq: u64, reason: LossReason, reply: Outcome<()> },
     Acknowledge { sink: Arc<str>, seq: u64 },
     Register { sink: Arc<str>, reply: Outcome<()> },
     Remove { sink: Arc<str>, reply: Outcome<()> },
@@ -132,7 +133,7 @@ impl Writer {
             files: (FileId::at(&path), FileId::at(&beside(&path, "-wal"))),
             max_bytes: tuning.max_bytes.unwrap_or(u64::from(config.max_mib) << 20),
             max_days: config.max_days,
-            acked: begun.ledger.sinks.keys().map(|name| (name.clone(), BTreeSet::new())).collect(),
+            acked: begun.ledger.acked(),
             generation: begun.ledger.last_seq + 1,
             quarantined: begun.quarantined.into_iter().collect(),
             db: Some(begun.db),
@@ -246,8 +247,11 @@ impl Writer {
             Command::Get { key, reply } => {
                 drop(reply.send(self.values.get(&format!("{USER}{key}")).cloned()))
             }
-            Command::Pending { sink, after, limit, reply } => {
-                reply.send(self.pending(&sink, after, limit)).ok();
+            Command::Pending { sink, least, after, limit, reply } => {
+                reply.send(self.pending(&sink, least, after, limit)).ok();
+            }
+            Command::GiveUp { sink, seq, reason, reply } => {
+                reply.send(self.give_up_for(&sink, seq, reason)).ok();
             }
             Command::Acknowledge { sink, seq } => {
                 if let Err(error) = self.acknowledge(&sink, seq) {
@@ -257,6 +261,7 @@ impl Writer {
             Command::Register { sink, reply } => drop(reply.send(self.register(&sink))),
             Command::Remove { sink, reply } => {
                 self.ledger.sinks.remove(&*sink);
+                self.ledger.never.remove(&*sink);
                 self.acked.remove(&*sink);
                 reply.send(self.write_ledger()).ok();
             }
@@ -306,7 +311,8 @@ impl Writer {
     }
 }
 
-fn level(severity: Severity) -> usize {
+/// The severity as it stands in the table.
+pub(crate) fn level(severity: Severity) -> usize {
     match severity {
         Severity::Info => 0,
         Severity::Notice => 1,

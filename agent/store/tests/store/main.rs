@@ -5,7 +5,9 @@
 mod broken;
 mod crash;
 mod full;
+mod migration;
 mod model;
+mod never;
 mod retention;
 mod shared;
 mod support;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aimass_core::event::Severity;
-use aimass_core::ports::Outbox;
+use aimass_core::ports::{NeverTaken, Outbox};
 use aimass_store::{EventQuery, Tuning};
 use proptest::prelude::*;
 use ulid::Ulid;
@@ -17,6 +17,7 @@ const SINKS: [&str; 2] = ["mqtt", "hub"];
 enum Step {
     Accept(u8, u8),
     Acknowledge(bool, prop::sample::Index),
+    GiveUp(bool, prop::sample::Index),
     Reopen,
     Wait(u16),
 }
@@ -25,6 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1u8..60, 0u8..3).prop_map(|(n, s)| Step::Accept(n, s)),
         6 => (any::<bool>(), any::<prop::sample::Index>()).prop_map(|(s, i)| Step::Acknowledge(s, i)),
+        1 => (any::<bool>(), any::<prop::sample::Index>()).prop_map(|(s, i)| Step::GiveUp(s, i)),
         1 => Just(Step::Reopen),
         1 => (0u16..40).prop_map(Step::Wait),
     ]
@@ -37,6 +39,8 @@ struct Model {
     acked: [BTreeSet<u64>; 2],
     /// Ever acknowledged, even if a restart forgot it.
     delivered: [BTreeSet<u64>; 2],
+    /// Never taken by the peer: a restart does not forget it.
+    never: [BTreeSet<u64>; 2],
 }
 
 async fn run(steps: Vec<Step>, max_bytes: Option<u64>) {
@@ -65,14 +69,25 @@ async fn run(steps: Vec<Step>, max_bytes: Option<u64>) {
                     model.delivered[n].insert(seq);
                 }
             }
+            Step::GiveUp(second, which) => {
+                let n = usize::from(second);
+                let pending = sinks[n].pending(0, 64).await.unwrap();
+                if !pending.is_empty() {
+                    let seq = pending[which.index(pending.len())].seq;
+                    sinks[n].give_up(seq, NeverTaken::Refused).await.unwrap();
+                    model.acked[n].insert(seq);
+                    model.never[n].insert(seq);
+                }
+            }
             Step::Reopen => {
                 close(store).await;
                 (store, _) = open_tuned(folder.path(), tuning.clone(), clock.clone());
                 sinks = [store.sink(SINKS[0]).await.unwrap(), store.sink(SINKS[1]).await.unwrap()];
                 let stats = store.stats().await.unwrap();
                 for (n, name) in SINKS.into_iter().enumerate() {
-                    // Only the cursor survives.
-                    model.acked[n] = (1..=stats.sinks[name].cursor).collect();
+                    // Only the cursor survives, and what was given up.
+                    model.acked[n] =
+                        (1..=stats.sinks[name].cursor).chain(model.never[n].iter().copied()).collect();
                 }
             }
             Step::Wait(hours) => time.advance(Duration::from_secs(3600 * u64::from(hours))),
