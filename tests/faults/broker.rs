@@ -89,7 +89,9 @@ async fn a_second_client_with_our_id_is_named_and_costs_no_event() {
 
 /// The subscriber may read all; the agent may say who it is and what `allowed` adds.
 fn acl(allowed: &str) -> String {
-    format!("topic read #\ntopic write aimass/v1/test/board/status\ntopic write aimass/v1/test/board/health\n{allowed}")
+    format!(
+        "topic read #\ntopic write aimass/v1/test/board/status\ntopic write aimass/v1/test/board/health\n{allowed}"
+    )
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Cells: a camera is absent, dies, freezes, sends garbage, changes its size, is slow, or has another password.
 //! Beside it a good camera runs on, and what the node tells of both is judged as everywhere.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aimass_core::files::write_atomically;

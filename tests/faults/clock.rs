@@ -37,10 +37,14 @@ async fn a_clock_that_jumps_by_a_year_loses_nothing_and_stops_no_camera() {
     for (jump, wanted) in [("+365d", year + 1), ("-365d", year - 1), ("+0d", year)] {
         clock.jump(jump);
         let told = year_of_birth(&mut rig, &agent).await;
-        assert!((told - wanted).abs() <= 1 && (jump == "+0d" || told != year), "{jump}: {told}, not {wanted}");
+        assert!(
+            (told - wanted).abs() <= 1 && (jump == "+0d" || told != year),
+            "{jump}: {told}, not {wanted}"
+        );
         let seen = async || source_health(&address, "a").await["frames_seen_total"].as_u64().unwrap();
         let before = seen().await;
-        eventually("frames after the jump", PATIENCE, async || (seen().await > before + 5).then_some(())).await;
+        eventually("frames after the jump", PATIENCE, async || (seen().await > before + 5).then_some(()))
+            .await;
         assert_eq!(source_health(&address, "a").await["reconnects_total"], 0, "{jump}");
     }
     rig.settle(agent, &accepted).await;

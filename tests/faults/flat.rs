@@ -25,8 +25,10 @@ async fn reconnects_leave_memory_and_file_descriptors_flat() {
         })
         .await;
         rig.way.cut();
-        eventually("a new connection", PATIENCE, async || (rig.way.connections() > connections).then_some(()))
-            .await;
+        eventually("a new connection", PATIENCE, async || {
+            (rig.way.connections() > connections).then_some(())
+        })
+        .await;
         if n == warm_up {
             before = Some(agent.footprint());
         }

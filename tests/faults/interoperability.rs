@@ -152,8 +152,9 @@ impl Nats {
             folder.path().display()
         );
         write_atomically(&file, text.as_bytes()).unwrap();
-        let program =
-            ["/usr/sbin/nats-server", "/usr/bin/nats-server"].into_iter().find(|p| std::fs::exists(p).unwrap());
+        let program = ["/usr/sbin/nats-server", "/usr/bin/nats-server"]
+            .into_iter()
+            .find(|p| std::fs::exists(p).unwrap());
         let Some(program) = program else {
             harness::skip("nats-server is not installed: apt install nats-server");
             return None;
@@ -179,10 +180,8 @@ async fn a_broker_of_the_old_version_is_named_asked_seldom_and_left_for_one_that
     let folder = tempfile::tempdir().unwrap();
     let accepted = backlog::fill(&folder.path().join("agent.db"), 50).await;
     let mut agent = Agent::run(&config(&way.url(), &folder));
-    let said = agent
-        .stderr()
-        .expect("the reason", PATIENCE, |line| line.contains("does not speak MQTT 5"))
-        .await;
+    let said =
+        agent.stderr().expect("the reason", PATIENCE, |line| line.contains("does not speak MQTT 5")).await;
     assert!(said.contains(&format!("127.0.0.1:{}", way.port())), "{said}");
     // The first waits are half a second and grow: each try is one connection, and one that asks why.
     let before = way.connections();

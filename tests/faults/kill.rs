@@ -19,7 +19,9 @@ async fn kills_at_random_moments_of_a_replay_lose_nothing() {
         // Before it is connected, or after some of what it sends has arrived and a bit.
         let some = dice.roll(0, 200) as usize;
         if some > 20 {
-            rig.subscriber.expect_all("some of the replay", harness::PATIENCE, |all| all.len() >= before + some).await;
+            rig.subscriber
+                .expect_all("some of the replay", harness::PATIENCE, |all| all.len() >= before + some)
+                .await;
         }
         tokio::time::sleep(Duration::from_micros(dice.roll(0, 80_000))).await;
         agent.kill().await;

@@ -18,6 +18,10 @@ pub struct Certificates {
     pub client: PathBuf,
     /// The client's key.
     pub client_key: PathBuf,
+    /// Another certificate for the same client, and its key.
+    pub renewed_client: (PathBuf, PathBuf),
+    /// A certificate of the client's whose time is over, and its key.
+    pub expired_client: (PathBuf, PathBuf),
 }
 
 /// When a certificate is valid.
@@ -88,7 +92,12 @@ impl Certificates {
         };
         let (server, server_key) = sign(names, validity.years());
         let (client, client_key) = sign(&["node.example"], None);
+        let pair = |name: &str, (certificate, key): (String, String)| {
+            (put(&format!("{name}.pem"), certificate), put(&format!("{name}.key"), key))
+        };
         Certificates {
+            renewed_client: pair("renewed", sign(&["node.example"], None)),
+            expired_client: pair("expired", sign(&["node.example"], Validity::Expired.years())),
             ca: put("ca.pem", ca.pem()),
             server: put("server.pem", server),
             server_key: put("server.key", server_key),

@@ -18,7 +18,8 @@ impl Disk {
     /// In memory, with so much room.
     pub fn small(kib: u32) -> Option<Disk> {
         let folder = tempfile::tempdir().ok()?;
-        let mounted = run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"], Some(folder.path()));
+        let mounted =
+            run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"], Some(folder.path()));
         mounted.then_some(Disk { folder, image: None }).or_else(skipped)
     }
 

@@ -76,7 +76,10 @@ impl Accepted {
 impl FromIterator<Value> for Accepted {
     fn from_iter<I: IntoIterator<Item = Value>>(events: I) -> Self {
         let seq = |event: &Value| event["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {event}"));
-        Accepted { events: events.into_iter().map(|event| (seq(&event), event)).collect(), ..Accepted::default() }
+        Accepted {
+            events: events.into_iter().map(|event| (seq(&event), event)).collect(),
+            ..Accepted::default()
+        }
     }
 }
 
@@ -222,7 +225,9 @@ impl Ledger {
                 Some(got) if accepted.by_number || same(got, event) => {}
                 Some(got) => problems.push(format!("seq {seq} was accepted as {event} and came as {got}")),
                 None if self.explains(*seq) => {}
-                None => problems.push(format!("seq {seq} was accepted and neither arrived nor was told lost")),
+                None => {
+                    problems.push(format!("seq {seq} was accepted and neither arrived nor was told lost"))
+                }
             }
         }
         if accepted.all {

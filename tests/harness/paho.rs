@@ -36,7 +36,8 @@ impl Paho {
     /// What came: topic, payload, whether it was retained.
     pub fn messages(&self) -> Vec<(String, String, bool)> {
         let read = |line: String| {
-            let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("Paho's client: {e}: {line}"));
+            let said: Value =
+                serde_json::from_str(&line).unwrap_or_else(|e| panic!("Paho's client: {e}: {line}"));
             let payload = said["payload"].as_str().map(str::to_owned);
             Some((said["topic"].as_str()?.to_owned(), payload.unwrap_or_default(), said["retain"] == true))
         };
@@ -71,7 +72,10 @@ impl Paho {
         assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
         let said: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("Paho's client: {e}"));
-        assert_eq!(said["correlated"], true, "the reply does not carry the request's correlation data: {said}");
+        assert_eq!(
+            said["correlated"], true,
+            "the reply does not carry the request's correlation data: {said}"
+        );
         said["payload"].as_str().map(str::to_owned).unwrap_or_default()
     }
 }

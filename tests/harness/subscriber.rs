@@ -106,6 +106,16 @@ impl Subscriber {
         *self.grown.borrow()
     }
 
+    /// Waits until so many messages came, ever.
+    ///
+    /// # Panics
+    /// They do not within the deadline.
+    pub async fn wait_count(&self, count: usize, within: Duration) {
+        let mut grown = self.grown.clone();
+        let waited = tokio::time::timeout(within, grown.wait_for(|n| *n >= count)).await;
+        assert!(matches!(waited, Ok(Ok(_))), "not {count} messages within {within:?}; {}", self.summary());
+    }
+
     /// Forgets the messages so far.
     pub fn forget(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -66,8 +66,12 @@ impl SourceHealth {
 pub struct BrokerHealth {
     /// `off`, `connecting`, `online`, `stopping`, …
     pub state: String,
+    /// The broker that is connected, or that was tried last.
+    pub url: Option<String>,
     /// The latest error.
     pub last_error: Option<String>,
+    /// Subscriptions that the broker refuses: configuration and commands do not reach the node.
+    pub subscription_error: Option<String>,
     /// Connections after the first.
     pub reconnects_total: u64,
     /// Events sent and not yet acknowledged.

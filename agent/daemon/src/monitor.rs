@@ -182,6 +182,8 @@ impl Monitor {
         let status = link.borrow();
         BrokerHealth {
             state: word(&status.state),
+            url: Some(status.url.clone()),
+            subscription_error: status.subscription_error.clone(),
             last_error: status.last_error.as_ref().map(ToString::to_string),
             reconnects_total: status.reconnects,
             in_flight: u64::from(status.in_flight),
@@ -276,6 +278,9 @@ fn problems(
     }
     if broker.state == "connecting" {
         found.push(format!("broker: {}", broker.last_error.as_deref().unwrap_or("connecting")));
+    }
+    if let Some(error) = &broker.subscription_error {
+        found.push(format!("broker: {error}"));
     }
     if let Some(error) = &outbox.last_error {
         found.push(format!("store: {error}"));

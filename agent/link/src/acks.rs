@@ -1,17 +1,18 @@
-//! Acknowledgements on their way into the outbox. Runs inside the link's task for its whole life, beside the
+//! What became of events, on its way into the outbox. Runs inside the link's task for its whole life, beside the
 //! sessions: an ack that the broker gave is written down even if the connection broke right after it.
 
 use std::time::Duration;
 
-use aimass_core::ports::Outbox;
+use aimass_core::ports::{NeverTaken, Outbox};
 use tokio::sync::{mpsc, oneshot};
 
-/// How many acks may wait for the outbox; when full, the session waits and so the broker does.
+/// How many may wait for the outbox; when full, the session waits and so the broker does.
 const WAITING: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 
 enum Message {
     Delivered(u64),
+    Never(u64, NeverTaken),
     Flush(oneshot::Sender<()>),
 }
 
@@ -34,7 +35,12 @@ impl Acks {
         drop(self.0.send(Message::Delivered(seq)).await);
     }
 
-    /// Returns once the outbox knows of every ack so far.
+    /// The broker can never take this event.
+    pub(crate) async fn never(&self, seq: u64, why: NeverTaken) {
+        drop(self.0.send(Message::Never(seq, why)).await);
+    }
+
+    /// Returns once the outbox knows of everything so far.
     pub(crate) async fn flush(&self) {
         let (tx, rx) = oneshot::channel();
         if self.0.send(Message::Flush(tx)).await.is_ok() {
@@ -44,17 +50,25 @@ impl Acks {
 }
 
 impl AckWriter {
-    /// Writes acks until all senders are gone.
+    /// Writes until all senders are gone.
     pub(crate) async fn run(mut self, outbox: &impl Outbox) {
         while let Some(message) = self.0.recv().await {
-            match message {
-                Message::Flush(done) => drop(done.send(())),
-                Message::Delivered(seq) => {
-                    while let Err(error) = outbox.acknowledge(seq).await {
-                        tracing::warn!(seq, %error, "The outbox did not take an acknowledgement; it is told again in a second.");
-                        tokio::time::sleep(RETRY).await;
-                    }
+            let (seq, never) = match message {
+                Message::Flush(done) => {
+                    done.send(()).ok();
+                    continue;
                 }
+                Message::Delivered(seq) => (seq, None),
+                Message::Never(seq, why) => (seq, Some(why)),
+            };
+            loop {
+                let told = match never {
+                    None => outbox.acknowledge(seq).await,
+                    Some(why) => outbox.give_up(seq, why).await,
+                };
+                let Err(error) = told else { break };
+                tracing::warn!(seq, %error, "The outbox did not take an acknowledgement; it is told again in a second.");
+                tokio::time::sleep(RETRY).await;
             }
         }
     }

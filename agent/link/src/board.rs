@@ -14,12 +14,15 @@ pub const MAX_STATES: usize = 1024;
 /// The largest value, in bytes.
 pub const MAX_STATE_BYTES: usize = 1 << 20;
 
+/// Marks a topic that is not below the root. No state's topic begins so.
+const ABSOLUTE: char = '/';
+
 /// Why a state was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BoardError {
     /// Not a topic that a state may have.
     #[error(
-        "state topic \"{0}\": use 1 to 200 bytes without +, #, NUL and without a slash at either end; status is the link's own"
+        "state topic \"{0}\": use 1 to 200 bytes without +, #, NUL and without a slash at either end; status is the link's own, and nothing outside of the root stands below aimass/ or the broker's $"
     )]
     BadTopic(String),
     /// Too many topics.
@@ -70,12 +73,30 @@ impl StateBoard {
     /// # Errors
     /// See [`BoardError`]; the board is as before.
     pub fn set(&self, topic: &str, payload: impl Into<Bytes>, retain: bool) -> Result<(), BoardError> {
-        let payload = payload.into();
         if !is_state_topic(topic) {
-            return Err(BoardError::BadTopic(
-                topic.chars().take(200).flat_map(char::escape_default).collect(),
-            ));
+            return Err(bad_topic(topic));
         }
+        self.put(topic, payload.into(), retain)
+    }
+
+    /// Sets a retained document outside of the node's root, by its whole topic, for example
+    /// `homeassistant/device/…/config`. Otherwise as [`StateBoard::set`].
+    ///
+    /// # Errors
+    /// See [`BoardError`]; the board is as before.
+    pub fn set_absolute(&self, topic: &str, payload: impl Into<Bytes>) -> Result<(), BoardError> {
+        if !is_absolute_topic(topic) {
+            return Err(bad_topic(topic));
+        }
+        self.put(&format!("{ABSOLUTE}{topic}"), payload.into(), true)
+    }
+
+    /// Takes a document outside of the root off the board; it is emptied at the broker.
+    pub fn remove_absolute(&self, topic: &str) {
+        self.remove(&format!("{ABSOLUTE}{topic}"));
+    }
+
+    fn put(&self, topic: &str, payload: Bytes, retain: bool) -> Result<(), BoardError> {
         if payload.len() > MAX_STATE_BYTES {
             return Err(BoardError::TooLarge(topic.to_owned(), payload.len()));
         }
@@ -121,7 +142,7 @@ impl StateBoard {
         self.changed.notify_one();
     }
 
-    /// The retained topics and their values, as they are now.
+    /// The retained topics and their values, as they are now. Those outside of the root begin with a slash.
     pub fn retained(&self) -> Vec<(Arc<str>, Bytes)> {
         let board = self.lock();
         let kept = board.entries.iter().filter(|(_, e)| e.retain && !e.removed);
@@ -175,6 +196,21 @@ fn is_state_topic(topic: &str) -> bool {
     (1..=200).contains(&topic.len()) && ends_well && topic != "status" && !topic.contains(['+', '#', '\0'])
 }
 
+fn is_absolute_topic(topic: &str) -> bool {
+    is_state_topic(topic) && !topic.starts_with("aimass/") && !topic.starts_with('$')
+}
+
+fn bad_topic(topic: &str) -> BoardError {
+    BoardError::BadTopic(topic.chars().take(200).flat_map(char::escape_default).collect())
+}
+
+impl Due {
+    /// The whole topic of this value.
+    pub(crate) fn whole_topic(&self, root: &str) -> String {
+        self.topic.strip_prefix(ABSOLUTE).map_or_else(|| format!("{root}{}", self.topic), str::to_owned)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +256,23 @@ mod tests {
         assert!(due.payload.is_empty() && due.retain);
         board.settled(&due.topic, due.version);
         assert_eq!(board.all_due(), 0);
+    }
+
+    #[test]
+    fn a_document_outside_of_the_root_keeps_its_topic_and_is_sent_on_every_connect() {
+        let board = StateBoard::default();
+        board.set_absolute("homeassistant/device/x/config", "{}").unwrap();
+        board.set("homeassistant/device/x/config", "1", true).unwrap();
+        let due: Vec<_> = std::iter::from_fn(|| board.next_due()).map(|d| d.whole_topic("r/")).collect();
+        assert_eq!(due, ["homeassistant/device/x/config", "r/homeassistant/device/x/config"]);
+        assert_eq!(board.all_due(), 2);
+        drain(&board);
+        board.remove_absolute("homeassistant/device/x/config");
+        let emptied = board.next_due().unwrap();
+        assert!(emptied.payload.is_empty() && emptied.retain);
+        for bad in ["aimass/v1/other/node/status", "$SYS/x", "a/#", "/a", ""] {
+            assert!(matches!(board.set_absolute(bad, "1"), Err(BoardError::BadTopic(_))), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! What goes wrong on the way to the broker, by name. Invariant: no message holds a secret.
 
+use std::error::Error as StdError;
 use std::io;
 
 use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
 use rumqttc::v5::{ConnectionError, StateError, TlsError};
 
-use crate::config::{BrokerAddress, BrokerConfig};
+use crate::address::BrokerAddress;
+use crate::config::BrokerConfig;
+
+pub(crate) mod tls;
+
+use tls::Facts;
 
 /// What kind of thing went wrong, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +29,10 @@ pub enum LinkErrorKind {
     Unreachable,
     /// The certificates do not fit, or the peer speaks no TLS.
     Tls,
+    /// The broker's certificate, or ours, is out of its time: renew it, or set the clock.
+    CertificateTime,
+    /// There is a web server, and no broker behind it.
+    WebServer,
     /// Wrong user name or password.
     BadCredentials,
     /// The broker knows us and does not allow it.
@@ -99,11 +109,16 @@ impl LinkError {
 }
 
 /// Names what the MQTT library says.
-pub(crate) fn name(error: &ConnectionError, at: &BrokerAddress, config: &BrokerConfig) -> LinkError {
+pub(crate) fn name(
+    error: &ConnectionError,
+    at: &BrokerAddress,
+    config: &BrokerConfig,
+    facts: &Facts,
+) -> LinkError {
     let (kind, problem) = match error {
-        ConnectionError::Io(e) => from_io(e),
-        ConnectionError::Tls(TlsError::Io(e)) => from_tls_io(e),
-        ConnectionError::Tls(TlsError::TLS(e)) => from_rustls(e),
+        ConnectionError::Io(e) => from_io(e, facts),
+        ConnectionError::Tls(TlsError::Io(e)) => tls::from_io(e, facts),
+        ConnectionError::Tls(TlsError::TLS(e)) => tls::from_rustls(e, facts),
         ConnectionError::Tls(e) => (LinkErrorKind::Tls, format!("TLS: {e}")),
         ConnectionError::Timeout(_) => (
             LinkErrorKind::Unreachable,
@@ -117,12 +132,37 @@ pub(crate) fn name(error: &ConnectionError, at: &BrokerAddress, config: &BrokerC
             (LinkErrorKind::Protocol, "answered CONNECT with something else: is it an MQTT broker?".into())
         }
         ConnectionError::RequestsDone => (LinkErrorKind::Lost, "the client was closed".into()),
-        ConnectionError::MqttState(e) => from_state(e, config),
+        ConnectionError::MqttState(e) => from_state(e, config, facts),
+        ConnectionError::Websocket(e) => from_web(e, facts),
+        ConnectionError::ResponseValidation(e) => (
+            LinkErrorKind::WebServer,
+            format!("the web server does not pass MQTT on ({e}): check the path and its settings"),
+        ),
+        ConnectionError::WsConnect(e) => (LinkErrorKind::WebServer, format!("no websocket ({e})")),
+        ConnectionError::InvalidUrl(e) => (LinkErrorKind::Config, format!("the URL cannot be used ({e})")),
     };
     LinkError::connection(kind, at, problem)
 }
 
-fn from_io(error: &io::Error) -> (LinkErrorKind, String) {
+/// What the websocket library says is often what lies below it.
+fn from_web(error: &(dyn StdError + 'static), facts: &Facts) -> (LinkErrorKind, String) {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(inner) = current.downcast_ref::<rustls::Error>() {
+            return tls::from_rustls(inner, facts);
+        }
+        if let Some(inner) = current.downcast_ref::<io::Error>() {
+            return from_io(inner, facts);
+        }
+        cause = current.source();
+    }
+    let problem = format!(
+        "the web server does not let MQTT through ({error}): check the path and whether it is ws:// or wss://"
+    );
+    (LinkErrorKind::WebServer, problem)
+}
+
+fn from_io(error: &io::Error, facts: &Facts) -> (LinkErrorKind, String) {
     use io::ErrorKind as K;
     let text = error.to_string();
     if text.contains("lookup address") || text.contains("could not resolve") {
@@ -132,7 +172,7 @@ fn from_io(error: &io::Error) -> (LinkErrorKind, String) {
         );
     }
     if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-        return from_tls_io(error);
+        return tls::from_io(error, facts);
     }
     match error.kind() {
         K::ConnectionRefused => (
@@ -144,46 +184,6 @@ fn from_io(error: &io::Error) -> (LinkErrorKind, String) {
         }
         _ => (LinkErrorKind::Lost, format!("the connection broke ({text})")),
     }
-}
-
-fn from_tls_io(error: &io::Error) -> (LinkErrorKind, String) {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(inner) => from_rustls(inner),
-        None => (
-            LinkErrorKind::Tls,
-            format!("TLS: the peer broke off the handshake ({error}): is this its TLS port?"),
-        ),
-    }
-}
-
-fn from_rustls(error: &rustls::Error) -> (LinkErrorKind, String) {
-    use rustls::{AlertDescription as A, CertificateError as C, Error as E};
-    let problem = match error {
-        // A bad signature is what another CA of the same name looks like.
-        E::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => {
-            "the broker's certificate is signed by nobody we trust: set ca_file to the CA that signed it"
-                .into()
-        }
-        E::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
-            "the broker's certificate has expired: renew it, or set this board's clock".into()
-        }
-        E::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
-            "the broker's certificate is not valid yet: is this board's clock right?".into()
-        }
-        E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-            "the broker's certificate is for another name: use the name that stands in it".into()
-        }
-        E::InvalidCertificate(other) => format!("the broker's certificate is not acceptable ({other})"),
-        E::AlertReceived(A::CertificateRequired) => {
-            "the broker asks for a client certificate: set cert_file and key_file".into()
-        }
-        E::AlertReceived(alert) => {
-            format!("the broker refused our side of TLS ({alert:?}): check cert_file and key_file")
-        }
-        E::InvalidMessage(_) => "the peer does not speak TLS: is this its TLS port?".into(),
-        other => format!("{other}"),
-    };
-    (LinkErrorKind::Tls, format!("TLS: {problem}"))
 }
 
 fn from_code(code: ConnectReturnCode, config: &BrokerConfig) -> (LinkErrorKind, String) {
@@ -206,8 +206,24 @@ fn from_code(code: ConnectReturnCode, config: &BrokerConfig) -> (LinkErrorKind, 
         }
         R::ClientIdentifierNotValid | R::BadClientId => (
             LinkErrorKind::Broker,
-            "the broker does not accept our client id: check its rules against site and node name".into(),
+            "the broker does not accept our client id: check its rules against site and node name, or set client_id".into(),
         ),
+        R::QuotaExceeded => {
+            (LinkErrorKind::Broker, "the broker has no quota left for us: raise it there".into())
+        }
+        R::ServerBusy | R::ServerUnavailable | R::ServiceUnavailable => {
+            (LinkErrorKind::Broker, "the broker is busy or not ready yet: it is tried again".into())
+        }
+        R::ConnectionRateExceeded => (
+            LinkErrorKind::Broker,
+            "the broker finds that we connect too often: look for why connections break".into(),
+        ),
+        R::UseAnotherServer | R::ServerMoved => {
+            (LinkErrorKind::Broker, "the broker sends us to another one: set url to where it went".into())
+        }
+        R::PacketTooLarge => {
+            (LinkErrorKind::Broker, "the broker finds our last will too large: raise its packet limit".into())
+        }
         other => (LinkErrorKind::Broker, format!("the broker refuses the connection ({other:?})")),
     }
 }
@@ -215,9 +231,9 @@ fn from_code(code: ConnectReturnCode, config: &BrokerConfig) -> (LinkErrorKind, 
 pub(crate) const ONLY_OLD_MQTT: &str =
     "the broker does not speak MQTT 5: switch it on there, or use a broker that has it";
 
-fn from_state(error: &StateError, config: &BrokerConfig) -> (LinkErrorKind, String) {
+fn from_state(error: &StateError, config: &BrokerConfig, facts: &Facts) -> (LinkErrorKind, String) {
     match error {
-        StateError::Io(e) | StateError::Deserialization(PacketError::Io(e)) => from_io(e),
+        StateError::Io(e) | StateError::Deserialization(PacketError::Io(e)) => from_io(e, facts),
         StateError::ConnectionAborted => (LinkErrorKind::Lost, "the broker closed the connection".into()),
         StateError::AwaitPingResp => (
             LinkErrorKind::Lost,
@@ -233,8 +249,24 @@ fn from_state(error: &StateError, config: &BrokerConfig) -> (LinkErrorKind, Stri
             (LinkErrorKind::NotAuthorised, "the broker sent us away (not authorised)".into())
         }
         StateError::ServerDisconnect { reason_code, .. } => {
-            (LinkErrorKind::Broker, format!("the broker sent us away ({reason_code:?})"))
+            (LinkErrorKind::Broker, format!("the broker sent us away: {}", farewell(*reason_code)))
         }
         other => (LinkErrorKind::Protocol, format!("MQTT went wrong ({other})")),
     }
+}
+
+fn farewell(code: DisconnectReasonCode) -> String {
+    use DisconnectReasonCode as D;
+    let words = match code {
+        D::PacketTooLarge => "a message of ours was larger than it takes",
+        D::QuotaExceeded => "its quota for us is used up: raise it there",
+        D::MessageRateTooHigh => "we send too fast for it: lower replay_per_s, or raise its limit",
+        D::ServerShuttingDown => "it is shutting down",
+        D::ServerBusy => "it is too busy",
+        D::AdministrativeAction => "somebody closed the connection there",
+        D::KeepAliveTimeout => "it had no sign of life from us in time: is the network overloaded?",
+        D::UseAnotherServer | D::ServerMoved => "it sends us to another broker: set url to where it went",
+        other => return format!("{other:?}"),
+    };
+    words.to_owned()
 }

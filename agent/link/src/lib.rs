@@ -2,30 +2,41 @@
 //!
 //! One task owns the client and its event loop ([`Link::spawn`]). An event counts as delivered only when the
 //! broker's PUBACK with a success reason came back; until then it stays in the outbox. States ([`StateBoard`])
-//! are values, not a queue: the latest one per topic is sent, and all of them again on every connect.
+//! are values, not a queue: the latest one per topic is sent, and all of them again on every connect. In the other
+//! direction come the wanted configuration and commands ([`Command`]), which are answered through [`Replies`].
 //! This is the only crate that names the MQTT client library.
 
 #![forbid(unsafe_code)]
 
 mod acks;
+mod address;
 mod board;
 mod config;
 mod document;
 mod error;
 mod feed;
+mod files;
+mod incoming;
+mod life;
 mod link;
 mod options;
+mod pace;
 mod probe;
 mod refusals;
+mod replies;
 mod session;
 mod status;
 mod stop;
+mod subscriptions;
 mod window;
 
+pub use address::BrokerAddress;
 pub use board::{BoardError, MAX_STATE_BYTES, MAX_STATES, StateBoard};
-pub use config::{BrokerAddress, BrokerConfig, Problem};
+pub use config::{BrokerConfig, Problem};
 pub use document::NodeIdentity;
 pub use error::{LinkError, LinkErrorKind};
-pub use link::{Link, LinkHandle, Stopped};
+pub use incoming::{Command, Notice};
+pub use link::{Extras, Link, LinkHandle, Stopped};
+pub use replies::{Replies, ReplyError, ReplyTo};
 pub use session::{MAX_IN_FLIGHT, Undeliverable};
 pub use status::{LinkState, LinkStatus};

@@ -3,6 +3,8 @@
 //! Owner of everything that outlives a connection. Invariant: an outbox event is sent by at most one connection
 //! at a time.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,24 +13,29 @@ use aimass_core::backoff::Backoff;
 use aimass_core::clock::SharedClock;
 use aimass_core::ports::Outbox;
 use aimass_core::worker::Pulse;
-use rumqttc::v5::MqttOptions;
-use tokio::sync::watch;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::acks::{AckWriter, Acks, acks};
+use crate::acks::{AckWriter, acks};
 use crate::board::StateBoard;
-use crate::config::{BrokerAddress, BrokerConfig};
-use crate::document::{self, NodeIdentity, Presence};
+use crate::config::BrokerConfig;
+use crate::document::NodeIdentity;
 use crate::error::{LinkError, LinkErrorKind};
-use crate::options::{self, Will};
+use crate::incoming::{self, Command, Notice, Outlets};
+use crate::life::Core;
 use crate::refusals::Refusals;
-use crate::session::{self, End, MAX_IN_FLIGHT, Undeliverable};
+use crate::replies::{Replies, replies};
+use crate::session::{self, End, Undeliverable};
 use crate::status::{LinkState, LinkStatus};
 use crate::stop::StopSignal;
+use crate::subscriptions::Subscriptions;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often the files of a connection are looked at.
+const FILES_EVERY: Duration = Duration::from_secs(10);
 /// The undelivered are counted at most up to here: a stop must not read a whole disk.
 const COUNT_UP_TO: usize = 10_000;
 
@@ -38,6 +45,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The wire to the centre.
 #[derive(Debug)]
 pub struct Link;
+
+/// What a link may be told beyond its configuration.
+pub struct Extras {
+    /// Whole topics to hear of beside our own, without wildcards. See [`LinkHandle::take_notices`].
+    pub notices_of: Vec<String>,
+    /// Whether the wall clock is known to be right: for messages about certificates.
+    pub clock_ok: Box<dyn Fn() -> bool + Send + Sync>,
+    /// How often password, certificates and keys are looked at; after a change the link connects anew with them.
+    pub files_every: Duration,
+}
+
+impl Default for Extras {
+    /// No further topics; the clock counts as right.
+    fn default() -> Self {
+        Extras { notices_of: Vec::new(), clock_ok: Box::new(|| true), files_every: FILES_EVERY }
+    }
+}
+
+impl fmt::Debug for Extras {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extras").field("notices_of", &self.notices_of).finish_non_exhaustive()
+    }
+}
 
 /// What remained when the link stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +86,17 @@ pub struct LinkHandle {
     board: Arc<StateBoard>,
     status: watch::Receiver<LinkStatus>,
     config_version: Arc<AtomicU64>,
+    outlets: Outlets,
+    replies: Replies,
     stop: watch::Sender<Option<Instant>>,
     task: JoinHandle<u64>,
 }
 
 impl Link {
     /// Starts the link's task on the current tokio runtime. A broker that is away is no error: the link tries
-    /// until it is there. `board` holds the states to tell; it may outlive the link. `on_undeliverable` is called in the task, must return at once, and is for events that
-    /// the broker can never take.
+    /// until it is there. `board` holds the states to tell; it may outlive the link. `on_undeliverable` is called in
+    /// the task, must return at once, and is told of events that the broker can never take; the outbox gives them
+    /// up by itself.
     ///
     /// # Errors
     /// The configuration is wrong ([`LinkErrorKind::Config`]).
@@ -75,27 +108,59 @@ impl Link {
         clock: SharedClock,
         on_undeliverable: impl Fn(Undeliverable) + Send + Sync + 'static,
     ) -> Result<LinkHandle, LinkError> {
-        let at = config.validate()?;
+        Self::spawn_with(config, identity, outbox, board, clock, Extras::default(), on_undeliverable)
+    }
+
+    /// [`Link::spawn`] with more to tell it.
+    ///
+    /// # Errors
+    /// As `spawn`.
+    pub fn spawn_with<O: Outbox>(
+        config: BrokerConfig,
+        identity: NodeIdentity,
+        outbox: O,
+        board: Arc<StateBoard>,
+        clock: SharedClock,
+        extras: Extras,
+        on_undeliverable: impl Fn(Undeliverable) + Send + Sync + 'static,
+    ) -> Result<LinkHandle, LinkError> {
+        let addresses = config.validate()?;
+        let Some(at) = addresses.first().cloned() else {
+            return Err(LinkError::Config { field: "url", problem: "names no broker".into() });
+        };
         let config_version = Arc::new(AtomicU64::new(identity.config_version));
-        let (status, status_rx) = watch::channel(LinkStatus::new(clock.wall()));
+        let (status, status_rx) = watch::channel(LinkStatus::new(clock.wall(), at.to_string()));
         let (stop, stop_rx) = watch::channel(None);
         let (acks, ack_writer) = acks();
+        let (inbox, outlets) = incoming::inbox(identity.root(), extras.notices_of);
+        let (replies, waiting_replies) = replies();
+        let seed = (identity.boot.0 as u64) ^ clock.wall().as_nanosecond() as u64;
         let life = Pulse::new("link", clock.clone());
         let core = Core {
             root: identity.root(),
-            seed: (identity.boot.0 as u64) ^ clock.wall().as_nanosecond() as u64,
+            seed,
             board: board.clone(),
             config_version: config_version.clone(),
             stop: StopSignal::new(stop_rx),
             on_undeliverable: Box::new(on_undeliverable),
             learned_max_packet: u32::MAX,
             refusals: Refusals::new(identity.boot.0 as u64),
+            subscriptions: Subscriptions::new(inbox.filters(), seed),
+            inbox,
+            waiting_replies,
+            replies_again: VecDeque::new(),
+            clock_ok: extras.clock_ok,
+            files_every: extras.files_every,
+            files_refused: None,
+            own_certificate: None,
             retry_at: None,
             last_refusal: None,
             careful: 0,
             strikes: (0, 0),
             connections: 0,
+            useful: false,
             config,
+            addresses,
             at,
             identity,
             status,
@@ -103,7 +168,7 @@ impl Link {
             acks,
         };
         let task = tokio::spawn(life.clone().around(run(core, outbox, ack_writer)));
-        Ok(LinkHandle { life, board, status: status_rx, config_version, stop, task })
+        Ok(LinkHandle { life, board, status: status_rx, config_version, outlets, replies, stop, task })
     }
 }
 
@@ -121,6 +186,29 @@ impl LinkHandle {
     /// How the link is doing. Woken on changes of state and error; counters are current whenever looked at.
     pub fn status(&self) -> watch::Receiver<LinkStatus> {
         self.status.clone()
+    }
+
+    /// The document on `config/desired`: the latest; `None` while there is none. Told anew on every connect,
+    /// although it may be the same.
+    pub fn desired(&self) -> watch::Receiver<Option<Bytes>> {
+        self.outlets.desired.clone()
+    }
+
+    /// The commands as they come; `None` from the second call on. At most 16 wait; the link itself answers `busy`
+    /// to those beyond.
+    pub fn take_commands(&self) -> Option<mpsc::Receiver<Command>> {
+        incoming::take_once(&self.outlets.commands)
+    }
+
+    /// What comes on the topics of [`Extras::notices_of`]; `None` from the second call on. At most 16 wait; those
+    /// beyond are thrown away.
+    pub fn take_notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        incoming::take_once(&self.outlets.notices)
+    }
+
+    /// Where answers to commands are handed in.
+    pub fn replies(&self) -> Replies {
+        self.replies.clone()
     }
 
     /// Another configuration is in force: `status` is published anew.
@@ -168,27 +256,35 @@ async fn run<O: Outbox>(mut core: Core, outbox: O, ack_writer: AckWriter) -> u64
     }
 }
 
+/// Tries the brokers in turn. A connection that was of use and broke is tried again from the first broker on, after
+/// a wait; one that cannot be had makes way for the next at once; after the last one there is a wait.
 async fn connect_for_ever(core: &mut Core, outbox: &impl Outbox) {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, core.seed);
-    let mut warned: Option<LinkErrorKind> = None;
+    let mut warned: Vec<Option<LinkErrorKind>> = vec![None; core.addresses.len()];
+    let mut turn = 0;
     loop {
         let connections = core.connections;
+        core.choose(turn);
         let error = match session::run(core, outbox).await {
             End::Stopped => return,
-            End::Rescan => continue,
+            End::Again => continue,
             End::Lost(error) => error,
         };
         if core.connections > connections {
             // It was up: what stands in its way now is news.
-            warned = None;
+            warned.fill(None);
             backoff.reset();
         }
-        let wait = backoff.next_wait();
-        if warned == Some(error.kind()) {
+        let was_good =
+            core.connections > connections && core.useful && error.kind() != LinkErrorKind::AckTimeout;
+        let failed = turn;
+        turn = if was_good { 0 } else { (turn + 1) % warned.len() };
+        let wait = if turn == 0 { backoff.next_wait() } else { Duration::ZERO };
+        if warned[failed] == Some(error.kind()) {
             tracing::debug!(%error, ?wait, "No connection to the broker yet.");
         } else {
             tracing::warn!(%error, ?wait, "No connection to the broker; events wait in the outbox.");
-            warned = Some(error.kind());
+            warned[failed] = Some(error.kind());
         }
         core.lost(error, wait);
         tokio::select! {
@@ -210,146 +306,4 @@ async fn count_pending(outbox: &impl Outbox) -> u64 {
         }
     }
     count as u64
-}
-
-/// What outlives a connection.
-pub(crate) struct Core {
-    pub(crate) config: BrokerConfig,
-    pub(crate) at: BrokerAddress,
-    pub(crate) identity: NodeIdentity,
-    pub(crate) root: String,
-    pub(crate) board: Arc<StateBoard>,
-    pub(crate) clock: SharedClock,
-    pub(crate) acks: Acks,
-    pub(crate) stop: StopSignal,
-    pub(crate) seed: u64,
-    /// The largest packet that the broker is known to take although it named no limit.
-    pub(crate) learned_max_packet: u32,
-    pub(crate) refusals: Refusals,
-    /// When the refused topics are tried again.
-    pub(crate) retry_at: Option<Instant>,
-    last_refusal: Option<LinkError>,
-    /// How many more messages go one by one.
-    pub(crate) careful: u8,
-    /// An event over which the broker broke, and how often in a row.
-    strikes: (u64, u8),
-    connections: u64,
-    config_version: Arc<AtomicU64>,
-    status: watch::Sender<LinkStatus>,
-    on_undeliverable: Box<dyn Fn(Undeliverable) + Send + Sync>,
-}
-
-impl Core {
-    pub(crate) fn config_version(&self) -> u64 {
-        self.config_version.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn ack_timeout(&self) -> Duration {
-        Duration::from_secs(u64::from(self.config.ack_timeout_s))
-    }
-
-    /// The options for one connection, with passwords and certificates as they are now.
-    pub(crate) async fn options(&self) -> Result<MqttOptions, LinkError> {
-        let payload =
-            document::status(&self.identity, self.config_version(), Presence::Offline, self.clock.wall());
-        let will = Will { topic: format!("{}status", self.root), payload };
-        let (config, at, client_id) = (self.config.clone(), self.at.clone(), self.identity.client_id());
-        let build = move || options::build(&config, &at, client_id, will, MAX_IN_FLIGHT);
-        match tokio::task::spawn_blocking(build).await {
-            Ok(options) => options,
-            Err(error) => Err(LinkError::connection(
-                LinkErrorKind::Config,
-                &self.at,
-                format!("options cannot be built: {error}"),
-            )),
-        }
-    }
-
-    /// How often in a row the broker broke over this event, this time included.
-    pub(crate) fn strike(&mut self, seq: u64) -> u8 {
-        let count = if self.strikes.0 == seq { self.strikes.1.saturating_add(1) } else { 1 };
-        self.strikes = (seq, count);
-        count
-    }
-
-    pub(crate) fn connected(&mut self) {
-        self.connections += 1;
-        let (reconnects, since) = (self.connections - 1, self.clock.wall());
-        tracing::info!(broker = %self.at, reconnects, "Connected to the broker.");
-        let (last_error, refused) = (self.last_refusal.clone(), self.refusals.len() as u64);
-        self.status.send_modify(|s| {
-            s.state = LinkState::Online;
-            s.since = since;
-            s.reconnects = reconnects;
-            s.last_error = last_error;
-            s.retry_in = None;
-            s.refused = refused;
-        });
-    }
-
-    pub(crate) fn stopping(&self) {
-        self.state(LinkState::Stopping);
-    }
-
-    fn state(&self, state: LinkState) {
-        let since = self.clock.wall();
-        self.status.send_modify(|s| (s.state, s.since, s.retry_in) = (state, since, None));
-    }
-
-    fn lost(&self, error: LinkError, wait: Duration) {
-        let since = self.clock.wall();
-        self.status.send_modify(|s| {
-            if s.state != LinkState::Connecting {
-                (s.state, s.since) = (LinkState::Connecting, since);
-            }
-            s.last_error = Some(error);
-            s.retry_in = Some(wait);
-        });
-    }
-
-    pub(crate) fn failed_topic(&mut self, error: LinkError) {
-        self.last_refusal = Some(error.clone());
-        self.status.send_if_modified(|s| {
-            let news = s.last_error.as_ref() != Some(&error);
-            s.last_error = Some(error);
-            news
-        });
-    }
-
-    pub(crate) fn topic_works(&mut self) {
-        self.last_refusal = None;
-        self.status.send_modify(|s| s.last_error = None);
-    }
-
-    pub(crate) fn undeliverable(&self, what: Undeliverable) {
-        self.count(|s| s.undeliverable_total += 1);
-        (self.on_undeliverable)(what);
-    }
-
-    pub(crate) fn published(&self) {
-        self.count(|s| s.published_total += 1);
-    }
-
-    pub(crate) fn answered(&self, in_flight: usize) {
-        self.count(|s| {
-            s.acked_total += 1;
-            s.in_flight = u16::try_from(in_flight).unwrap_or(u16::MAX);
-        });
-    }
-
-    pub(crate) fn in_flight(&self, in_flight: usize) {
-        self.count(|s| s.in_flight = u16::try_from(in_flight).unwrap_or(u16::MAX));
-    }
-
-    pub(crate) fn tell_refused(&self) {
-        self.count(|s| s.refused = self.refusals.len() as u64);
-    }
-
-    /// Changes figures without waking anybody.
-    fn count(&self, change: impl FnOnce(&mut LinkStatus)) {
-        self.status.send_if_modified(|s| {
-            change(s);
-            false
-        });
-    }
 }

@@ -1,29 +1,59 @@
 //! From a configuration to the MQTT library's options, anew for every connect, so that changed passwords and
 //! certificates count at once.
 //!
-//! Sessions: *clean start, no session expiry*. Nothing of ours lives in the broker's session: events that were
-//! not acknowledged live in the outbox, states on the board. Both are sent again by us alone, on a new client
-//! each time, so that the library never sends anything again by itself and nothing is sent twice for no reason.
+//! Sessions: nothing of ours lives in the broker's session: events that were not acknowledged live in the outbox,
+//! states on the board. Both are sent again by us alone, on a new client each time, so that the library never sends
+//! anything again by itself and nothing is sent twice for no reason. So sessions start clean and end with the
+//! connection, unless `session_expiry_s` asks the broker to keep commands for us.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, fs};
 
+use aimass_core::clock::SharedClock;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::LastWill;
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::{BrokerAddress, BrokerConfig};
+use crate::address::BrokerAddress;
+use crate::config::BrokerConfig;
 use crate::error::LinkError;
 
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The largest message that we take: a signed configuration of 256 KiB in base64, with room to spare.
 const MAX_INCOMING_BYTES: u32 = 512 * 1024;
+
+/// How many messages the broker may send us before we took over the first: a flood waits at the broker.
+const MAX_INCOMING: u16 = 8;
+
+/// A connection's options, and what is wrong with our own certificate, if anything is.
+pub(crate) struct Built {
+    pub(crate) options: MqttOptions,
+    pub(crate) own_certificate: Option<rustls::CertificateError>,
+}
+
+/// The program's clock, for the dates in certificates.
+struct ClockTime(SharedClock);
+
+impl fmt::Debug for ClockTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClockTime")
+    }
+}
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since_1970 = u64::try_from(self.0.wall().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(since_1970)))
+    }
+}
 
 /// The last will.
 pub(crate) struct Will {
@@ -38,28 +68,41 @@ pub(crate) fn build(
     client_id: String,
     will: Will,
     max_in_flight: u16,
-) -> Result<MqttOptions, LinkError> {
-    let mut options = MqttOptions::new(client_id, at.host.clone(), at.port);
+    clock: &SharedClock,
+) -> Result<Built, LinkError> {
+    // Through a web server the library wants the whole URL for a host.
+    let host = if at.path.is_some() { at.to_string() } else { at.host.clone() };
+    let mut options = MqttOptions::new(client_id, host, at.port);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options
-        .set_clean_start(true)
-        .set_session_expiry_interval(Some(0))
+        .set_clean_start(config.session_expiry_s == 0)
+        .set_session_expiry_interval(Some(config.session_expiry_s))
         .set_max_packet_size(Some(MAX_INCOMING_BYTES))
+        .set_receive_maximum(Some(MAX_INCOMING))
         .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s.max(5))))
         .set_connection_timeout(u64::from(config.connect_timeout_s))
         .set_outgoing_inflight_upper_limit(max_in_flight)
+        .set_manual_acks(true)
         .set_network_options(network)
         .set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true, None));
     if let Some(username) = &config.username {
         let password = config.password_file.as_deref().map(read_password).transpose()?;
         options.set_credentials(username.clone(), password.unwrap_or_default());
     }
-    if at.tls {
-        let tls = TlsConfiguration::Rustls(client_config(config)?);
-        options.set_transport(Transport::tls_with_config(tls));
-    }
-    Ok(options)
+    let mut own_certificate = None;
+    let transport = if at.tls {
+        let tls = client_config(config, clock)?;
+        own_certificate = tls.own_certificate;
+        let tls = TlsConfiguration::Rustls(tls.config);
+        if at.path.is_some() { Transport::Wss(tls) } else { Transport::tls_with_config(tls) }
+    } else if at.path.is_some() {
+        Transport::Ws
+    } else {
+        Transport::Tcp
+    };
+    options.set_transport(transport);
+    Ok(Built { options, own_certificate })
 }
 
 fn read_password(path: &Path) -> Result<String, LinkError> {
@@ -67,8 +110,15 @@ fn read_password(path: &Path) -> Result<String, LinkError> {
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
+/// What TLS is made of.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) own_certificate: Option<rustls::CertificateError>,
+}
+
 /// TLS on ring, with the roots of `ca_file` or of the system.
-pub(crate) fn client_config(config: &BrokerConfig) -> Result<Arc<ClientConfig>, LinkError> {
+pub(crate) fn client_config(config: &BrokerConfig, clock: &SharedClock) -> Result<Tls, LinkError> {
     let roots = match &config.ca_file {
         Some(path) => read_roots("ca_file", path)?,
         None => {
@@ -80,20 +130,42 @@ pub(crate) fn client_config(config: &BrokerConfig) -> Result<Arc<ClientConfig>, 
             read_roots("ca_file", system)?
         }
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let roots = Arc::new(roots);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
         .with_safe_default_protocol_versions()
         .map_err(|e| LinkError::Config { field: "url", problem: format!("TLS cannot be set up: {e}") })?
-        .with_root_certificates(roots);
+        .with_root_certificates(roots.clone());
     let (Some(cert_file), Some(key_file)) = (&config.cert_file, &config.key_file) else {
-        return Ok(Arc::new(builder.with_no_client_auth()));
+        return Ok(Tls { config: Arc::new(builder.with_no_client_auth()), own_certificate: None });
     };
     let chain = read_certificates("cert_file", cert_file)?;
+    let own_certificate = out_of_date(&chain, roots, clock);
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|e| file_error("key_file", key_file, &format_args!("holds no private key in PEM ({e})")))?;
     let client = builder
         .with_client_auth_cert(chain, key)
         .map_err(|e| file_error("cert_file", cert_file, &format_args!("does not fit to key_file ({e})")))?;
-    Ok(Arc::new(client))
+    Ok(Tls { config: Arc::new(client), own_certificate })
+}
+
+/// Whether our own certificate is out of its time. What else there is to say about it, the broker says.
+fn out_of_date(
+    chain: &[CertificateDer<'_>],
+    roots: Arc<RootCertStore>,
+    clock: &SharedClock,
+) -> Option<rustls::CertificateError> {
+    use rustls::CertificateError as C;
+    let (own, others) = chain.split_first()?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().ok()?;
+    let now = ClockTime(clock.clone()).current_time()?;
+    match verifier.verify_client_cert(own, others, now) {
+        Err(rustls::Error::InvalidCertificate(
+            error @ (C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. }),
+        )) => Some(error),
+        _ => None,
+    }
 }
 
 fn read_certificates(field: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, LinkError> {
@@ -121,6 +193,8 @@ fn file_error(field: &'static str, path: &Path, problem: &dyn std::fmt::Display)
 
 #[cfg(test)]
 mod tests {
+    use aimass_core::clock::SystemClock;
+
     use super::*;
     use crate::error::LinkErrorKind;
 
@@ -131,7 +205,7 @@ mod tests {
         std::fs::File::create(&junk).unwrap();
         for path in [dir.path().join("absent.pem"), junk] {
             let config = BrokerConfig { ca_file: Some(path.clone()), ..BrokerConfig::new("mqtts://h") };
-            let error = client_config(&config).unwrap_err();
+            let error = client_config(&config, &SystemClock::shared()).unwrap_err();
             assert_eq!(error.kind(), LinkErrorKind::File);
             let text = error.to_string();
             assert!(text.contains("ca_file") && text.contains(path.to_str().unwrap()), "{text}");

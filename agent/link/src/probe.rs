@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::config::BrokerAddress;
+use crate::address::BrokerAddress;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 /// CONNECT of MQTT 5: clean start, keep alive 10 s, no properties, client id "aimass-probe".
 const CONNECT: &[u8] = b"\x10\x19\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x0caimass-probe";
 
-/// Whether the broker answers a CONNECT of version 5 as MQTT 3.1.1 refuses one. TLS brokers are not asked.
+/// Whether the broker answers a CONNECT of version 5 as MQTT 3.1.1 refuses one. TLS brokers and web servers are not asked.
 pub(crate) async fn speaks_only_old_mqtt(at: &BrokerAddress) -> bool {
-    if at.tls {
+    if at.tls || at.path.is_some() {
         return false;
     }
     let ask = async {

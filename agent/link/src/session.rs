@@ -1,11 +1,11 @@
 //! One connection, from CONNECT to its end. Owner: the link's task.
 //!
-//! Order on every connect: all retained states, then `status` online, then events. While connected: states that
-//! changed, then events that the broker refused before, then live events, then replayed ones, which never take the
-//! whole window. After a connection that broke with events in flight the next ones go one by one for a while: a
+//! Order on every connect: subscriptions, all retained states, then `status` online, then events. While connected:
+//! states that changed, answers to commands, alarms, events that the broker refused before, live events, replayed
+//! ones. What may wait leaves room in the window for what may not (`pace.rs`). After a connection that broke with events in flight the next ones go one by one for a while: a
 //! broker that hangs up over a message (Mosquitto 2.0.11 does so when it denies one of several in a row) is then
 //! caught with that message alone. Invariants: at most [`MAX_IN_FLIGHT`] messages without an ack; an event goes to the outbox's
-//! `acknowledge` only after the broker's PUBACK with a success reason, or when the broker can never take it.
+//! `acknowledge` only after the broker's PUBACK with a success reason; what the broker sends is acknowledged only once it is taken over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,14 @@ use ulid::Ulid;
 
 use crate::error::{self, LinkError, LinkErrorKind};
 use crate::feed::{Lanes, feed};
-use crate::link::Core;
+use crate::files::Seen;
+use crate::life::Core;
+use crate::pace::{Rate, Share};
 use crate::probe;
+use crate::replies::Reply;
 use crate::window::Window;
 
+mod listen;
 mod receive;
 mod send;
 
@@ -33,8 +37,8 @@ const CAREFUL_ANSWERS: u8 = 32;
 /// How long a broker may take to close the connection after our DISCONNECT.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// An event that the broker will never take. The link has logged it, counted it and taken it out of the outbox so
-/// that it does not block what follows; whoever is told should publish a loss receipt.
+/// An event that the broker will never take. The link has logged it, counted it, and told the outbox to give it up
+/// with a loss receipt, so that it does not block what follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undeliverable {
     /// Its number.
@@ -54,8 +58,9 @@ pub(crate) enum End {
     Stopped,
     /// It broke, or never came to be.
     Lost(LinkError),
-    /// Refused events were forgotten for want of room: a new connection finds them.
-    Rescan,
+    /// A new connection is wanted at once, and to the same broker: refused events were forgotten for want of room,
+    /// or certificates or passwords were renewed.
+    Again,
 }
 
 /// A message without an answer yet.
@@ -68,9 +73,11 @@ struct Ticket {
 
 #[derive(Debug)]
 enum Message {
-    Event { seq: u64, id: Ulid, topic: String, replay: bool },
+    Event { seq: u64, id: Ulid, topic: String },
     State { topic: Arc<str>, version: u64 },
     Status,
+    Reply(Reply),
+    Subscribe,
 }
 
 struct Session<'a> {
@@ -79,8 +86,10 @@ struct Session<'a> {
     window: Window<Ticket>,
     lanes: Lanes,
     max_packet: u32,
-    replay_room: usize,
-    replay_in_flight: usize,
+    /// Events up to here were accepted before this connection.
+    boundary: u64,
+    share: Share,
+    rate: Rate,
     /// States still to send before `status`.
     states_first: usize,
     /// The configuration version that `status` was last sent with; `None`: it must be sent.
@@ -92,6 +101,11 @@ struct Session<'a> {
     /// An event that the broker refused before is on its way, alone.
     probing: bool,
     stopping: bool,
+    /// What the files were when this connection was made, and when they are looked at next.
+    files: Seen,
+    look_at_files: Instant,
+    /// The files were renewed: what is out is waited for, then a new connection is made.
+    renewing: bool,
     /// When a stopping link looks next whether all is delivered.
     look_at: Option<Instant>,
 }
@@ -100,9 +114,11 @@ struct Session<'a> {
 pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
     let mut eventloop;
     let client;
+    let files = core.look_at_files().await;
     let connack = match core.options().await {
         Err(error) => return End::Lost(error),
         Ok(options) => {
+            // Room for a window, for the acks that the broker may wait for, and for the goodbye.
             (client, eventloop) = AsyncClient::new(options, 2 * usize::from(MAX_IN_FLIGHT));
             match connect(core, &mut eventloop, outbox).await {
                 Ok(connack) => connack,
@@ -120,12 +136,16 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
     // What the last connection delivered must not be read from the outbox again.
     core.acks.flush().await;
     core.refusals.begin_connection();
-    let (feed, lanes) = feed(outbox.newest());
+    core.subscriptions.begin_connection();
+    let now = Instant::now();
+    let boundary = outbox.newest();
+    let (feed, lanes) = feed(boundary);
     let window = Window::new(limits.in_flight);
     let mut session = Session {
         max_packet: limits.max_packet,
-        replay_room: (usize::from(limits.in_flight) * 3 / 4).max(1),
-        replay_in_flight: 0,
+        boundary,
+        share: Share::new(limits.in_flight, now),
+        rate: Rate::new(core.config.replay_per_s, now),
         states_first: core.board.all_due(),
         announced: None,
         since: core.clock.wall(),
@@ -134,6 +154,9 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         probing: false,
         stopping: core.stop.deadline().is_some(),
         look_at: None,
+        files,
+        look_at_files: now + core.files_every,
+        renewing: false,
         core,
         client,
         window,
@@ -144,8 +167,15 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         end = session.drive(&mut eventloop, outbox) => end,
         () = async { feed.run(outbox).await; std::future::pending().await } => End::Stopped,
     };
+    let broke = matches!(end, End::Lost(_));
     if session.window.unanswered().any(|t| matches!(t.what, Message::Event { .. })) {
         session.core.careful = CAREFUL_ANSWERS;
+    }
+    session.keep_replies();
+    if broke && session.core.subscriptions.end_connection(Instant::now()) {
+        tracing::debug!(
+            "The connection broke before the broker answered our subscriptions; they wait a while."
+        );
     }
     session.core.in_flight(0);
     end
@@ -165,7 +195,7 @@ async fn connect(core: &Core, eventloop: &mut EventLoop, outbox: &impl Outbox) -
         }
         Err(error) => error,
     };
-    let mut named = error::name(&error, &core.at, &core.config);
+    let mut named = error::name(&error, &core.at, &core.config, &core.facts());
     if named.kind() == LinkErrorKind::Lost && probe::speaks_only_old_mqtt(&core.at).await {
         named = LinkError::connection(LinkErrorKind::ProtocolVersion, &core.at, error::ONLY_OLD_MQTT);
     }
@@ -221,41 +251,52 @@ impl Session<'_> {
                 let poll = eventloop.poll();
                 tokio::pin!(poll);
                 loop {
+                    if self.core.stop.deadline().is_some() && !self.stopping {
+                        self.stopping = true;
+                        self.announced = None;
+                        self.core.stopping();
+                    }
+                    let now = Instant::now();
+                    // Looked at here too: a broker that sends without a pause keeps `poll` ready for ever.
+                    if self.deadline(now).is_some_and(|at| at <= now)
+                        && let Some(end) = self.on_time(outbox).await
+                    {
+                        break Woken::Over(end);
+                    }
                     self.fill().await;
-                    let room = self.has_room();
-                    let open = room && self.announced.is_some() && !self.paused;
+                    let open = self.is_open();
                     let (again, events) = (open && self.asked_again, open && !self.asked_again);
-                    let replay = events && self.replay_in_flight < self.replay_room;
-                    let deadline = self.deadline();
+                    let live = events && self.share.lets_live(self.window.len());
+                    let replay = events && self.lets_replay(now);
+                    let room = self.has_room();
+                    let deadline = self.deadline(now);
                     tokio::select! {
                         biased;
                         polled = &mut poll => break Woken::Polled(Box::new(polled)),
-                        () = self.core.stop.wanted(), if !self.stopping => {
-                            self.stopping = true;
-                            self.announced = None;
-                            self.core.stopping();
-                        }
+                        () = self.core.stop.wanted(), if !self.stopping => {}
                         () = self.core.board.changed(), if room => {}
+                        Some(reply) = self.core.waiting_replies.recv(), if room && self.lets_reply() => self.send_reply(reply),
+                        Some(event) = self.lanes.alarms.recv(), if events => self.take(event).await,
                         Some(event) = self.lanes.again.recv(), if again => self.take_again(event).await,
-                        Some(event) = self.lanes.live.recv(), if events => self.take(event, false).await,
-                        Some(event) = self.lanes.replay.recv(), if replay => self.take(event, true).await,
-                        () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                            if let Some(end) = self.on_time(outbox).await {
-                                break Woken::Over(end);
-                            }
-                        }
+                        Some(event) = self.lanes.live.recv(), if live => self.take(event).await,
+                        Some(event) = self.lanes.replay.recv(), if replay => self.take_replay(event).await,
+                        () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {}
                     }
                 }
             };
             match woken {
-                Woken::Over(End::Stopped) => {
+                Woken::Over(end @ (End::Stopped | End::Again)) => {
                     self.say_goodbye(eventloop).await;
-                    return End::Stopped;
+                    return end;
                 }
                 Woken::Over(end) => return end,
                 Woken::Polled(polled) => {
                     if let Err(end) = self.handle(*polled, eventloop).await {
                         return end;
+                    }
+                    if (self.renewing || self.core.refusals.needs_rescan()) && self.window.is_empty() {
+                        self.say_goodbye(eventloop).await;
+                        return End::Again;
                     }
                 }
             }

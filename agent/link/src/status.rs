@@ -25,12 +25,16 @@ pub enum LinkState {
 pub struct LinkStatus {
     /// Where the link stands.
     pub state: LinkState,
+    /// The broker that is connected, or that was tried last.
+    pub url: String,
     /// Since when (wall clock, UTC).
     pub since: Timestamp,
     /// Connections after the first one.
     pub reconnects: u64,
     /// What went wrong last. Forgotten when a connection, or a refused topic, works again.
     pub last_error: Option<LinkError>,
+    /// Subscriptions that the broker refuses; they are tried again. Publishing goes on.
+    pub subscription_error: Option<String>,
     /// The wait before the next attempt; `None` unless waiting.
     pub retry_in: Option<Duration>,
     /// Messages that are sent and not acknowledged, at most [`crate::MAX_IN_FLIGHT`].
@@ -46,9 +50,11 @@ pub struct LinkStatus {
 }
 
 impl LinkStatus {
-    pub(crate) fn new(since: Timestamp) -> Self {
+    pub(crate) fn new(since: Timestamp, url: String) -> Self {
         LinkStatus {
             state: LinkState::Connecting,
+            url,
+            subscription_error: None,
             since,
             reconnects: 0,
             last_error: None,

@@ -76,11 +76,7 @@ async fn swallow(mut client: TcpStream, mut way: Way) {
     }
 }
 
-async fn up(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    behaviour: &watch::Receiver<Behaviour>,
-) -> End {
+async fn up(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, behaviour: &watch::Receiver<Behaviour>) -> End {
     let mut buffer = [0; 16 * 1024];
     let mut carried = 0;
     loop {

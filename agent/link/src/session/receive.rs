@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aimass_core::ports::Outbox;
+use aimass_core::ports::{NeverTaken, Outbox};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet, PubAckReason};
@@ -70,9 +70,6 @@ impl Session<'_> {
                         self.lost(LinkErrorKind::Protocol, "the broker acknowledged what was not sent")
                     );
                 }
-                if self.core.refusals.needs_rescan() && self.window.is_empty() {
-                    return Err(End::Rescan);
-                }
                 return Ok(());
             }
             Err(error) => error,
@@ -84,7 +81,7 @@ impl Session<'_> {
             }
         }
         self.find_culprit(&error).await;
-        Err(End::Lost(error::name(&error, &self.core.at, &self.core.config)))
+        Err(End::Lost(error::name(&error, &self.core.at, &self.core.config, &self.core.facts())))
     }
 
     async fn on_event(&mut self, event: MqttEvent) -> Result<(), OutOfStep> {
@@ -93,6 +90,15 @@ impl Session<'_> {
                 self.window.sent(packet_id)?;
                 self.core.published();
             }
+            MqttEvent::Outgoing(Outgoing::Subscribe(packet_id)) => self.window.sent(packet_id)?,
+            MqttEvent::Incoming(Packet::SubAck(ack)) => {
+                let ticket = self.window.acked(ack.pkid)?;
+                if !matches!(ticket.what, Message::Subscribe) {
+                    return Err(OutOfStep);
+                }
+                self.on_granted(&ack.return_codes);
+            }
+            MqttEvent::Incoming(Packet::Publish(publish)) => self.on_publish(&publish),
             MqttEvent::Incoming(Packet::PubAck(ack)) => {
                 let ticket = self.window.acked(ack.pkid)?;
                 self.core.answered(self.window.len());
@@ -108,10 +114,22 @@ impl Session<'_> {
     async fn on_answer(&mut self, ticket: Ticket, reason: PubAckReason) -> Result<(), OutOfStep> {
         let verdict = verdict(reason);
         let (seq, id, topic) = match ticket.what {
-            Message::Event { seq, id, topic, replay } => {
-                self.replay_in_flight -= usize::from(replay);
+            Message::Event { seq, id, topic } => {
+                self.share.acked(ticket.since, Instant::now());
                 (seq, id, topic)
             }
+            Message::Reply(reply) => {
+                if verdict != Verdict::Delivered {
+                    tracing::warn!(
+                        topic = reply.to.topic(),
+                        reason = words(reason),
+                        "The broker refused the answer to a command; it is lost."
+                    );
+                }
+                return Ok(());
+            }
+            // Asked for with SUBSCRIBE, answered with SUBACK.
+            Message::Subscribe => return Err(OutOfStep),
             Message::State { topic, version } => {
                 if verdict == Verdict::Delivered {
                     self.core.board.settled(&topic, version);
@@ -146,7 +164,9 @@ impl Session<'_> {
                 }
             }
             Verdict::NotNow { all } => self.refuse(topic, seq, reason, all),
-            Verdict::Never => self.give_up(seq, id, topic, words(reason).to_owned()).await,
+            Verdict::Never => {
+                self.give_up(seq, id, topic, NeverTaken::Refused, words(reason).to_owned()).await
+            }
             Verdict::OutOfStep => return Err(OutOfStep),
         }
         Ok(())
@@ -169,10 +189,17 @@ impl Session<'_> {
     }
 
     /// The moment at which something must happen though nothing came in.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let ack = self.window.oldest().map(|oldest| oldest.since + self.core.ack_timeout());
-        let stop = if self.stopping { Some(self.look_at.unwrap_or_else(Instant::now)) } else { None };
-        [ack, self.core.retry_at, stop].into_iter().flatten().min()
+        let stop = self.stopping.then(|| self.look_at.unwrap_or(now));
+        let files = (!self.stopping && !self.renewing).then_some(self.look_at_files);
+        // Only while nothing else keeps the replay back.
+        let replay =
+            (self.is_open() && self.share.lets_replay(self.window.len()) && !self.lanes.replay.is_empty())
+                .then(|| self.rate.next())
+                .filter(|at| *at > now);
+        let subscribe = if self.has_room() { self.core.subscriptions.due() } else { None };
+        [ack, self.core.retry_at, stop, files, replay, subscribe].into_iter().flatten().min()
     }
 
     /// The deadline has passed.
@@ -191,6 +218,13 @@ impl Session<'_> {
             self.core.retry_at =
                 self.core.refusals.any_refused().then(|| now + self.core.refusals.next_wait());
         }
+        if !self.stopping && !self.renewing && self.look_at_files <= now {
+            self.look_at_files = now + self.core.files_every;
+            self.renewing = self.files_were_renewed().await;
+        }
+        if self.renewing && self.window.is_empty() {
+            return Some(End::Again);
+        }
         if !self.stopping {
             return None;
         }
@@ -203,7 +237,8 @@ impl Session<'_> {
 
     /// Whether the broker has everything that it takes.
     async fn is_drained(&self, outbox: &impl Outbox) -> bool {
-        if !self.window.is_empty() || self.announced.is_none() {
+        let answers = !self.core.waiting_replies.is_empty() || !self.core.replies_again.is_empty();
+        if answers || !self.window.is_empty() || self.announced.is_none() {
             return false;
         }
         self.core.acks.flush().await;
@@ -244,6 +279,7 @@ impl Session<'_> {
                     seq,
                     id,
                     topic,
+                    NeverTaken::Refused,
                     format!("the broker answers it with what MQTT does not know ({error})"),
                 )
                 .await;

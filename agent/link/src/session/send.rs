@@ -1,34 +1,51 @@
 //! What goes out next, and what is too large to go out.
 
 use aimass_core::event::Event;
+use aimass_core::ports::NeverTaken;
 use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::time::Instant;
 
 use super::{Message, Session, Ticket, Undeliverable};
 use crate::document::{self, Presence};
+use crate::replies::{self, Reply};
+
+/// How many answers to commands may be out: a flood of commands must not fill the window with answers.
+const MOST_REPLIES: usize = 4;
 
 impl Session<'_> {
     /// Hands in whatever may go now without waiting.
     pub(super) async fn fill(&mut self) {
         while self.has_room() {
-            if self.send_state() {
+            if self.subscribe() || self.send_state() {
                 continue;
             }
-            if self.announced.is_none() || self.paused {
+            if self.lets_reply()
+                && let Some(reply) = self.next_reply()
+            {
+                self.send_reply(reply);
+                continue;
+            }
+            if !self.is_open() {
                 return;
             }
+            let now = Instant::now();
             self.ask_again();
             if self.asked_again {
                 let Ok(event) = self.lanes.again.try_recv() else {
                     return;
                 };
                 self.take_again(event).await;
-            } else if let Ok(event) = self.lanes.live.try_recv() {
-                self.take(event, false).await;
-            } else if self.replay_in_flight < self.replay_room
+            } else if let Ok(event) = self.lanes.alarms.try_recv() {
+                self.take(event).await;
+            } else if self.share.lets_live(self.window.len())
+                && let Ok(event) = self.lanes.live.try_recv()
+            {
+                self.take(event).await;
+            } else if self.lets_replay(now)
                 && let Ok(event) = self.lanes.replay.try_recv()
             {
-                self.take(event, true).await;
+                self.take_replay(event).await;
             } else {
                 return;
             }
@@ -37,10 +54,69 @@ impl Session<'_> {
 
     /// Whether one more message may be sent. A refused topic is probed alone, see the top of `session.rs`.
     pub(super) fn has_room(&self) -> bool {
+        if self.renewing {
+            return false;
+        }
         if self.core.careful > 0 || self.probing || self.asked_again {
             return self.window.is_empty();
         }
         self.window.room() > 0
+    }
+
+    /// Whether events may go: there is room, the states and `status` are out, and the broker takes events.
+    pub(super) fn is_open(&self) -> bool {
+        self.has_room() && self.announced.is_some() && !self.paused
+    }
+
+    pub(super) fn lets_replay(&mut self, now: Instant) -> bool {
+        self.share.lets_replay(self.window.len()) && self.rate.lets(now)
+    }
+
+    pub(super) fn lets_reply(&self) -> bool {
+        self.window.unanswered().filter(|t| matches!(t.what, Message::Reply(_))).count() < MOST_REPLIES
+    }
+
+    fn next_reply(&mut self) -> Option<Reply> {
+        self.core.replies_again.pop_front().or_else(|| self.core.waiting_replies.try_recv().ok())
+    }
+
+    /// Sends an answer, or the word that it is larger than the broker takes.
+    pub(super) fn send_reply(&mut self, mut reply: Reply) {
+        let properties = PublishProperties {
+            correlation_data: reply.to.correlation().cloned(),
+            ..PublishProperties::default()
+        };
+        let more = reply.to.correlation().map_or(0, |c| c.len() + 6);
+        let topic = reply.to.topic().to_owned();
+        let bytes = packet_bytes(&topic, reply.payload.len() + more);
+        if bytes > self.max_packet() {
+            tracing::warn!(
+                topic,
+                bytes,
+                limit = self.max_packet(),
+                "An answer is larger than the broker takes."
+            );
+            let message = format!("the answer has {bytes} bytes, the broker takes {}", self.max_packet());
+            reply.payload = replies::error("too_large", &message);
+        }
+        let payload = reply.payload.clone();
+        let sent = self.client.try_publish_with_properties(
+            topic.clone(),
+            QoS::AtLeastOnce,
+            false,
+            payload,
+            properties,
+        );
+        self.handed_in(Message::Reply(reply), bytes, sent.map_err(|e| e.to_string()));
+    }
+
+    /// The connection is over: answers that it took along are sent on the next one.
+    pub(super) fn keep_replies(&mut self) {
+        let lost = self.window.unanswered().filter_map(|t| match &t.what {
+            Message::Reply(reply) => Some(reply.clone()),
+            _ => None,
+        });
+        self.core.replies_again.extend(lost);
     }
 
     /// Sends the next state, or `status` when its turn has come. False if there is nothing to tell.
@@ -58,7 +134,7 @@ impl Session<'_> {
         let Some(due) = due else {
             return self.announced != Some(config_version);
         };
-        let topic = format!("{}{}", self.core.root, due.topic);
+        let topic = due.whole_topic(&self.core.root);
         let bytes = packet_bytes(&topic, due.payload.len());
         if bytes > self.max_packet() {
             tracing::error!(
@@ -87,8 +163,19 @@ impl Session<'_> {
         }
     }
 
-    /// An event from a lane.
-    pub(super) async fn take(&mut self, event: Event, replay: bool) {
+    /// An event from the lane of alarms or of what happens now.
+    pub(super) async fn take(&mut self, event: Event) {
+        let replay = event.seq <= self.boundary;
+        self.take_as(event, replay).await;
+    }
+
+    /// An event from the backlog.
+    pub(super) async fn take_replay(&mut self, event: Event) {
+        self.rate.take();
+        self.take_as(event, true).await;
+    }
+
+    async fn take_as(&mut self, event: Event, replay: bool) {
         let topic = document::event_topic(&self.core.root, &event);
         if self.core.refusals.is_refused(&topic) {
             self.core.refusals.refuse(&topic, event.seq);
@@ -113,35 +200,51 @@ impl Session<'_> {
         let payload = match serde_json::to_vec(&event) {
             Ok(payload) => payload,
             Err(error) => {
-                return self.give_up(seq, id, topic, format!("it cannot be written as JSON: {error}")).await;
+                let reason = format!("it cannot be written as JSON: {error}");
+                return self.give_up(seq, id, topic, NeverTaken::Refused, reason).await;
             }
         };
         let bytes = packet_bytes(&topic, payload.len());
         if bytes > self.max_packet() {
             let reason = format!("its {bytes} bytes are above the broker's limit of {}", self.max_packet());
-            return self.give_up(seq, id, topic, reason).await;
+            return self.give_up(seq, id, topic, NeverTaken::TooLarge, reason).await;
         }
-        self.replay_in_flight += usize::from(replay);
-        let message = Message::Event { seq, id, topic: topic.clone(), replay };
+        let message = Message::Event { seq, id, topic: topic.clone() };
         self.hand_in(topic, payload.into(), false, message);
     }
 
     fn hand_in(&mut self, topic: String, payload: bytes::Bytes, retain: bool, what: Message) {
         let bytes = packet_bytes(&topic, payload.len());
+        let sent = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload);
+        self.handed_in(what, bytes, sent.map_err(|e| e.to_string()));
+    }
+
+    /// A message that needs an answer is in the library's queue.
+    pub(super) fn handed_in(&mut self, what: Message, bytes: u32, sent: Result<(), String>) {
         // The queue holds more than a window, and topics are made of names: a failure would be a bug, and the ack
         // timeout would heal it.
-        if let Err(error) = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
-            tracing::error!(%error, "The MQTT client did not take a message; it is sent again on the next connection.");
+        if let Err(error) = sent {
+            tracing::error!(
+                error,
+                "The MQTT client did not take a message; it is sent again on the next connection."
+            );
         }
         self.window.hand_in(Ticket { what, bytes, since: Instant::now() });
         self.core.in_flight(self.window.len());
     }
 
-    /// The broker can never take this event: it must not block what follows.
-    pub(super) async fn give_up(&mut self, seq: u64, id: ulid::Ulid, topic: String, reason: String) {
+    /// The broker can never take this event: it must not block what follows. The outbox gives it up with a receipt.
+    pub(super) async fn give_up(
+        &mut self,
+        seq: u64,
+        id: ulid::Ulid,
+        topic: String,
+        why: NeverTaken,
+        reason: String,
+    ) {
         tracing::error!(seq, %id, topic, reason, "The broker can never take an event; it is given up.");
         self.core.undeliverable(Undeliverable { seq, id, topic, reason });
-        self.core.acks.delivered(seq).await;
+        self.core.acks.never(seq, why).await;
     }
 
     fn max_packet(&self) -> u32 {

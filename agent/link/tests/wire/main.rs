@@ -3,8 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod delivery;
+mod incoming;
 mod memory_outbox;
+mod order;
+mod real_store;
 mod refusals;
+mod refusing;
+mod renewal;
 mod rig;
+mod slow;
 mod states;
 mod trust;
+mod ways;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aimass_core::event::{EVENT_SCHEMA, Event, Happening, Kind, Phase, Severity};
 use aimass_core::finding::Attributes;
 use aimass_core::frame::TimeSource;
-use aimass_core::ports::{Outbox, OutboxError};
+use aimass_core::ports::{NeverTaken, Outbox, OutboxError};
 use tokio::sync::watch;
 use ulid::Ulid;
 
@@ -16,6 +16,7 @@ use ulid::Ulid;
 pub(crate) struct MemoryOutbox {
     pending: Arc<Mutex<BTreeMap<u64, Event>>>,
     acked: Arc<Mutex<Vec<u64>>>,
+    given_up: Arc<Mutex<Vec<(u64, NeverTaken)>>>,
     newest: watch::Sender<u64>,
     left: watch::Sender<usize>,
 }
@@ -25,6 +26,7 @@ impl MemoryOutbox {
         MemoryOutbox {
             pending: Arc::default(),
             acked: Arc::default(),
+            given_up: Arc::default(),
             newest: watch::Sender::new(0),
             left: watch::Sender::new(0),
         }
@@ -37,6 +39,11 @@ impl MemoryOutbox {
 
     /// The same with so many bytes of attributes.
     pub(crate) fn accept_with(&self, source: &str, bytes: usize) -> Event {
+        self.accept_as(source, bytes, Severity::Info)
+    }
+
+    /// The same of a severity.
+    pub(crate) fn accept_as(&self, source: &str, bytes: usize, severity: Severity) -> Event {
         let mut pending = self.pending.lock().unwrap();
         let seq = *self.newest.borrow() + 1;
         let mut attributes = Attributes::default();
@@ -59,7 +66,7 @@ impl MemoryOutbox {
                 source: source.parse().unwrap(),
                 kind: Kind::Object,
                 phase: Phase::Once,
-                severity: Severity::Info,
+                severity,
                 label: "person".into(),
                 score: Some(0.5),
                 region: None,
@@ -93,6 +100,17 @@ impl MemoryOutbox {
         *self.left.borrow()
     }
 
+    /// What was given up, and why.
+    pub(crate) fn given_up(&self) -> Vec<(u64, NeverTaken)> {
+        self.given_up.lock().unwrap().clone()
+    }
+
+    fn remove(&self, seq: u64) {
+        let mut pending = self.pending.lock().unwrap();
+        pending.remove(&seq);
+        self.left.send_replace(pending.len());
+    }
+
     /// The acknowledgements in their order.
     pub(crate) fn acked(&self) -> Vec<u64> {
         self.acked.lock().unwrap().clone()
@@ -105,16 +123,29 @@ impl Outbox for MemoryOutbox {
         after: u64,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Event>, OutboxError>> + Send {
+        self.pending_of(Severity::Info, after, limit)
+    }
+
+    fn pending_of(
+        &self,
+        least: Severity,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Event>, OutboxError>> + Send {
         let pending = self.pending.lock().unwrap();
-        let batch = pending.range(after + 1..).take(limit).map(|(_, e)| e.clone()).collect();
-        std::future::ready(Ok(batch))
+        let fits = pending.range(after + 1..).filter(|(_, e)| e.what.severity >= least);
+        std::future::ready(Ok(fits.take(limit).map(|(_, e)| e.clone()).collect()))
+    }
+
+    fn give_up(&self, seq: u64, why: NeverTaken) -> impl Future<Output = Result<(), OutboxError>> + Send {
+        self.given_up.lock().unwrap().push((seq, why));
+        self.remove(seq);
+        std::future::ready(Ok(()))
     }
 
     fn acknowledge(&self, seq: u64) -> impl Future<Output = Result<(), OutboxError>> + Send {
-        let mut pending = self.pending.lock().unwrap();
-        pending.remove(&seq);
         self.acked.lock().unwrap().push(seq);
-        self.left.send_replace(pending.len());
+        self.remove(seq);
         std::future::ready(Ok(()))
     }
 

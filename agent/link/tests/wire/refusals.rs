@@ -1,5 +1,6 @@
 //! Messages that the broker does not take: for now, or ever.
 
+use aimass_core::ports::NeverTaken;
 use aimass_link::LinkErrorKind;
 use harness::broker::BrokerSetup;
 use harness::subscriber::Subscriber;
@@ -65,6 +66,8 @@ async fn a_large_one_is_given_up(limit_line: &str) {
     let told = rig.undeliverable.lock().unwrap().clone();
     assert_eq!(told.iter().map(|u| u.seq).collect::<Vec<_>>(), [6]);
     assert!(told[0].reason.contains("limit"), "{}", told[0].reason);
+    assert_eq!(rig.outbox.given_up(), [(6, NeverTaken::TooLarge)]);
+    assert!(!rig.outbox.acked().contains(&6), "given up is not delivered");
     assert_eq!(rig.link.status().borrow().undeliverable_total, 1);
     // A state that is too large does no harm either.
     rig.link.board().set("snapshot/dock/person", vec![0; 9_000], true).unwrap();

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aimass_core::clock::SystemClock;
-use aimass_link::{BrokerConfig, Link, LinkHandle, LinkState, LinkStatus, NodeIdentity, Undeliverable};
+use aimass_link::{
+    BrokerConfig, Extras, Link, LinkHandle, LinkState, LinkStatus, NodeIdentity, Undeliverable,
+};
 use harness::subscriber::Message;
 use ulid::Ulid;
 
@@ -29,7 +31,8 @@ pub(crate) fn identity() -> NodeIdentity {
 }
 
 pub(crate) fn config(url: &str) -> BrokerConfig {
-    BrokerConfig { ack_timeout_s: 2, ..BrokerConfig::new(url) }
+    // The rate of the replay has tests of its own.
+    BrokerConfig { ack_timeout_s: 2, replay_per_s: 0, ..BrokerConfig::new(url) }
 }
 
 impl Rig {
@@ -47,11 +50,20 @@ impl Rig {
         outbox: MemoryOutbox,
         prepare: impl FnOnce(&LinkHandle),
     ) -> Rig {
+        Self::with_extras(config, outbox, Extras::default(), prepare)
+    }
+
+    pub(crate) fn with_extras(
+        config: BrokerConfig,
+        outbox: MemoryOutbox,
+        extras: Extras,
+        prepare: impl FnOnce(&LinkHandle),
+    ) -> Rig {
         let undeliverable: Arc<Mutex<Vec<Undeliverable>>> = Arc::default();
         let told = undeliverable.clone();
         let tell = move |u| told.lock().unwrap().push(u);
         let (board, clock) = (Arc::default(), SystemClock::shared());
-        let link = Link::spawn(config, identity(), outbox.clone(), board, clock, tell).unwrap();
+        let link = Link::spawn_with(config, identity(), outbox.clone(), board, clock, extras, tell).unwrap();
         prepare(&link);
         Rig { outbox, link, undeliverable }
     }
