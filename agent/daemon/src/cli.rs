@@ -66,6 +66,57 @@ pub enum Command {
     Events(EventsArgs),
     /// Measures the stages' costs on this machine.
     Bench(BenchArgs),
+    /// Makes a key that signs configurations and commands; prints the lines that make a node trust it.
+    Keygen(crate::keygen::KeygenArgs),
+    /// Signs a configuration or a command for one node, and sends it if asked to.
+    Sign(Box<crate::sign::SignArgs>),
+    /// Tells who signed an envelope, for whom, and whether what it says is valid.
+    Verify(crate::verify::VerifyArgs),
+    /// The configurations of this node: what ran, what was refused, what can be brought back.
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Tells the running node to read its configuration file again.
+    Reload {
+        /// The configuration file.
+        #[arg(long, env = "AIMASS_CONFIG")]
+        config: PathBuf,
+    },
+}
+
+/// `aimass-agent config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// What was offered, and what became of it; the newest last.
+    History {
+        /// The node's configuration file.
+        #[arg(long, env = "AIMASS_CONFIG")]
+        config: PathBuf,
+        /// Answers with a JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The configuration of a revision as JSON, of the last known good one if none is named.
+    Show {
+        /// The node's configuration file.
+        #[arg(long, env = "AIMASS_CONFIG")]
+        config: PathBuf,
+        /// Which one, as in `config history`.
+        #[arg(long)]
+        revision: Option<u64>,
+    },
+    /// Brings back the configuration before the present one, or a named one. The running node tries it like any
+    /// other; if none runs, the next start does.
+    Rollback {
+        /// The node's configuration file.
+        #[arg(long, env = "AIMASS_CONFIG")]
+        config: PathBuf,
+        /// Which one, as in `config history`.
+        #[arg(long)]
+        to: Option<u64>,
+    },
 }
 
 /// `aimass-agent demo`.

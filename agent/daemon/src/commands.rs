@@ -90,17 +90,21 @@ fn parse_since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
             "--since {text}: give a time (2026-11-23T08:00:00Z) or an age (90s, 15m, 2h, 7d)"
         ))
     };
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: i64 = match unit {
+    let age = seconds(text).ok_or_else(wrong)?;
+    Timestamp::from_second(now.as_second().saturating_sub(age)).map_err(|_| wrong())
+}
+
+/// A duration such as `90s`, `15m`, `2h`, `7d` in seconds.
+pub(crate) fn seconds(text: &str) -> Option<i64> {
+    let unit: i64 = match text.chars().last()? {
         's' => 1,
         'm' => 60,
         'h' => 3600,
         'd' => 86_400,
-        _ => return Err(wrong()),
+        _ => return None,
     };
-    let number: i64 = text[..text.len() - 1].parse().ok().filter(|n| *n >= 0).ok_or_else(wrong)?;
-    let age = seconds.checked_mul(number).ok_or_else(wrong)?;
-    Timestamp::from_second(now.as_second().saturating_sub(age)).map_err(|_| wrong())
+    let number: i64 = text[..text.len() - 1].parse().ok().filter(|n| *n >= 0)?;
+    unit.checked_mul(number)
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use aimass_agent::cli::{Cli, Command};
 use aimass_agent::exit::{self, Failure};
-use aimass_agent::{analyze, bench, commands, demo, logging, models_command, probe, run};
+use aimass_agent::{
+    analyze, bench, commands, config_command, demo, keeper, keygen, logging, models_command, probe, run,
+    sign, verify,
+};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -30,5 +33,10 @@ fn act(command: Command) -> Result<(), Failure> {
         Command::Models { command, models } => models_command::run(&command, &models),
         Command::Events(args) => commands::events(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Config { command } => config_command::run(&command),
+        Command::Reload { config } => keeper::reload(&config),
     }
 }

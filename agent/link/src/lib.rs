@@ -19,6 +19,7 @@ mod files;
 mod incoming;
 mod life;
 mod link;
+pub mod oneshot;
 mod options;
 mod pace;
 mod probe;

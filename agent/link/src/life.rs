@@ -99,7 +99,10 @@ impl Core {
     pub(crate) async fn options(&mut self) -> Result<MqttOptions, LinkError> {
         let built = self.build().await?;
         self.own_certificate = built.own_certificate;
-        Ok(built.options)
+        let mut options = built.options;
+        // What comes in is acknowledged once it is taken over, see `incoming.rs`.
+        options.set_manual_acks(true);
+        Ok(options)
     }
 
     /// Tries whether options can be made of the files as they are now.
@@ -109,7 +112,7 @@ impl Core {
         let will = Will { topic: format!("{}status", self.root), payload };
         let (config, at, clock) = (self.config.clone(), self.at.clone(), self.clock.clone());
         let client_id = self.config.client_id.clone().unwrap_or_else(|| self.identity.client_id());
-        let build = move || options::build(&config, &at, client_id, will, MAX_IN_FLIGHT, &clock);
+        let build = move || options::build(&config, &at, client_id, Some(will), MAX_IN_FLIGHT, &clock);
         match tokio::task::spawn_blocking(build).await {
             Ok(built) => built,
             Err(error) => Err(LinkError::connection(

@@ -66,7 +66,7 @@ pub(crate) fn build(
     config: &BrokerConfig,
     at: &BrokerAddress,
     client_id: String,
-    will: Will,
+    will: Option<Will>,
     max_in_flight: u16,
     clock: &SharedClock,
 ) -> Result<Built, LinkError> {
@@ -83,9 +83,10 @@ pub(crate) fn build(
         .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s.max(5))))
         .set_connection_timeout(u64::from(config.connect_timeout_s))
         .set_outgoing_inflight_upper_limit(max_in_flight)
-        .set_manual_acks(true)
-        .set_network_options(network)
-        .set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true, None));
+        .set_network_options(network);
+    if let Some(will) = will {
+        options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true, None));
+    }
     if let Some(username) = &config.username {
         let password = config.password_file.as_deref().map(read_password).transpose()?;
         options.set_credentials(username.clone(), password.unwrap_or_default());

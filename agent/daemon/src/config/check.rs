@@ -40,6 +40,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     if let Err(error) = config.store.validate() {
         problems.push(in_section("store", &error.to_string()));
     }
+    for (field, message) in config.trust.check() {
+        problems.push(Problem::new(format!("trust.{field}"), message));
+    }
     problems
 }
 

@@ -17,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_PROBLEMS: usize = 50;
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
     /// Where, as in `camera[0].fps`; empty for the document as a whole.
     pub path: String,
@@ -61,6 +61,14 @@ impl std::error::Error for ConfigErrors {}
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    parse(&read(path)?)
+}
+
+/// Reads a file's text.
+///
+/// # Errors
+/// It cannot be read, or is too large to be a configuration.
+pub fn read(path: &Path) -> Result<String, ConfigErrors> {
     let fail = |message: String| ConfigErrors(vec![Problem::new("", message)]);
     let size =
         std::fs::metadata(path).map_err(|e| fail(format!("cannot read {}: {e}", path.display())))?.len();
@@ -70,9 +78,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
             path.display()
         )));
     }
-    let text =
-        std::fs::read_to_string(path).map_err(|e| fail(format!("cannot read {}: {e}", path.display())))?;
-    parse(&text)
+    std::fs::read_to_string(path).map_err(|e| fail(format!("cannot read {}: {e}", path.display())))
+}
+
+/// A TOML document as a tree that nobody has checked yet.
+///
+/// # Errors
+/// It is no TOML.
+pub fn tree(text: &str) -> Result<Value, ConfigErrors> {
+    toml::from_str(text).map_err(|e| ConfigErrors(vec![Problem::new("", not_toml(text, &e))]))
 }
 
 /// Reads and checks a TOML document.
@@ -80,9 +94,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
-    let tree: Value =
-        toml::from_str(text).map_err(|e| ConfigErrors(vec![Problem::new("", not_toml(text, &e))]))?;
-    from_tree(tree)
+    from_tree(tree(text)?)
 }
 
 /// Checks a configuration that the program itself has put together, or that came as JSON.

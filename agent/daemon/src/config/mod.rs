@@ -14,6 +14,7 @@ use aimass_inference::analyzer::AnalyzerConfig;
 use aimass_link::BrokerConfig;
 use aimass_media::options::Transport;
 use aimass_store::StoreConfig;
+use aimass_trust::TrustConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +22,11 @@ use crate::http::HttpConfig;
 
 mod check;
 mod load;
+pub mod merge;
 pub mod reference;
 
-pub use load::{ConfigErrors, Problem, from_document, load, parse};
+pub use load::{ConfigErrors, Problem, from_document, load, parse, read, tree};
+pub use merge::effective;
 
 /// The most analysed frames a second of one camera.
 pub const MAX_FPS: f32 = 60.0;
@@ -55,6 +58,9 @@ pub struct Config {
     /// The events on disk.
     #[serde(default)]
     pub store: StoreConfig,
+    /// Whose signed configurations and commands this node obeys. In the node's own file only.
+    #[serde(default)]
+    pub trust: TrustConfig,
 }
 
 /// Who this node is.
