@@ -4,6 +4,7 @@
 
 mod analyze;
 mod cameras;
+mod configuration;
 mod delivery;
 mod http;
 mod node;

@@ -22,6 +22,7 @@ pub mod process;
 pub mod proxy;
 pub mod requester;
 pub mod service;
+pub mod signer;
 pub mod subscriber;
 pub mod wall_clock;
 

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod config_command;
+pub mod control;
 pub mod demo;
 pub mod demo_broker;
 pub mod events;

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aimass_core::clock::{Clock, SystemClock};
+use aimass_core::clock::SystemClock;
 use aimass_core::id::Name;
 use aimass_link::oneshot::{Incoming, OneShot, Outgoing};
 use aimass_link::{BrokerConfig, LinkError};

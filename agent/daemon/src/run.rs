@@ -1,42 +1,76 @@
 //! `aimass-agent run`: the daemon. Parse → build → ready → wait → drain.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::clock::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config;
+use crate::config::Problem;
+use crate::control::{self, Control};
 use crate::exit::Failure;
-use crate::node::{Node, VERSION};
-use crate::{supervisor, systemd};
+use crate::keeper::{Keeper, Start};
+use crate::node::{Node, VERSION, clock_ok};
+use crate::supervisor::{self, Running};
+use crate::systemd;
 
 /// Signals that come closer together than this are one.
 const ONE_TELLING: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT; SIGHUP makes it look at its file again.
 ///
 /// # Errors
-/// `BadInput` for a configuration that is wrong; `Unavailable` for a port or a store that cannot be had.
+/// `BadInput` for a configuration that is wrong when none before it is known to be good; `Unavailable` for a port
+/// or a store that cannot be had.
 pub fn run(path: &Path) -> Result<(), Failure> {
-    let config = config::load(path).map_err(|e| Failure::BadInput(format!("{}:\n{e}", path.display())))?;
-    let node = Node::new(config.node.site.clone(), config.node.id.clone(), SystemClock::shared());
+    let clock = SystemClock::shared();
+    let (mut keeper, first) = Keeper::open(path, clock.clone(), Arc::new(clock_ok))?;
+    let names = &first.choice.config.node;
+    let node = Node::new(names.site.clone(), names.id.clone(), clock);
     block_on(async {
         let mut signals = Signals::new()?;
-        tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = config.camera.len(), "Starting.");
-        let running = supervisor::start(&config, node).await?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(|e| Failure::Bug(e.to_string()))?;
+        tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = first.choice.config.camera.len(), config_version = first.choice.version, "Starting.");
+        let (running, trial) = begin(&mut keeper, &first, &node).await?;
         tracing::info!(page = %format!("http://{}", running.address), "The node runs.");
         systemd::ready();
+        let told = systemd::keep_told(running.watch.clone(), running.views.health.clone());
+        let broken = running.broken();
+        let (_requests, mut asked) = control::requests();
+        let mut control = Control::new(running, keeper, trial);
         let outcome = tokio::select! {
             () = signals.wait() => Ok(()),
-            never = systemd::keep_told(running.watch.clone(), running.views.health.clone()) => match never {},
-            () = running.broken() => Err(Failure::Bug("a part of the program broke down, see the log; events in the store are safe".into())),
+            () = broken => Err(Failure::Bug("a part of the program broke down, see the log; events in the store are safe".into())),
+            outcome = control.serve(&mut asked, &mut hangup) => outcome,
+            never = told => match never {},
         };
-        systemd::stopping();
         signals.leave_on_next();
-        running.stop().await;
+        systemd::stopping();
+        control.into_running().stop().await;
         outcome
     })
+}
+
+/// Starts the node with what the keeper chose; if that is on trial and cannot even start, with the last known good.
+async fn begin(keeper: &mut Keeper, first: &Start, node: &Node) -> Result<(Running, bool), Failure> {
+    node.set_config_version(first.choice.version);
+    if !first.trial {
+        return Ok((supervisor::start(&first.choice.config, node.clone()).await?, false));
+    }
+    let started = match keeper.begun() {
+        Ok(()) => supervisor::start(&first.choice.config, node.clone()).await,
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(running) => Ok((running, true)),
+        Err(error) => {
+            tracing::error!(%error, "The new configuration cannot start; the one before runs.");
+            let good = keeper.roll_back(vec![Problem::new("", error.to_string())]);
+            node.set_config_version(good.version);
+            Ok((supervisor::start(&good.config, node.clone()).await?, false))
+        }
+    }
 }
 
 /// Runs a long-running command to its end, on two threads, as the work is done elsewhere. Blocking work that is

@@ -15,6 +15,7 @@ use aimass_core::permits::Permits;
 use aimass_core::worker::Watch;
 use aimass_link::{LinkHandle, LinkStatus, StateBoard};
 use aimass_store::Store;
+use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,7 @@ pub struct Running {
     events: JoinHandle<()>,
     accept: JoinHandle<()>,
     link: Option<LinkHandle>,
+    pushes: Option<watch::Receiver<Option<Bytes>>>,
     link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
     monitor: JoinHandle<()>,
     api: Api,
@@ -133,6 +135,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         stop_events,
         events,
         accept,
+        pushes: link.as_ref().map(LinkHandle::desired),
         link,
         link_status,
         monitor,
@@ -164,6 +167,11 @@ impl Running {
     /// The link to the broker, if there is one.
     pub fn link(&mut self) -> Option<&mut LinkHandle> {
         self.link.as_mut()
+    }
+
+    /// The configurations that the centre asks for; `None` without a broker.
+    pub fn pushes(&mut self) -> Option<&mut watch::Receiver<Option<Bytes>>> {
+        self.pushes.as_mut()
     }
 
     /// Waits for a task that ends though nobody asked it to: the node cannot do its work any longer.
@@ -245,11 +253,13 @@ impl Running {
     async fn change_link(&mut self, new: &Config) -> Result<(), Failure> {
         if let Some(old) = self.link.take() {
             self.link_status.send_replace(None);
+            self.pushes = None;
             old.stop(LINK_GRACE).await;
         }
         if let Some(broker) = &new.broker {
             let link = self.ground.link(broker).await?;
             self.link_status.send_replace(Some(link.status()));
+            self.pushes = Some(link.desired());
             self.link = Some(link);
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::config::BrokerConfig;
 
 pub(crate) mod tls;
 
-use tls::Facts;
+pub(crate) use tls::Facts;
 
 /// What kind of thing went wrong, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

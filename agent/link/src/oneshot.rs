@@ -81,7 +81,8 @@ impl OneShot {
         let facts = Facts { now, clock_ok, own_certificate: built.own_certificate };
         let options = built.options;
         let (client, eventloop) = AsyncClient::new(options, 16);
-        let mut shot = OneShot { client, eventloop, config: config.clone(), at, facts, waiting: VecDeque::new() };
+        let mut shot =
+            OneShot { client, eventloop, config: config.clone(), at, facts, waiting: VecDeque::new() };
         let patience = Duration::from_secs(u64::from(config.connect_timeout_s));
         shot.until(patience, |packet| matches!(packet, Packet::ConnAck(_)).then_some(Ok(()))).await?;
         Ok(shot)

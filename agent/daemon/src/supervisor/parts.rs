@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::worker::{Pulse, Watch};
-use aimass_link::{BrokerConfig, Link, LinkHandle, NodeIdentity, StateBoard};
+use aimass_link::{BrokerConfig, Extras, Link, LinkHandle, NodeIdentity, StateBoard};
 use aimass_store::{ErrorKind, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::http::{self, HttpErrorKind};
-use crate::node::Node;
+use crate::node::{Node, clock_ok};
 use crate::views::{EventLog, Views};
 
 /// How long any one stage may take to end.
@@ -86,8 +86,9 @@ impl Ground {
             version: crate::node::VERSION.to_owned(),
             config_version: node.config_version(),
         };
-        let (board, clock) = (self.board.clone(), node.clock.clone());
-        let link = Link::spawn(broker.clone(), identity, sink, board, clock, |lost| {
+        let (board, clock, wall) = (self.board.clone(), node.clock.clone(), node.clock.clone());
+        let extras = Extras { clock_ok: Box::new(move || clock_ok(wall.wall())), ..Extras::default() };
+        let link = Link::spawn_with(broker.clone(), identity, sink, board, clock, extras, |lost| {
             tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history.");
         });
         let link = link.map_err(|e| Failure::BadInput(e.to_string()))?;

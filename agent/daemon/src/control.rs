@@ -1,0 +1,254 @@
+//! The one place where the running node is changed: configurations, from wherever they come, and commands.
+//!
+//! Owner: the main task. A configuration goes the same way whatever its origin: the keeper verifies, validates and
+//! stages it; it is applied; for the time of probation the node must do its work as well as before; then it is
+//! committed, or the one before is applied again. Invariant: each step is on disk before it is taken, so a power
+//! cut at any moment ends in the last configuration that proved itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::config::Problem;
+use crate::exit::Failure;
+use crate::keeper::{Choice, Keeper, Verdict};
+use crate::supervisor::Running;
+use crate::systemd;
+use crate::views::SourceView;
+use crate::vitals::Vitals;
+
+/// How often a configuration on probation is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Requests that may wait; more are refused by who asks.
+const REQUESTS: usize = 16;
+
+/// What a command asks of the running node.
+#[derive(Debug)]
+pub enum Request {
+    /// Opens a camera anew.
+    RestartSource {
+        /// Which.
+        id: String,
+        /// What became of it.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Closes all cameras; the node stays so until they are opened, it is configured anew or started again.
+    CloseSources {
+        /// Said when it is done.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Opens all cameras anew.
+    OpenSources {
+        /// What became of it.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// The queue of requests.
+pub fn requests() -> (mpsc::Sender<Request>, mpsc::Receiver<Request>) {
+    mpsc::channel(REQUESTS)
+}
+
+/// A configuration that must prove itself.
+struct Trial {
+    until: Instant,
+    before: Vitals,
+}
+
+/// The running node and what is known of its configurations.
+pub struct Control {
+    running: Running,
+    keeper: Keeper,
+    trial: Option<Trial>,
+    drained: bool,
+}
+
+impl Control {
+    /// Takes a node that was just started as the keeper said. On a `trial` the configuration it was started with
+    /// must prove itself first.
+    pub fn new(running: Running, keeper: Keeper, trial: bool) -> Self {
+        let mut control = Control { running, keeper, trial: None, drained: false };
+        if trial {
+            control.begin_trial(Vitals::default());
+        }
+        control.tell();
+        control
+    }
+
+    /// The node.
+    pub fn running(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// Takes the node back, to stop it.
+    pub fn into_running(self) -> Running {
+        self.running
+    }
+
+    /// Serves until it is dropped: pushes, requests, SIGHUP, and the end of a probation. What was begun is lost if
+    /// it is dropped, so that is for the end of the program only.
+    ///
+    /// # Errors
+    /// `Unavailable` if neither the new configuration nor the one before can be applied.
+    pub async fn serve(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        hangup: &mut Signal,
+    ) -> Result<(), Failure> {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                push = next_push(self.running.pushes()) => {
+                    let verdict = self.keeper.offer_push(&push);
+                    self.follow(verdict).await?;
+                }
+                Some(request) = requests.recv() => self.take_request(request).await,
+                Some(()) = hangup.recv() => {
+                    systemd::reloading();
+                    self.reload().await?;
+                    systemd::ready();
+                }
+                _ = look.tick(), if self.trial.is_some() => self.judge().await?,
+            }
+        }
+    }
+
+    /// Looks again at what this machine asks for: the node's own file, or a configuration from the history.
+    async fn reload(&mut self) -> Result<(), Failure> {
+        let verdict = self.keeper.offer_reload();
+        self.follow(verdict).await
+    }
+
+    async fn take_request(&mut self, request: Request) {
+        match request {
+            Request::RestartSource { id, reply } => {
+                let outcome = self.running.restart_camera(&id).await.map_err(|e| e.to_string());
+                reply.send(outcome).ok();
+            }
+            Request::CloseSources { reply } => {
+                self.running.close_cameras().await;
+                self.drained = true;
+                reply.send(Ok(())).ok();
+            }
+            Request::OpenSources { reply } => {
+                self.drained = false;
+                reply.send(self.running.open_cameras().await.map_err(|e| e.to_string())).ok();
+            }
+        }
+    }
+
+    /// Does what the keeper decided; it has told the log why.
+    async fn follow(&mut self, verdict: Verdict) -> Result<(), Failure> {
+        match verdict {
+            Verdict::Candidate(choice) => self.try_out(&choice).await?,
+            Verdict::Same | Verdict::Rejected => {}
+        }
+        self.tell();
+        Ok(())
+    }
+
+    async fn try_out(&mut self, choice: &Choice) -> Result<(), Failure> {
+        // Who was on trial and is superseded has not proved anything: what counts is how it was before both.
+        let before = match self.trial.take() {
+            Some(trial) => trial.before,
+            None => self.vitals(),
+        };
+        if std::mem::take(&mut self.drained) {
+            self.running.open_cameras().await?;
+        }
+        if let Err(error) = self.keeper.begun() {
+            return self.go_back(vec![Problem::new("", error.to_string())]).await;
+        }
+        match self.running.apply(&choice.config, choice.version).await {
+            Ok(()) => self.begin_trial(before),
+            Err(problems) => self.go_back(problems).await?,
+        }
+        Ok(())
+    }
+
+    fn begin_trial(&mut self, before: Vitals) {
+        let (version, probation) = (self.running.node.config_version(), self.keeper.probation());
+        tracing::info!(version, probation_s = probation.as_secs(), "The configuration is on probation.");
+        self.trial = Some(Trial { until: Instant::now() + probation, before });
+    }
+
+    /// Looks whether the configuration on trial has proved itself, or cannot any more.
+    async fn judge(&mut self) -> Result<(), Failure> {
+        let now = self.vitals();
+        let Some(trial) = &self.trial else { return Ok(()) };
+        let is_over = trial.until <= Instant::now();
+        let config = self.running.config();
+        let problems = if is_over {
+            now.lost_since(&trial.before, config)
+        } else {
+            now.hopeless_since(&trial.before, config)
+        };
+        if !problems.is_empty() {
+            return self.go_back(problems).await;
+        }
+        if is_over {
+            // A disk that does not take it now may do so at the next look.
+            match self.keeper.commit() {
+                Ok(()) => {
+                    self.trial = None;
+                    let version = self.running.node.config_version();
+                    tracing::info!(version, "The configuration has proved itself.");
+                    self.tell();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "That the configuration proved itself cannot be written down.")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration on trial failed: the one before holds again.
+    async fn go_back(&mut self, problems: Vec<Problem>) -> Result<(), Failure> {
+        self.trial = None;
+        for problem in &problems {
+            tracing::error!(%problem, "The configuration failed; the one before is applied again.");
+        }
+        let good = self.keeper.roll_back(problems);
+        let outcome = self.running.apply(&good.config, good.version).await;
+        self.tell();
+        outcome.map_err(|problems| {
+            let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Failure::Unavailable(format!("the last good configuration cannot be applied: {}", all.join("; ")))
+        })
+    }
+
+    fn vitals(&self) -> Vitals {
+        let sources = self.running.views.sources.borrow().clone();
+        let problem = |s: &Arc<SourceView>| Some((s.id.to_string(), s.problem()?));
+        let unanalysed: BTreeMap<String, String> = sources.iter().filter_map(problem).collect();
+        Vitals::of(&self.running.health(), unanalysed)
+    }
+
+    /// Tells the centre what runs and what became of the last push.
+    fn tell(&self) {
+        let report = serde_json::to_string(&self.keeper.report()).unwrap_or_default();
+        if let Err(error) = self.running.board().set("config/reported", report, true) {
+            tracing::warn!(%error, "The state of the configuration could not be told.");
+        }
+    }
+}
+
+/// The next desired configuration that the broker delivers; never, without a link.
+async fn next_push(pushes: Option<&mut watch::Receiver<Option<Bytes>>>) -> Bytes {
+    let Some(pushes) = pushes else { return std::future::pending().await };
+    loop {
+        if pushes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if let Some(push) = pushes.borrow_and_update().clone() {
+            return push;
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Configurations that come while the node runs: pushed, refused, rolled back, reloaded, and cut off by a kill.
+
+use std::path::Path;
+
+use harness::agent::Agent;
+use harness::api;
+use harness::broker::Broker;
+use harness::signer::{Signer, publish};
+use harness::subscriber::{Message, Subscriber};
+use harness::{PATIENCE, eventually};
+use serde_json::{Value, json};
+
+const DESIRED: &str = "aimass/v1/test/board/config/desired";
+const ZONE: &str =
+    "[[camera.zone]]\nid = \"bay\"\npolygon = [[0,0],[0.5,0],[0.5,1]]\nlabels = [\"person\"]\n";
+
+/// Cameras that only show a test picture.
+fn camera(id: &str, more: &str) -> String {
+    format!("[[camera]]\nid = \"{id}\"\nsource = \"test:\"\nchain = []\n{more}")
+}
+
+/// The node's own file.
+fn own_file(broker: &Broker, folder: &Path, signer: &Signer, cameras: &str) -> String {
+    format!(
+        "[node]\nsite = \"test\"\nid = \"board\"\n[broker]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [store]\npath = \"{}\"\n{}{cameras}",
+        broker.url(),
+        folder.join("agent.db").display(),
+        signer.trusted()
+    )
+}
+
+/// A node with the cameras `dock` and `yard`, both delivering, and who listens to it.
+struct Rig {
+    broker: Broker,
+    subscriber: Subscriber,
+    signer: Signer,
+    folder: tempfile::TempDir,
+    agent: Agent,
+    api: String,
+}
+
+impl Rig {
+    async fn start() -> Rig {
+        let broker = Broker::plain().await;
+        let subscriber = Subscriber::on(broker.port(), "aimass/v1/test/board/#").await;
+        let signer = Signer::new("ops");
+        let folder = tempfile::tempdir().unwrap();
+        let cameras = camera("dock", "") + &camera("yard", "");
+        let agent = Agent::run(&own_file(&broker, folder.path(), &signer, &cameras));
+        let api = api::address_of(&agent).await;
+        let rig = Rig { broker, subscriber, signer, folder, agent, api };
+        rig.delivers("dock").await;
+        rig.delivers("yard").await;
+        rig
+    }
+
+    /// Waits until a camera delivers; returns since when.
+    async fn delivers(&self, id: &str) -> String {
+        let path = format!("/v1/sources/{id}");
+        eventually("the camera delivers", PATIENCE, async || {
+            let source = api::get_json(&self.api, &path).await;
+            let status = &source["status"];
+            (status["state"] == "delivering").then(|| status["since"].as_str().unwrap().to_owned())
+        })
+        .await
+    }
+
+    async fn push(&self, envelope: Vec<u8>) {
+        publish(self.broker.port(), DESIRED, envelope, true).await;
+    }
+
+    /// The next report, after those that are forgotten, in this state.
+    async fn reported(&self, state: &str) -> Value {
+        let fits = |m: &Message| m.topic.ends_with("/config/reported") && m.json()["state"] == state;
+        self.subscriber.expect(fits).within(PATIENCE).await.json()
+    }
+
+    async fn stop(mut self) {
+        self.agent.terminate();
+        assert!(self.agent.wait(PATIENCE).await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_pushed_zone_restarts_nothing_and_a_pushed_camera_restarts_alone() {
+    let rig = Rig::start().await;
+    let (dock, yard) = (rig.delivers("dock").await, rig.delivers("yard").await);
+
+    rig.push(rig.signer.config(1, &(camera("dock", ZONE) + &camera("yard", "")))).await;
+    assert_eq!(rig.reported("probation").await["desired_version"], 1);
+    let applied = rig.reported("applied").await;
+    assert_eq!((&applied["running_version"], &applied["origin"]), (&json!(1), &json!("push")));
+    let count = |m: &Message| m.topic.ends_with("/state/dock/count/bay/person") && m.payload == b"0";
+    rig.subscriber.expect(count).within(PATIENCE).await;
+    let online = |m: &Message| m.topic.ends_with("/status") && m.json()["config_version"] == 1;
+    rig.subscriber.expect(online).within(PATIENCE).await;
+    assert_eq!((rig.delivers("dock").await, rig.delivers("yard").await), (dock.clone(), yard.clone()));
+    let shapes = &api::get_json(&rig.api, "/v1/sources/dock").await["shapes"];
+    assert_eq!(shapes["zones"][0]["id"], "bay", "{shapes}");
+
+    rig.subscriber.forget();
+    let frames = api::source_health(&rig.api, "yard").await["frames_seen_total"].as_u64();
+    rig.push(rig.signer.config(2, &(camera("dock", "fps = 2.0\n") + &camera("yard", "")))).await;
+    assert_eq!(rig.reported("applied").await["running_version"], 2);
+    assert_ne!(rig.delivers("dock").await, dock, "dock was opened anew");
+    assert_eq!(rig.delivers("yard").await, yard, "yard was not touched");
+    assert!(api::source_health(&rig.api, "yard").await["frames_seen_total"].as_u64() > frames);
+    // The zone is gone, and with it what it told.
+    let withdrawn = |m: &Message| m.topic.ends_with("/state/dock/count/bay/person") && m.payload.is_empty();
+    rig.subscriber.expect(withdrawn).within(PATIENCE).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_push_that_breaks_a_camera_is_rolled_back_and_the_others_never_notice() {
+    let rig = Rig::start().await;
+    let yard = rig.delivers("yard").await;
+    let broken = "[[camera]]\nid = \"dock\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n".to_owned();
+    rig.push(rig.signer.config(1, &(broken + &camera("yard", "")))).await;
+    let report = rig.reported("rolled_back").await;
+    assert_eq!((&report["desired_version"], &report["running_version"]), (&json!(1), &json!(0)));
+    assert_eq!(report["errors"][0]["path"], "camera[0]", "{report}");
+    rig.delivers("dock").await;
+    assert_eq!(rig.delivers("yard").await, yard);
+
+    // The same version again, also in a new life, is not tried again; a higher one is.
+    rig.subscriber.forget();
+    rig.push(rig.signer.config(1, &camera("yard", ""))).await;
+    let refused = rig.reported("rejected").await;
+    assert!(refused["errors"][0]["message"].as_str().unwrap().contains('1'), "{refused}");
+    rig.push(rig.signer.config(2, &(camera("dock", ZONE) + &camera("yard", "")))).await;
+    assert_eq!(rig.reported("applied").await["running_version"], 2);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn every_refusal_is_answered_with_its_reason_and_nothing_changes() {
+    let rig = Rig::start().await;
+    let since = rig.delivers("dock").await;
+    let stranger = Signer::new("stranger");
+    let impostor = Signer::new("ops");
+    let good = rig.signer.config(7, &camera("dock", ""));
+    let mut flipped = good.clone();
+    let at = flipped.windows(10).position(|w| w == b"\"signature").unwrap() + 16;
+    flipped[at] = if flipped[at] == b'A' { b'B' } else { b'A' };
+    let deep = (0..500).fold(json!(1), |inner, _| json!([inner]));
+    let too_fast = rig.signer.config(3, &camera("dock", "fps = 3100.0\nfsp = 1\n"));
+    let trust = rig.signer.config(3, &stranger.trusted());
+    let cases = [
+        ("unsigned", b"{\"camera\":[]}".to_vec(), ""),
+        ("no JSON", b"hello".to_vec(), ""),
+        ("a stranger's key", stranger.config(7, ""), "stranger"),
+        ("another key under a trusted name", impostor.config(7, ""), "signature"),
+        ("a flipped bit", flipped, "signature"),
+        ("for another node", rig.signer.config_for("other", 7, json!({})), "other"),
+        ("a wrong value and an unknown key", too_fast, "camera[0].fps"),
+        ("a trust anchor", trust, "trust"),
+        ("300 KiB", vec![b' '; 450 * 1024], ""),
+        ("deeply nested", serde_json::to_vec(&json!({"key": "ops", "payload": deep})).unwrap(), ""),
+    ];
+    for (what, envelope, says) in cases {
+        rig.subscriber.forget();
+        rig.push(envelope).await;
+        let report = rig.reported("rejected").await;
+        assert_eq!(report["running_version"], 0, "{what}: {report}");
+        assert!(!report["errors"].as_array().unwrap().is_empty(), "{what}: {report}");
+        assert!(report["errors"].to_string().contains(says), "{what}: {report}");
+    }
+    assert_eq!(rig.delivers("dock").await, since);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_kill_during_the_probation_comes_back_with_the_last_known_good() {
+    let mut rig = Rig::start().await;
+    rig.push(rig.signer.config(1, &(camera("dock", ZONE) + &camera("yard", "")))).await;
+    rig.reported("applied").await;
+    rig.subscriber.forget();
+    rig.push(rig.signer.config(2, &camera("other", ""))).await;
+    rig.reported("probation").await;
+    rig.agent.kill().await;
+    rig.subscriber.forget();
+    let cameras = camera("dock", "") + &camera("yard", "");
+    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras);
+    rig.agent = Agent::run(&own);
+    rig.api = api::address_of(&rig.agent).await;
+    let report = rig.reported("rolled_back").await;
+    assert_eq!((&report["desired_version"], &report["running_version"]), (&json!(2), &json!(1)));
+    rig.delivers("dock").await;
+    let shapes = &api::get_json(&rig.api, "/v1/sources/dock").await["shapes"];
+    assert_eq!(shapes["zones"][0]["id"], "bay", "what was pushed and committed holds: {shapes}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_node_s_own_file_is_read_again_at_sighup_and_takes_the_same_way() {
+    let rig = Rig::start().await;
+    let yard = rig.delivers("yard").await;
+    let write = |cameras: &str| {
+        let text = own_file(&rig.broker, rig.folder.path(), &rig.signer, cameras);
+        aimass_core::files::write_atomically(&rig.agent.config_path(), text.as_bytes()).unwrap();
+    };
+    write(&(camera("dock", ZONE) + &camera("yard", "")));
+    rig.subscriber.forget();
+    rig.agent.hang_up();
+    let report = rig.reported("applied").await;
+    assert_eq!((&report["running_version"], &report["origin"]), (&json!(0), &json!("local")));
+    assert_eq!(rig.delivers("yard").await, yard);
+
+    write("[[camera]]\nid = \"dock\"\nsorce = \"test:\"\n");
+    rig.subscriber.forget();
+    rig.agent.hang_up();
+    let report = rig.reported("rejected").await;
+    assert!(report["errors"].to_string().contains("sorce"), "{report}");
+    let shapes = &api::get_json(&rig.api, "/v1/sources/dock").await["shapes"];
+    assert_eq!(shapes["zones"][0]["id"], "bay", "the file before still holds: {shapes}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_file_does_not_keep_a_node_that_once_ran_from_its_work() {
+    let mut rig = Rig::start().await;
+    rig.agent.terminate();
+    assert!(rig.agent.wait(PATIENCE).await.success());
+    rig.subscriber.forget();
+    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, "[[camera]]\nid = \"dock\"\nsorce = 1\n");
+    rig.agent = Agent::run(&own);
+    rig.api = api::address_of(&rig.agent).await;
+    let report = rig.reported("rejected").await;
+    assert!(report["errors"].to_string().contains("sorce"), "{report}");
+    rig.delivers("dock").await;
+    rig.delivers("yard").await;
+    rig.stop().await;
+}
