@@ -89,7 +89,7 @@ impl Ground {
         let (board, clock, wall) = (self.board.clone(), node.clock.clone(), node.clock.clone());
         let extras = Extras { clock_ok: Box::new(move || clock_ok(wall.wall())), ..Extras::default() };
         let link = Link::spawn_with(broker.clone(), identity, sink, board, clock, extras, |lost| {
-            tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history.");
+            tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history, and a loss receipt tells of it.");
         });
         let link = link.map_err(|e| Failure::BadInput(e.to_string()))?;
         self.watch.adopt(link.life());
