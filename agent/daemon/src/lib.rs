@@ -16,6 +16,7 @@ pub mod exit;
 pub mod fleet;
 pub mod former;
 pub mod health;
+pub mod home_assistant;
 pub mod http;
 pub mod jpeg;
 pub mod keeper;
