@@ -5,6 +5,7 @@ pub mod bench;
 pub mod camera;
 pub mod chain;
 pub mod cli;
+pub mod command;
 pub mod commands;
 pub mod config;
 pub mod config_command;
