@@ -116,16 +116,16 @@ def main(arguments) -> int:
     if not arguments:
         print(__doc__, file=sys.stderr)
         return 2
-    documents, states, bad = {}, {}, 0
+    documents, states, bad = [], {}, 0
     for argument in arguments:
         topic, _, path = argument.rpartition("=")
         with open(path, "rb") as file:
             text = file.read()
         if topic.startswith(f"{PREFIX}/"):
-            documents[topic] = text
+            documents.append((topic, text))
         else:
             states[topic] = text.decode()
-    for topic, text in documents.items():
+    for topic, text in documents:
         for problem in problems_of(topic, text, states):
             print(f"{topic}: {problem}", file=sys.stderr)
             bad += 1
