@@ -14,13 +14,15 @@ use crate::config::Config;
 use crate::node::VERSION;
 
 mod actions;
+mod attach;
 mod controls;
 mod entities;
 mod publish;
 
 pub use actions::NodeActions;
+pub use attach::{HomeAssistant, Needs};
 pub use controls::{Control, control_of};
-pub use publish::{Actions, Documents, Notice, Publisher};
+pub use publish::{Actions, Documents, Publisher};
 
 /// The longest discovery prefix, in bytes.
 const MAX_PREFIX_BYTES: usize = 100;

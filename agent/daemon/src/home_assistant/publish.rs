@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::id::Name;
+use aimass_link::Notice;
 use aimass_store::Store;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -44,17 +45,6 @@ pub trait Actions: Send + Sync + 'static {
     fn set_analysis(&self, source: &Name, on: bool) -> bool;
     /// Closes a source and opens it anew. Returns whether there is such a source.
     fn restart(&self, source: &Name) -> bool;
-}
-
-/// A message on one of the topics that [`super::listens_to`] names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The topic.
-    pub topic: String,
-    /// The payload.
-    pub payload: Bytes,
-    /// Whether the broker had kept it from before.
-    pub retained: bool,
 }
 
 /// What may lie at the broker because of us.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aimass_core::clock::SystemClock;
+use aimass_link::Notice;
 use aimass_store::{Store, StoreConfig};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
