@@ -25,9 +25,11 @@ use crate::views::Views;
 mod error;
 mod picture;
 mod probe;
+mod prove;
 mod request;
 
 pub use error::CommandError;
+pub use prove::prover;
 use request::{DrainRequest, LogRequest, SnapshotRequest};
 pub use request::{NAMES, Request};
 
