@@ -6,6 +6,7 @@ mod analyze;
 mod cameras;
 mod configuration;
 mod delivery;
+mod home_assistant;
 mod http;
 mod node;
 mod refusals;

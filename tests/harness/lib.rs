@@ -20,6 +20,7 @@ pub mod paho;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod publish;
 pub mod requester;
 pub mod service;
 pub mod signer;

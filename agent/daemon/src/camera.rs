@@ -210,7 +210,7 @@ impl Head<'_> {
                 return Flow::Stop;
             }
         }
-        if !verdict.analyse {
+        if !verdict.analyse || !view.is_analysed() {
             counters.idle.fetch_add(1, Ordering::Relaxed);
             return Flow::Continue;
         }

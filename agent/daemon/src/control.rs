@@ -102,8 +102,14 @@ impl Control {
     ) -> Result<(), Failure> {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut restarts = self.running.take_restarts();
         loop {
             tokio::select! {
+                Some(id) = restarts.recv() => {
+                    if let Err(error) = self.running.restart_camera(id.as_str()).await {
+                        tracing::error!(source = %id, %error, "The source could not be opened anew.");
+                    }
+                }
                 push = next_push(self.running.pushes()) => {
                     let verdict = self.keeper.offer_push(&push);
                     self.follow(verdict).await?;

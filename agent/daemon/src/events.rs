@@ -73,6 +73,11 @@ pub enum Input {
         /// The source.
         source: Name,
     },
+    /// A source is only shown from now on: what was in view of it has ended.
+    Pause {
+        /// The source.
+        source: Name,
+    },
     /// How the camera sees, for `state/<source>/sight`.
     Sight {
         /// The source.
@@ -255,6 +260,10 @@ async fn take(scenes: &mut HashMap<Name, Watched>, input: Input, out: &Outlets) 
         }
         Input::Analysed { source, frame: (seq, stamp), findings } => {
             let Some(watched) = scenes.get_mut(&source) else { return };
+            if !watched.view.is_analysed() {
+                // Was under way when somebody switched the analysis off.
+                return;
+            }
             let mut watch = Stopwatch::start();
             let arrived = out.clock.monotonic();
             watched.frame = seq;
@@ -270,6 +279,11 @@ async fn take(scenes: &mut HashMap<Name, Watched>, input: Input, out: &Outlets) 
             let counters = &watched.view.counters;
             counters.track_us.fetch_add(watch.lap().as_micros() as u64, Ordering::Relaxed);
             deliver(watched, seen, out).await;
+            watched.show();
+        }
+        Input::Pause { source } => {
+            let Some(watched) = scenes.get_mut(&source) else { return };
+            end_all(watched, out).await;
             watched.show();
         }
         Input::Motion { source, moving } => {

@@ -7,6 +7,7 @@ use aimass_core::id::Name;
 
 use crate::chain;
 use crate::config::{CameraConfig, Config, Problem};
+use crate::home_assistant::listens_to;
 
 /// What becomes of a camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,8 @@ impl Plan {
         }
         Plan {
             cameras,
-            broker: old.broker != new.broker,
+            // What the link listens to is settled when it begins.
+            broker: old.broker != new.broker || listens_to(old) != listens_to(new),
             http: old.http != new.http,
             parallel: old.inference.parallel != new.inference.parallel,
         }

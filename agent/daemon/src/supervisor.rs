@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::event::Event;
+use aimass_core::id::Name;
 use aimass_core::permits::Permits;
 use aimass_core::worker::Watch;
 use aimass_link::{LinkHandle, LinkStatus, StateBoard};
@@ -27,6 +28,7 @@ use crate::exit::Failure;
 use crate::fleet::{Fleet, Shared};
 use crate::former;
 use crate::health::HealthDocument;
+use crate::home_assistant::{HomeAssistant, Needs, listens_to};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::plan::{Change, Plan, needs_a_new_start};
@@ -58,6 +60,8 @@ pub struct Running {
     link: Option<LinkHandle>,
     pushes: Option<watch::Receiver<Option<Bytes>>>,
     link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
+    home: HomeAssistant,
+    publisher: JoinHandle<()>,
     monitor: JoinHandle<()>,
     api: Api,
 }
@@ -86,7 +90,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
 
     let link = match &config.broker {
         None => None,
-        Some(broker) => Some(ground.link(broker).await?),
+        Some(broker) => Some(ground.link(broker, listens_to(config)).await?),
     };
     let link_status = watch::Sender::new(link.as_ref().map(LinkHandle::status));
 
@@ -105,12 +109,25 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         models,
         permits: Permits::new(parallel(config)),
         watch: ground.watch.clone(),
-        inputs,
+        inputs: inputs.clone(),
     });
     for camera in &config.camera {
         fleet.start(camera, config).await?;
     }
     fleet.show(config);
+
+    let needs = Needs {
+        board: ground.board.clone(),
+        store: ground.store.clone(),
+        sources: fleet.sources(),
+        inputs,
+        link: link_status.subscribe(),
+    };
+    let (home, publisher) = HomeAssistant::new(config, needs);
+    let publisher = ground.task("home-assistant", publisher);
+    if let Some(link) = &link {
+        home.listen(link);
+    }
 
     let (watch, store) = (ground.watch.clone(), ground.store.clone());
     let monitor = Monitor::new(node.clone(), fleet.sources(), watch, store, link_status.subscribe());
@@ -138,6 +155,8 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         pushes: link.as_ref().map(LinkHandle::desired),
         link,
         link_status,
+        home,
+        publisher,
         monitor,
         api,
     })
@@ -175,7 +194,7 @@ impl Running {
     }
 
     /// Waits for a task that ends though nobody asked it to: the node cannot do its work any longer.
-    pub fn broken(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn broken(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         self.ground.broken.clone().cancelled_owned()
     }
 
@@ -231,15 +250,11 @@ impl Running {
         if let Some(link) = &self.link {
             link.set_config_version(version);
         }
+        self.home.set_config(&self.config);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    async fn change_camera(
-        &mut self,
-        id: &aimass_core::id::Name,
-        change: Change,
-        new: &Config,
-    ) -> Result<(), Failure> {
+    async fn change_camera(&mut self, id: &Name, change: Change, new: &Config) -> Result<(), Failure> {
         let camera = new.camera.iter().find(|c| c.id == *id);
         match (change, camera) {
             (Change::Start, Some(camera)) => self.fleet.start(camera, new).await?,
@@ -257,7 +272,8 @@ impl Running {
             old.stop(LINK_GRACE).await;
         }
         if let Some(broker) = &new.broker {
-            let link = self.ground.link(broker).await?;
+            let link = self.ground.link(broker, listens_to(new)).await?;
+            self.home.listen(&link);
             self.link_status.send_replace(Some(link.status()));
             self.pushes = Some(link.desired());
             self.link = Some(link);
@@ -288,6 +304,11 @@ impl Running {
         self.fleet.restart(&camera, &self.config).await
     }
 
+    /// The cameras that Home Assistant wants opened anew; closed from the second call on.
+    pub fn take_restarts(&mut self) -> tokio::sync::mpsc::Receiver<Name> {
+        self.home.take_restarts()
+    }
+
     /// Closes all cameras and ends what was in view of them; everything else goes on.
     pub async fn close_cameras(&mut self) {
         self.fleet.stop_all().await;
@@ -309,6 +330,8 @@ impl Running {
         tracing::info!("Stopping.");
         self.fleet.stop_all().await;
         drop(self.fleet);
+        drop(self.home);
+        within("home-assistant", &mut self.publisher).await;
         // A thread that hangs keeps the queue open: it is closed for it.
         self.stop_events.cancel();
         within("events", &mut self.events).await;

@@ -161,6 +161,7 @@ pub struct SourceView {
     pub counters: Counters,
     /// Whether the motion gate sees motion.
     pub motion: AtomicBool,
+    unanalysed: AtomicBool,
     facts: Mutex<Arc<SourceFacts>>,
     status: Mutex<SourceStatus>,
     stream: Mutex<Option<StreamInfo>>,
@@ -174,6 +175,7 @@ impl SourceView {
     pub fn new(id: Name, facts: SourceFacts, now: Timestamp) -> Self {
         SourceView {
             id,
+            unanalysed: AtomicBool::new(false),
             facts: Mutex::new(Arc::new(facts)),
             counters: Counters::default(),
             motion: AtomicBool::new(false),
@@ -183,6 +185,16 @@ impl SourceView {
             frame: watch::Sender::new(None),
             overlay: watch::Sender::default(),
         }
+    }
+
+    /// Whether its frames are analysed, or only shown.
+    pub fn is_analysed(&self) -> bool {
+        !self.unanalysed.load(Ordering::Relaxed)
+    }
+
+    /// Lets its frames be analysed, or only shown, until the program ends.
+    pub fn set_analysed(&self, on: bool) {
+        self.unanalysed.store(!on, Ordering::Relaxed);
     }
 
     /// What the configuration says of it.

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p aimass-link --example throughput -- [EVENTS] [--json]`, 100,000 events by default. Three
 //! parts: the backlog as fast as it goes; the same with live events beside it; and at the default rate. Times are from
-//! the moment before the store is asked to accept (which waits up to 200 ms for company) to the subscriber.
+//! the moment before the store is asked to accept (which waits up to 150 ms for company) to the subscriber.
 
 use std::io::Write;
 use std::path::Path;

@@ -70,7 +70,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
-            commit_window: Duration::from_millis(200),
+            commit_window: Duration::from_millis(150),
             cursor_along: Duration::from_secs(20),
             cursor_alone: Duration::from_secs(30),
             housekeeping: Duration::from_secs(60),

@@ -126,7 +126,7 @@ impl Store {
     }
 
     /// Numbers the events and stores them; answers with their `seq`, in order, once they are on the disk. All or
-    /// none are stored. What is no alarm may wait up to 200 ms for others: give events together, or ask from
+    /// none are stored. What is no alarm may wait up to 150 ms for others: give events together, or ask from
     /// several tasks, rather than one after the other. An alarm takes all that waits along at once.
     ///
     /// # Errors

@@ -37,6 +37,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     if let Err(error) = config.http.check() {
         problems.push(in_section("http", &error.to_string()));
     }
+    for (field, message) in config.home_assistant.check() {
+        problems.push(Problem::new(format!("home_assistant.{field}"), message));
+    }
     if let Err(error) = config.store.validate() {
         problems.push(in_section("store", &error.to_string()));
     }

@@ -18,6 +18,7 @@ use aimass_trust::TrustConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::home_assistant::HomeAssistantConfig;
 use crate::http::HttpConfig;
 
 mod check;
@@ -61,6 +62,9 @@ pub struct Config {
     /// Whose signed configurations and commands this node obeys. In the node's own file only.
     #[serde(default)]
     pub trust: TrustConfig,
+    /// Home Assistant's MQTT discovery.
+    #[serde(default)]
+    pub home_assistant: HomeAssistantConfig,
 }
 
 /// Who this node is.

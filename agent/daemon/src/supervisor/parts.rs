@@ -76,7 +76,11 @@ impl Ground {
         Api { stop, task }
     }
 
-    pub(super) async fn link(&self, broker: &BrokerConfig) -> Result<LinkHandle, Failure> {
+    pub(super) async fn link(
+        &self,
+        broker: &BrokerConfig,
+        notices_of: Vec<String>,
+    ) -> Result<LinkHandle, Failure> {
         let sink = self.store.sink(MQTT_SINK).await.map_err(|e| Failure::Unavailable(e.to_string()))?;
         let node = &self.node;
         let identity = NodeIdentity {
@@ -87,9 +91,9 @@ impl Ground {
             config_version: node.config_version(),
         };
         let (board, clock, wall) = (self.board.clone(), node.clock.clone(), node.clock.clone());
-        let extras = Extras { clock_ok: Box::new(move || clock_ok(wall.wall())), ..Extras::default() };
+        let extras = Extras { clock_ok: Box::new(move || clock_ok(wall.wall())), notices_of, ..Extras::default() };
         let link = Link::spawn_with(broker.clone(), identity, sink, board, clock, extras, |lost| {
-            tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history.");
+            tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history, and a loss receipt tells of it.");
         });
         let link = link.map_err(|e| Failure::BadInput(e.to_string()))?;
         self.watch.adopt(link.life());

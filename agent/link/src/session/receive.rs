@@ -256,7 +256,7 @@ impl Session<'_> {
             // Answers come in the order of the messages: the one that cannot be read is for the oldest.
             StateError::Deserialization(PacketError::InvalidConnectReturnCode(_)) => self.window.oldest(),
             StateError::ServerDisconnect { reason_code: DisconnectReasonCode::PacketTooLarge, .. } => {
-                self.window.unanswered().max_by_key(|t| t.bytes)
+                self.window.unanswered().filter(|t| t.bytes > 0).max_by_key(|t| t.bytes)
             }
             _ => return,
         };
@@ -269,7 +269,7 @@ impl Session<'_> {
                 bytes,
                 "The broker finds a message too large without having told its limit; from now on we keep below that."
             );
-            self.core.learned_max_packet = self.core.learned_max_packet.min(bytes - 1);
+            self.core.learned_max_packet = self.core.learned_max_packet.min(bytes.saturating_sub(1));
             return;
         }
         if let Message::Event { seq, id, topic, .. } = what {

@@ -1,0 +1,86 @@
+//! Whose word counts: a command's envelope in, its body out.
+//!
+//! Blocking: a nonce is on the disk before its command is obeyed. Owner: the task `commands`, one command at a time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aimass_core::clock::SharedClock;
+use aimass_trust::{CommandStatement, Domain, Envelope, Life, NonceBook, Recipient, TrustConfig, TrustError};
+use serde_json::Value;
+use ulid::Ulid;
+
+use super::{CommandError, Prove};
+use crate::node::clock_ok;
+
+impl From<TrustError> for CommandError {
+    fn from(error: TrustError) -> Self {
+        CommandError::new(error.kind().as_str(), error.to_string())
+    }
+}
+
+/// The proof by signature, recipient, life time and nonce.
+pub fn prover(
+    trust: TrustConfig,
+    here: Recipient,
+    boot: Ulid,
+    clock: SharedClock,
+    book: NonceBook,
+) -> Arc<Prove> {
+    let book = Mutex::new(book);
+    Arc::new(move |name: &str, envelope: &[u8]| -> Result<Value, CommandError> {
+        let verified = Envelope::open(envelope, &trust, Domain::Command)?;
+        let statement = CommandStatement::read(&verified)?;
+        statement.check(&here, name)?;
+        let now = clock.wall();
+        let life = Life { boot, now: clock_ok(now).then_some(now) };
+        let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.admit(&statement, &verified.key, life)?;
+        Ok(statement.body)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use aimass_core::clock::SystemClock;
+    use aimass_trust::{SecretKey, TrustedKey};
+
+    use super::*;
+
+    fn command(secret: &SecretKey, node: &str, nonce: &str) -> Vec<u8> {
+        let statement = CommandStatement {
+            domain: Domain::Command,
+            site: "s".parse().unwrap(),
+            node: node.parse().unwrap(),
+            name: "resume".parse().unwrap(),
+            nonce: nonce.to_owned(),
+            not_after: SystemClock::shared().wall() + std::time::Duration::from_secs(60),
+            boot: Some(Ulid::from_parts(7, 7)),
+            body: serde_json::json!({}),
+        };
+        statement.sign(secret, "ops".parse().unwrap()).unwrap().to_json().into_bytes()
+    }
+
+    #[test]
+    fn only_a_trusted_key_s_command_for_this_node_passes_and_only_once() {
+        let secret = SecretKey::generate().unwrap();
+        let key = TrustedKey {
+            id: "ops".parse().unwrap(),
+            public_key: secret.public(),
+            allow: vec![Domain::Command],
+        };
+        let trust = TrustConfig { key: vec![key], ..TrustConfig::default() };
+        let here = Recipient { site: "s".parse().unwrap(), node: "n".parse().unwrap() };
+        let boot = Ulid::from_parts(7, 7);
+        let prove = prover(trust, here, boot, SystemClock::shared(), NonceBook::in_memory());
+        let kind = |name: &str, bytes: &[u8]| prove(name, bytes).map_err(|e| e.kind);
+
+        let good = command(&secret, "n", "0123456789abcdef");
+        assert_eq!(kind("drain", &good), Err("bad_payload"), "another name than was signed");
+        assert_eq!(kind("resume", &good), Ok(serde_json::json!({})));
+        assert_eq!(kind("resume", &good), Err("replayed"));
+        assert_eq!(kind("resume", &command(&secret, "m", "0123456789abcdeg")), Err("other_node"));
+        let stranger = SecretKey::generate().unwrap();
+        assert_eq!(kind("resume", &command(&stranger, "n", "0123456789abcdeh")), Err("bad_signature"));
+        assert_eq!(kind("resume", b"{\"now\":true}"), Err("not_an_envelope"));
+    }
+}
