@@ -70,15 +70,13 @@ pub fn effective(local: &Value, body: &Value, own_folder: &Path) -> Result<Confi
 /// A configuration without what only the node's own file says: what can be signed.
 pub fn pushable(tree: &Value) -> Value {
     let mut body = tree.as_object().cloned().unwrap_or_default();
-    for section in LOCAL_ONLY {
-        body.remove(section);
-    }
+    body.retain(|section, _| !LOCAL_ONLY.contains(&section.as_str()));
     if let Some(inference) = body.get_mut("inference").and_then(Value::as_object_mut) {
-        inference.remove(MODEL_FOLDERS);
-        if inference.is_empty() {
-            body.remove("inference");
-        }
+        inference.retain(|key, _| key != MODEL_FOLDERS);
     }
+    body.retain(|section, value| {
+        section != "inference" || value.as_object().is_none_or(|table| !table.is_empty())
+    });
     Value::Object(body)
 }
 
