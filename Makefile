@@ -1,5 +1,5 @@
 # Thin: each target calls cargo or a script that can be called by itself.
-.PHONY: demo test test-faults build models bench reference fixtures
+.PHONY: demo test test-faults build models bench reference fixtures fuzz
 
 CACHE := $(or $(AIMASS_CACHE),$(HOME)/.cache/aimass)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -53,6 +53,10 @@ reference:
 	mv $(CACHE)/reference.part agent/daemon/reference/configuration.md
 	cargo run -q --locked -p aimass-agent -- reference --schema > $(CACHE)/reference.part
 	mv $(CACHE)/reference.part agent/daemon/reference/configuration.schema.json
+
+## fuzz: every fuzz target for SECONDS_EACH=60 seconds; a crash leaves its input in tests/fuzz/artifacts/
+fuzz:
+	tests/fuzz/run.sh $(SECONDS_EACH)
 
 fixtures:
 	@tests/fixtures/fetch.sh

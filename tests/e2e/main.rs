@@ -10,6 +10,7 @@ mod home_assistant;
 mod http;
 mod node;
 mod refusals;
+mod signing;
 mod watchdog;
 
 use std::path::Path;

@@ -67,6 +67,14 @@ fn what_is_wrong_is_said_with_its_key() {
     }
 }
 
+#[test]
+fn the_seeds_of_the_fuzz_target_are_read_or_refused() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/model_toml");
+    let files = std::fs::read_dir(folder).unwrap().map(|e| std::fs::read(e.unwrap().path()).unwrap());
+    let read = files.filter(|bytes| Manifest::parse(&String::from_utf8_lossy(bytes)).is_ok()).count();
+    assert!(read >= 4, "{read}");
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic_and_what_it_accepts_is_bounded(

@@ -96,6 +96,21 @@ fn offline_means_once_and_unpaced() {
     assert_eq!(parse("file:/x?loop=true").offline(), parse("file:/x?realtime=false"));
 }
 
+#[test]
+fn the_seeds_of_the_fuzz_target_keep_their_kind_when_shown() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/source_uri");
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()).into_owned();
+        if let Ok(uri) = text.parse::<SourceUri>() {
+            read += 1;
+            let again = uri.to_string().parse::<SourceUri>();
+            assert!(again.is_err() || again.is_ok_and(|again| again.kind() == uri.kind()), "{text}");
+        }
+    }
+    assert!(read >= 5, "{read}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

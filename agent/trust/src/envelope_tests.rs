@@ -179,6 +179,33 @@ fn a_nonce_that_could_be_anything_is_refused() {
     }
 }
 
+fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = format!("{}/../../tests/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path());
+    let seeds: Vec<_> = files.map(|p| (p.display().to_string(), std::fs::read(p).unwrap())).collect();
+    assert!(seeds.len() > 3, "{folder} is nearly empty");
+    seeds
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_read_or_refused() {
+    let secret = SecretKey::generate().unwrap();
+    let trust = trust("ops", &secret, &[Domain::Config]);
+    let below = |payload: Vec<u8>, domain| Verified { key: name("ops"), domain, payload };
+    for (seed, bytes) in seeds("envelope") {
+        assert!(opened(&bytes, &trust).is_err(), "{seed}: nobody signed this");
+        drop(ConfigStatement::read(&below(bytes, Domain::Config)));
+    }
+    let commands = seeds("command");
+    let good = commands.iter().filter(|(_, bytes)| {
+        CommandStatement::read(&below(bytes.clone(), Domain::Command)).is_ok_and(|command| {
+            let again = serde_json::to_vec(&command).unwrap();
+            CommandStatement::read(&below(again, Domain::Command)).unwrap() == command
+        })
+    });
+    assert!(good.count() >= 2);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -182,6 +182,25 @@ fn a_password_in_the_broker_url_is_refused_and_not_repeated() {
     assert!(errors.contains("broker.url") && !errors.contains("topsecret"), "{errors}");
 }
 
+#[test]
+fn the_seeds_of_the_fuzz_target_are_read_or_refused() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/config");
+    let mut accepted = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        if let Ok(config) = parse(&String::from_utf8_lossy(&bytes)) {
+            let tree = serde_json::to_value(&config).unwrap();
+            assert_eq!(from_document(tree).unwrap(), config);
+            accepted += 1;
+        }
+        if let Ok(tree) = aimass_trust::strict_json(&bytes) {
+            let local = serde_json::json!({ "node": { "site": "s", "id": "n" } });
+            accepted += u32::from(crate::config::effective(&local, &tree, Path::new("/etc/aimass")).is_ok());
+        }
+    }
+    assert!(accepted >= 2, "{accepted}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "\\PC{0,300}") {

@@ -5,6 +5,7 @@
 mod delivery;
 mod incoming;
 mod memory_outbox;
+mod oneshot;
 mod order;
 mod real_store;
 mod refusals;

@@ -1,0 +1,66 @@
+//! One errand through a real broker: publish, wait, leave.
+
+use aimass_link::oneshot::{OneShot, Outgoing};
+use aimass_link::{BrokerConfig, LinkErrorKind};
+use harness::broker::{Broker, BrokerSetup};
+use harness::ports::free_port;
+use harness::subscriber::Subscriber;
+
+use crate::rig::SOON;
+
+fn message(topic: &str, payload: &str) -> Outgoing {
+    Outgoing { topic: topic.into(), payload: payload.into(), ..Outgoing::default() }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_with_the_broker_for_those_who_come_later() {
+    let broker = Broker::plain().await;
+    let mut shot = OneShot::connect(&BrokerConfig::new(broker.url()), "errand".into()).await.unwrap();
+    shot.publish(Outgoing { retain: true, ..message("a/desired", "signed") }).await.unwrap();
+    shot.close().await;
+    let later = Subscriber::on(broker.port(), "a/#").await;
+    let kept = later.expect(|m| m.topic == "a/desired").within(SOON).await;
+    assert_eq!((kept.payload.as_slice(), kept.retained), (b"signed".as_slice(), true));
+}
+
+#[tokio::test]
+async fn an_answer_is_told_from_others_by_its_correlation() {
+    let broker = Broker::plain().await;
+    let config = BrokerConfig::new(broker.url());
+    let mut asks = OneShot::connect(&config, "asks".into()).await.unwrap();
+    let mut answers = OneShot::connect(&config, "answers".into()).await.unwrap();
+    asks.subscribe("reply").await.unwrap();
+    answers.subscribe("command").await.unwrap();
+    let question = Outgoing {
+        response_topic: Some("reply".into()),
+        correlation: Some(b"42".to_vec()),
+        ..message("command", "snapshot?")
+    };
+    asks.publish(question).await.unwrap();
+    let asked = answers.expect(SOON, |m| m.topic == "command").await.unwrap().unwrap();
+    assert_eq!(asked.correlation.as_deref(), Some(b"42".as_slice()));
+    answers.publish(message("reply", "for somebody else")).await.unwrap();
+    answers.publish(Outgoing { correlation: asked.correlation, ..message("reply", "yes") }).await.unwrap();
+    let answer = asks.expect(SOON, |m| m.correlation.as_deref() == Some(b"42")).await.unwrap().unwrap();
+    assert_eq!(answer.payload, b"yes");
+    let none = asks.expect(std::time::Duration::from_millis(50), |_| true).await.unwrap();
+    assert_eq!(none, None);
+}
+
+#[tokio::test]
+async fn a_broker_that_refuses_is_told_by_name() {
+    let nobody = BrokerConfig::new(format!("mqtt://127.0.0.1:{}", free_port()));
+    let error = OneShot::connect(&nobody, "errand".into()).await.err().unwrap();
+    assert_eq!(error.kind(), LinkErrorKind::Refused);
+    let strict = BrokerSetup::new().user("ops", "secret").acl("user ops\ntopic read #\n").start().await;
+    let error = OneShot::connect(&BrokerConfig::new(strict.url()), "errand".into()).await.err().unwrap();
+    assert!(matches!(error.kind(), LinkErrorKind::BadCredentials | LinkErrorKind::NotAuthorised), "{error}");
+    let password = strict.folder().join("ops.password");
+    aimass_core::files::write_atomically(&password, b"secret\n").unwrap();
+    let mut config = BrokerConfig::new(strict.url());
+    (config.username, config.password_file) = (Some("ops".into()), Some(password));
+    let mut shot = OneShot::connect(&config, "errand".into()).await.unwrap();
+    let error = shot.publish(message("a/desired", "x")).await.unwrap_err();
+    assert_eq!(error.kind(), LinkErrorKind::NotAuthorised);
+    assert!(error.to_string().contains("a/desired"), "{error}");
+}
