@@ -9,6 +9,7 @@ use aimass_core::frame::{Colour, Frame, Picture, PixelFormat, Stamp, TimeSource}
 use aimass_core::geometry::Region;
 use aimass_core::motion::{MotionConfig, MotionGate};
 use aimass_core::scene::{Scene, SceneConfig};
+use aimass_core::sight::{Sight, SightConfig};
 use aimass_core::tracker::{Tracker, TrackerConfig};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -37,6 +38,18 @@ fn picture(size: (u32, u32), shade: u8) -> Picture {
     let (w, h) = (size.0 as usize, size.1 as usize);
     let plane: Vec<u8> = (0..w * h).map(|n| (n % 251) as u8 / 2 + shade).collect();
     Picture::new(size, PixelFormat::Gray8, Colour::SD, [w, 0, 0], Arc::new(plane)).expect("a sound picture")
+}
+
+/// Two views that have nothing in common.
+fn views(size: (u32, u32)) -> [Picture; 2] {
+    let (w, h) = (size.0 as usize, size.1 as usize);
+    let view = |seed: usize| {
+        let level = |n: usize| ((n % w / 24 + 7 * seed) * 2_654_435_761 ^ (n / w / 24 + seed) * 40_503) % 200;
+        let plane: Vec<u8> = (0..w * h).map(|n| level(n) as u8).collect();
+        Picture::new(size, PixelFormat::Gray8, Colour::SD, [w, 0, 0], Arc::new(plane))
+            .expect("a sound picture")
+    };
+    [view(1), view(2)]
 }
 
 fn laws(c: &mut Criterion) {
@@ -80,6 +93,22 @@ fn laws(c: &mut Criterion) {
                 gate.gate(&Frame { source, seq: n, stamp: stamp(n), picture })
             });
         });
+
+        // Ten frames a second: one in ten is looked at closely. And the worst: each one, of a view that is nowhere.
+        for (what, step, pictures) in
+            [("ten frames a second", 1, &pictures), ("a view that moved, each second", 10, &views(size))]
+        {
+            let mut sight = Sight::new(SightConfig::default(), Vec::new());
+            let mut n = 0;
+            c.bench_function(&format!("sight: {}x{}, {what}", size.0, size.1), |b| {
+                b.iter(|| {
+                    n += step;
+                    let picture = pictures[usize::from(n > 150)].clone();
+                    let source = "dock".parse().expect("a name");
+                    sight.look(&Frame { source, seq: n, stamp: stamp(n), picture })
+                });
+            });
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod motion;
 pub mod permits;
 pub mod ports;
 pub mod scene;
+pub mod sight;
 pub mod slot;
 pub mod stop;
 pub mod tracker;

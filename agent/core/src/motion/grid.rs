@@ -4,31 +4,45 @@
 
 use crate::frame::{Picture, PixelFormat};
 
-/// About how many blocks a picture is wide. Small pictures have fewer: a block is at least 8 pixels wide.
+/// About how many blocks a picture is wide for the motion gate. Small pictures have fewer: a block is at least 8
+/// pixels wide.
 const BLOCKS_ACROSS: usize = 96;
 /// Rows that are read of each block.
 const ROWS_READ: usize = 4;
 
 /// Mean brightness by block, 0..255.
-#[derive(Debug, Default)]
-pub(super) struct Grid {
-    pub(super) columns: usize,
-    pub(super) rows: usize,
-    pub(super) values: Vec<f32>,
+#[derive(Debug)]
+pub(crate) struct Grid {
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
+    pub(crate) values: Vec<f32>,
+    across: usize,
     size: (u32, u32),
     block: usize,
     sums: Vec<u16>,
 }
 
+impl Default for Grid {
+    fn default() -> Self {
+        Self::across(BLOCKS_ACROSS)
+    }
+}
+
 impl Grid {
+    /// A grid of about so many blocks from left to right.
+    pub(crate) fn across(across: usize) -> Self {
+        let (values, sums) = (Vec::new(), Vec::new());
+        Grid { columns: 0, rows: 0, values, across, size: (0, 0), block: 0, sums }
+    }
+
     /// Reads a picture; true if its size is another than before. RGB is read by its green samples: they carry
     /// most of the brightness, and one channel costs a third of three.
-    pub(super) fn read(&mut self, picture: &Picture) -> bool {
+    pub(crate) fn read(&mut self, picture: &Picture) -> bool {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let resized = self.size != (picture.width(), picture.height());
         if resized {
             self.size = (picture.width(), picture.height());
-            self.block = width.div_ceil(BLOCKS_ACROSS).max(8).min(width.min(height));
+            self.block = width.div_ceil(self.across).max(8).min(width.min(height));
             // A rest at the right and the lower edge that fills no block is not looked at.
             (self.columns, self.rows) = (width / self.block, height / self.block);
             self.values.clear();

@@ -8,7 +8,7 @@
 //! between two analysed frames; nothing is allocated per frame.
 
 mod background;
-mod grid;
+pub(crate) mod grid;
 
 #[cfg(test)]
 mod tests;
