@@ -4,6 +4,7 @@
 //! Invariants: the source's thread never waits for the analyzer's unless the source is an unpaced file; a panic
 //! in either is caught and that thread alone begins anew.
 
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use aimass_core::frame::Frame;
 use aimass_core::motion::{MotionConfig, MotionGate};
 use aimass_core::permits::Permits;
 use aimass_core::ports::{Flow, FrameSink, Source, StreamInfo};
+use aimass_core::sight::SightConfig;
 use aimass_core::slot::{Put, SlotReceiver, SlotSender, Taken, slot};
 use aimass_core::stop::Stop;
 use aimass_core::worker::{RestartPolicy, Watch, Worker, WorkerContext};
@@ -24,6 +26,7 @@ use tokio::sync::mpsc;
 use crate::chain::{Chain, Link};
 use crate::events::Input;
 use crate::process::thread_cpu;
+use crate::sight::Eyes;
 use crate::views::SourceView;
 
 /// How often a waiting thread looks at its stop and shows that it lives.
@@ -41,6 +44,8 @@ pub struct CameraParts {
     pub source: SourceOptions,
     /// The motion gate.
     pub motion: MotionConfig,
+    /// What counts as a loss of sight.
+    pub sight: SightConfig,
     /// The analyzers.
     pub chain: Vec<Link>,
     /// Frames that were replaced in earlier lives of this camera: its slot counts from 0.
@@ -92,18 +97,22 @@ fn run_source(
     let view = &parts.view;
     let now = || parts.clock.wall();
     let mut options = parts.source.clone();
+    let eyes = RefCell::new(Eyes::new(parts.sight.clone(), &parts.source, parts.clock.clone()));
+    let tell = |report| parts.events.blocking_send(Input::Sight { source: view.id.clone(), report });
     options.max_side_px = crate::chain::useful_side_px(&parts.chain, &parts.models);
     let mut source = match options.build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {
             tracing::error!(source = %view.id, %error, "The source cannot run with this configuration.");
             view.set_status("failed", Some(error.to_string()), now());
+            context.rest();
+            tell(eyes.borrow().failed(&error, true)).ok();
             return Ok(());
         }
     };
     let (paced, quiet) = (!view.facts().unpaced, quiet_at_most(&parts.source));
     let gate = MotionGate::new(parts.motion);
-    let mut sink = Head { parts, to_chain, context, gate, moving: None, paced, quiet };
+    let mut sink = Head { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced, quiet };
     let mut failures = 0u64;
     let outcome = run_forever(
         source.as_mut() as &mut dyn Source,
@@ -112,25 +121,22 @@ fn run_source(
         &mut camera_backoff(&view.id),
         |state| {
             context.allow(quiet);
-            let sight = match &state {
+            match &state {
                 SourceState::Connecting { .. } => {
                     // A reason that is known stays on display while the next attempt runs.
                     let error = view.status().error;
                     view.set_status("connecting", error, now());
-                    None
                 }
                 SourceState::Delivering(info) => {
                     view.set_stream(info.clone());
                     view.set_status("delivering", None, now());
                     tracing::info!(source = %view.id, width = info.width, height = info.height, stream = info.description, "The source delivers.");
                     failures = 0;
-                    Some("ok")
                 }
                 SourceState::Stalled { message, .. } => {
                     view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                     view.set_status("stalled", Some(message.clone()), now());
                     tracing::warn!(source = %view.id, error = message, "The source has stalled.");
-                    Some("stalled")
                 }
                 SourceState::Failed { error, retry_in } => {
                     if retry_in.is_some() {
@@ -142,17 +148,15 @@ fn run_source(
                         tracing::warn!(source = %view.id, %error, attempts = failures + 1, "The source does not deliver; trying again.");
                     }
                     failures += 1;
-                    Some("failed")
                 }
                 SourceState::Ended(_) => {
                     view.set_status("ended", None, now());
                     tracing::info!(source = %view.id, "The source has ended.");
-                    Some("ended")
                 }
-            };
-            if let Some(sight) = sight {
+            }
+            if let Some(report) = eyes.borrow_mut().state(&state) {
                 context.rest();
-                parts.events.blocking_send(Input::Sight { source: view.id.clone(), sight }).ok();
+                tell(report).ok();
                 context.allow(quiet);
             }
         },
@@ -172,6 +176,7 @@ struct Head<'a> {
     parts: &'a CameraParts,
     to_chain: &'a SlotSender<Frame>,
     context: &'a WorkerContext,
+    eyes: &'a RefCell<Eyes>,
     gate: MotionGate,
     moving: Option<bool>,
     paced: bool,
@@ -183,6 +188,7 @@ impl FrameSink for Head<'_> {
     fn opened(&mut self, info: &StreamInfo) {
         // While it was away, `events` took the motion for over: it is told anew.
         self.moving = None;
+        self.eyes.borrow_mut().opened();
         self.parts.view.set_stream(info.clone());
     }
 
@@ -200,8 +206,16 @@ impl Head<'_> {
         counters.seen.fetch_add(1, Ordering::Relaxed);
         view.show_frame(frame.clone());
         let mut watch = Stopwatch::start();
+        let seen = self.eyes.borrow_mut().frame(&frame);
         let verdict = self.gate.gate(&frame);
         counters.gate_us.fetch_add(watch.lap().as_micros() as u64, Ordering::Relaxed);
+        if let Some(report) = seen {
+            let input = Input::Sight { source: view.id.clone(), report };
+            self.context.rest();
+            if self.parts.events.blocking_send(input).is_err() {
+                return Flow::Stop;
+            }
+        }
         if self.moving != Some(verdict.motion) {
             self.moving = Some(verdict.motion);
             let input = Input::Motion { source: view.id.clone(), moving: verdict.motion };

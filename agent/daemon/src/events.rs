@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::former;
 use crate::node::Node;
+use crate::sight::{Report, SightBook, node_source};
 use crate::views::{Overlay, OverlayTrack, SourceView};
 
 /// Analysed frames that may wait for the rules.
@@ -78,12 +79,12 @@ pub enum Input {
         /// The source.
         source: Name,
     },
-    /// How the camera sees, for `state/<source>/sight`.
+    /// How a source, or the node itself, sees.
     Sight {
-        /// The source.
+        /// The source; `node` for the node itself.
         source: Name,
-        /// `ok`, `stalled`, `failed` or `ended`.
-        sight: &'static str,
+        /// How.
+        report: Report,
     },
 }
 
@@ -186,14 +187,21 @@ pub fn totals_key(source: &Name) -> String {
 
 /// The task `events`: ends when all sources are gone, or at the `stop` for those that hang, after every thing that
 /// lasts was ended.
-pub async fn run(mut input: mpsc::Receiver<Input>, out: Outlets, stop: CancellationToken) {
+pub async fn run(
+    mut input: mpsc::Receiver<Input>,
+    mut sight: SightBook,
+    out: Outlets,
+    stop: CancellationToken,
+) {
     let mut scenes: HashMap<Name, Watched> = HashMap::new();
+    let former = sight.end_all("restarted");
+    tell_sight(&sight, former, &out).await;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             got = input.recv() => match got {
-                Some(input) => take(&mut scenes, input, &out).await,
+                Some(input) => take(&mut scenes, &mut sight, input, &out).await,
                 None => break,
             },
             // What is in the queue already still counts.
@@ -209,6 +217,8 @@ pub async fn run(mut input: mpsc::Receiver<Input>, out: Outlets, stop: Cancellat
     for watched in scenes.values_mut() {
         end_all(watched, &out).await;
     }
+    let left = sight.end_all("node_stopping");
+    tell_sight(&sight, left, &out).await;
 }
 
 async fn end_all(watched: &mut Watched, out: &Outlets) {
@@ -245,10 +255,18 @@ async fn forget(scenes: &mut HashMap<Name, Watched>, source: &Name, out: &Outlet
     }
 }
 
-async fn take(scenes: &mut HashMap<Name, Watched>, input: Input, out: &Outlets) {
+async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut SightBook, input: Input, out: &Outlets) {
     match input {
-        Input::Watch(watched) => begin(scenes, *watched, out).await,
-        Input::Forget { source } => forget(scenes, &source, out).await,
+        Input::Watch(watched) => {
+            let lost = sight.end(&watched.view.id, "source_restarted");
+            tell_sight(sight, lost, out).await;
+            begin(scenes, *watched, out).await;
+        }
+        Input::Forget { source } => {
+            let lost = sight.end(&source, "source_removed");
+            tell_sight(sight, lost, out).await;
+            forget(scenes, &source, out).await;
+        }
         Input::Redraw { source, zones, lines } => {
             let Some(watched) = scenes.get_mut(&source) else { return };
             // Before the first frame there is no time at the source, and nothing that could end.
@@ -293,16 +311,37 @@ async fn take(scenes: &mut HashMap<Name, Watched>, input: Input, out: &Outlets) 
             set_state(&source, &mut watched.states, state, out);
             watched.show();
         }
-        Input::Sight { source, sight } => {
-            let Some(watched) = scenes.get_mut(&source) else { return };
-            let state = State { name: "sight".to_owned(), value: sight.into() };
-            set_state(&source, &mut watched.states, state, out);
-            watched.blind = sight != "ok";
-            if watched.blind && watched.view.motion.swap(false, Ordering::Relaxed) {
-                let state = State { name: "motion".to_owned(), value: false.into() };
-                set_state(&source, &mut watched.states, state, out);
+        Input::Sight { source, report } => {
+            let watched = scenes.get_mut(&source);
+            // Only what is watched, and the node itself, has a sight.
+            if watched.is_some() || source == node_source() {
+                see(watched, &source, &report, out);
+                let happenings = sight.take(&source, &report);
+                tell_sight(sight, happenings, out).await;
             }
         }
+    }
+}
+
+/// Tells how a source sees; without one, how the node itself does.
+fn see(watched: Option<&mut Watched>, source: &Name, report: &Report, out: &Outlets) {
+    let state = State { name: "sight".to_owned(), value: report.state.into() };
+    let Some(watched) = watched else { return set_state(source, &mut BTreeMap::new(), state, out) };
+    set_state(source, &mut watched.states, state, out);
+    watched.view.set_sight(Some(report.state));
+    // A camera that sees badly still delivers: what is found in its pictures goes on.
+    watched.blind = report.is_blind();
+    if watched.blind && watched.view.motion.swap(false, Ordering::Relaxed) {
+        let state = State { name: "motion".to_owned(), value: false.into() };
+        set_state(source, &mut watched.states, state, out);
+    }
+}
+
+/// Hands losses of sight on, with what is open from then on: kept together, so that the next life can end it.
+async fn tell_sight(sight: &SightBook, happenings: Vec<Happening>, out: &Outlets) {
+    if !happenings.is_empty() {
+        // An error only when the program is ending beyond its deadline.
+        out.accept.send(Told { happenings, values: vec![sight.value()] }).await.ok();
     }
 }
 

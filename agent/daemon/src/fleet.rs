@@ -100,6 +100,7 @@ impl Fleet {
         let parts = CameraParts {
             source,
             motion: camera.motion,
+            sight: camera.sight.clone(),
             chain: links,
             replaced_before: view.counters.replaced(),
             view: view.clone(),

@@ -47,6 +47,8 @@ pub struct SourceHealth {
     pub stage_seconds_total: BTreeMap<&'static str, f64>,
     /// Whether the motion gate sees motion.
     pub motion: bool,
+    /// How it sees, as its state `sight` tells; null before the first word.
+    pub sight: Option<&'static str>,
 }
 
 impl SourceHealth {

@@ -33,6 +33,7 @@ pub mod process;
 pub mod progress;
 pub mod publish;
 pub mod run;
+pub mod sight;
 pub mod sign;
 pub mod supervisor;
 pub mod systemd;

@@ -61,6 +61,7 @@ pub(crate) fn health() -> HealthDocument {
             stage_ms: BTreeMap::from([("infer", 21.4), ("gate", 0.3)]),
             stage_seconds_total: BTreeMap::from([("infer", 3.1), ("gate", 0.1)]),
             motion: true,
+            sight: Some("ok"),
         }],
         workers: vec![WorkerHealth {
             name: "src-dock".into(),

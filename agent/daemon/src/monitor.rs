@@ -1,6 +1,7 @@
 //! Watches the node: samples counters, collects the health document, tells it over MQTT.
 //!
-//! Owner: the task `monitor`, woken every ten seconds. Invariant: it only reads.
+//! Owner: the task `monitor`, woken every ten seconds. Invariant: it only reads; that the clock is
+//! not set it says as everyone else does, through the task `events`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,9 @@ use aimass_store::Store;
 use tokio::sync::watch;
 
 use crate::health::{BrokerHealth, HealthDocument, OutboxHealth, SourceHealth, WorkerHealth};
-use crate::node::{Node, VERSION};
+use crate::node::{Node, VERSION, clock_ok};
 use crate::process;
+use crate::sight::{ClockWatch, NodeTeller};
 use crate::views::SourceView;
 
 /// Rates and stage times are means over at least this.
@@ -86,7 +88,8 @@ impl Monitor {
     }
 
     /// Samples every ten seconds, tells the health every minute; runs until it is aborted.
-    pub async fn run(self, board: Arc<StateBoard>) {
+    pub async fn run(self, board: Arc<StateBoard>, node: NodeTeller) {
+        let mut clock = ClockWatch::new(clock_ok);
         let mut every = tokio::time::interval(SAMPLE);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut samples = 0u32;
@@ -95,6 +98,9 @@ impl Monitor {
         self.workers.adopt(&pulse);
         loop {
             every.tick().await;
+            if let Some(report) = clock.look(&self.node.clock) {
+                node.sight(report).await;
+            }
             pulse.allow(STORE_PATIENCE);
             let store = self.ask_store().await;
             pulse.rest();
@@ -229,6 +235,7 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         stage_ms,
         stage_seconds_total,
         motion: view.motion.load(Ordering::Relaxed),
+        sight: view.sight(),
     }
 }
 
@@ -262,6 +269,8 @@ fn problems(
             found.push(format!("source {}: {error}", source.id));
         } else if troubled {
             found.push(format!("source {}: {}", source.id, source.state));
+        } else if let Some(sight) = source.sight.filter(|s| !["ok", "ended"].contains(s)) {
+            found.push(format!("source {}: its sight is lost: {sight}", source.id));
         }
     }
     for worker in workers {

@@ -32,6 +32,7 @@ use crate::home_assistant::{HomeAssistant, Needs, listens_to};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::plan::{Change, Plan, needs_a_new_start};
+use crate::sight::{NodeTeller, SightBook};
 use crate::views::{LIVE_EVENTS, Views};
 
 mod parts;
@@ -101,7 +102,9 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let (inputs, findings) = mpsc::channel(events::FINDINGS_QUEUE);
     let outlets = Outlets { board: ground.board.clone(), accept: accept_in, clock: node.clock.clone() };
     let stop_events = CancellationToken::new();
-    let events = ground.task("events", events::run(findings, outlets, stop_events.clone()));
+    let sight = SightBook::load(node.clone(), &ground.store).await;
+    let teller = NodeTeller::new(&inputs);
+    let events = ground.task("events", events::run(findings, sight, outlets, stop_events.clone()));
 
     let mut fleet = Fleet::new(Shared {
         node: node.clone(),
@@ -140,7 +143,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         clock: node.clock.clone(),
     };
     let api = ground.serve(server, &views);
-    let monitor = tokio::spawn(monitor.run(ground.board.clone()));
+    let monitor = tokio::spawn(monitor.run(ground.board.clone(), teller));
     Ok(Running {
         address,
         views,

@@ -102,7 +102,7 @@ pub struct Counters {
     pub errors: AtomicU64,
     /// Attempts to open the source after the first.
     pub reconnects: AtomicU64,
-    /// Microseconds in the motion gate.
+    /// Microseconds in the motion gate and in judging sight.
     pub gate_us: AtomicU64,
     /// Microseconds from planes to tensors.
     pub prepare_us: AtomicU64,
@@ -166,6 +166,7 @@ pub struct SourceView {
     status: Mutex<SourceStatus>,
     stream: Mutex<Option<StreamInfo>>,
     problem: Mutex<Option<String>>,
+    sight: Mutex<Option<&'static str>>,
     frame: watch::Sender<Option<Frame>>,
     overlay: watch::Sender<Arc<Overlay>>,
 }
@@ -182,6 +183,7 @@ impl SourceView {
             status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
             stream: Mutex::new(None),
             problem: Mutex::new(None),
+            sight: Mutex::new(None),
             frame: watch::Sender::new(None),
             overlay: watch::Sender::default(),
         }
@@ -212,6 +214,7 @@ impl SourceView {
         self.set_facts(facts);
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.set_sight(None);
         self.motion.store(false, Ordering::Relaxed);
         self.set_status("connecting", None, now);
     }
@@ -238,6 +241,16 @@ impl SourceView {
     /// Notes why its frames are not analysed.
     pub fn set_problem(&self, problem: String) {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+    }
+
+    /// How it sees, as its state `sight` tells; `None` before the first word.
+    pub fn sight(&self) -> Option<&'static str> {
+        *self.sight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how it sees.
+    pub fn set_sight(&self, sight: Option<&'static str>) {
+        *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = sight;
     }
 
     /// What the stream is made of, once it was open.

@@ -8,6 +8,7 @@ use aimass_core::geometry::Polygon;
 use aimass_core::id::Name;
 use aimass_core::line::LineConfig;
 use aimass_core::motion::MotionConfig;
+use aimass_core::sight::SightConfig;
 use aimass_core::tracker::TrackerConfig;
 use aimass_core::zone::ZoneConfig;
 use aimass_inference::analyzer::AnalyzerConfig;
@@ -129,6 +130,9 @@ pub struct CameraConfig {
     /// The motion gate, which holds idle frames back from the models.
     #[serde(default)]
     pub motion: MotionConfig,
+    /// When the camera counts as not seeing: stalled, black, covered, frozen, moved, out of focus.
+    #[serde(default)]
+    pub sight: SightConfig,
     /// How findings become tracks.
     #[serde(default)]
     pub tracker: TrackerConfig,
