@@ -12,7 +12,7 @@ build=(
     python3 python3-pip python3-venv
 )
 tests=(
-    mosquitto mosquitto-clients nats-server gstreamer1.0-rtsp libgstrtspserver-1.0-dev openssl
+    mosquitto mosquitto-clients nats-server gstreamer1.0-rtsp gstreamer1.0-tools libgstrtspserver-1.0-dev openssl
     libfaketime e2fsprogs mount
 )
 

@@ -10,6 +10,7 @@ mod home_assistant;
 mod http;
 mod node;
 mod refusals;
+mod sight;
 mod signing;
 mod watchdog;
 

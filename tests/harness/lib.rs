@@ -11,6 +11,7 @@ pub mod agent;
 pub mod api;
 pub mod broker;
 pub mod certificates;
+pub mod clips;
 pub mod dice;
 pub mod disk;
 pub mod ledger;
