@@ -111,6 +111,8 @@ fn events(all: &[Message]) -> Vec<Value> {
             events.push(event);
         }
     }
+    // Alarms overtake.
+    events.sort_by_key(|e| e["seq"].as_u64());
     events
 }
 
@@ -144,7 +146,8 @@ async fn every_mishap_of_a_camera_begins_and_ends_as_an_event_with_its_evidence(
     agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
     agent.terminate();
     assert!(agent.wait(PATIENCE).await.success());
-    let all = subscriber.expect_all("the goodbye", PATIENCE, |all| all.iter().any(is_goodbye)).await;
+    let is_over = |all: &[Message]| all.iter().any(is_goodbye) && events(all).len() >= 8;
+    let all = subscriber.expect_all("the goodbye and all events", PATIENCE, is_over).await;
     let losses = ["black", "covered", "moved", "out_of_focus"];
     let expected: Vec<String> =
         losses.iter().flat_map(|l| ["began", "ended"].map(|p| format!("{p} {l}"))).collect();
@@ -183,7 +186,8 @@ async fn a_frozen_and_a_black_camera_are_a_state_until_they_live_again() {
     agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
     agent.terminate();
     assert!(agent.wait(PATIENCE).await.success());
-    let all = subscriber.expect_all("the goodbye", PATIENCE, |all| all.iter().any(is_goodbye)).await;
+    let is_over = |all: &[Message]| all.iter().any(is_goodbye) && events(all).len() >= 4;
+    let all = subscriber.expect_all("the goodbye and all events", PATIENCE, is_over).await;
     assert_eq!(told(&all, "street"), ["began frozen", "ended frozen", "began black", "ended black"]);
     let states = all.iter().filter(|m| m.topic.ends_with("state/street/sight")).map(Message::json);
     let states: Vec<Value> = states.collect();
