@@ -276,7 +276,8 @@ impl Sight {
         let passed = since.as_secs_f32().min(10.0);
         let time_constant = if compared.is_rich() { LEARN_S } else { LEARN_POOR_S };
         let weight = 1.0 - (-passed / time_constant).exp();
-        let may_learn = calm && !is_dark;
+        // What goes from view to view would be learnt as a picture of all of them.
+        let may_learn = calm && !is_dark && (self.structure.is_steady() || !is_warm);
         let is_blurred = self.out_of_focus.is_active() || self.out_of_focus.is_pending();
         let focus = self.rows.focus((may_learn && !is_blurred).then_some(weight));
         let out_of_focus = focus.filter(|_| judged && calm).map(|focus| {
