@@ -35,8 +35,8 @@ test:
 test-faults:
 	@cross/packages.sh test
 	@tests/fixtures/fetch.sh
-	cargo build --locked -p aimass-agent
-	AIMASS_FAULTS=all AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked -p aimass-tests --test faults
+	cargo build --locked --workspace
+	AIMASS_FAULTS=all AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked --workspace --test faults
 
 ## models: builds the models that are not committed, from their packages
 models:

@@ -44,7 +44,7 @@ async fn a_disk_that_is_read_only_at_start_is_named_and_what_is_on_it_delivered_
     disk.remount("ro");
     let mut agent = rig.agent();
     let ended = agent.wait(PATIENCE).await;
-    let said = agent.stderr().tail();
+    let said = agent.stderr().tail().to_lowercase();
     assert_eq!(ended.code(), Some(69), "{said}");
     assert!(said.contains("read-only") && said.contains("agent.db"), "{said}");
     disk.remount("rw");

@@ -32,7 +32,7 @@ pub enum Flow {
 
 /// Where a source delivers to. Called on the source's thread.
 pub trait FrameSink {
-    /// The source is open and knows what it delivers.
+    /// The source is open and knows what it delivers. Called again when that changes in mid-stream.
     fn opened(&mut self, info: &StreamInfo);
     /// A frame. A live source expects this to return within milliseconds.
     fn frame(&mut self, frame: Frame) -> Flow;

@@ -32,6 +32,22 @@ enum End {
     Half,
 }
 
+/// How the way up ended.
+enum Up {
+    ClientLeft,
+    TargetLeft,
+    Cut,
+}
+
+impl From<Up> for End {
+    fn from(up: Up) -> End {
+        match up {
+            Up::ClientLeft | Up::TargetLeft => End::Left,
+            Up::Cut => End::Cut,
+        }
+    }
+}
+
 pub(super) async fn carry(mut client: TcpStream, mut way: Way) {
     way.cuts.mark_unchanged();
     way.halves.mark_unchanged();
@@ -44,9 +60,18 @@ pub(super) async fn carry(mut client: TcpStream, mut way: Way) {
     let end = {
         let (client_in, client_out) = client.split();
         let (target_in, target_out) = target.split();
+        let carried = async {
+            let down = down(target_in, client_out, &way.behaviour, &way.counters);
+            tokio::pin!(down);
+            let end = tokio::select! {
+                end = up(client_in, target_out, &way.behaviour) => end,
+                end = &mut down => return end,
+            };
+            // The target's last words still reach the client.
+            if matches!(end, Up::TargetLeft) { down.await } else { end.into() }
+        };
         tokio::select! {
-            end = up(client_in, target_out, &way.behaviour) => end,
-            end = down(target_in, client_out, &way.behaviour, &way.counters) => end,
+            end = carried => end,
             _ = way.cuts.changed() => End::Cut,
             _ = way.halves.changed() => End::Half,
         }
@@ -76,14 +101,18 @@ async fn swallow(mut client: TcpStream, mut way: Way) {
     }
 }
 
-async fn up(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, behaviour: &watch::Receiver<Behaviour>) -> End {
+async fn up(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    behaviour: &watch::Receiver<Behaviour>,
+) -> Up {
     let mut buffer = [0; 16 * 1024];
     let mut carried = 0;
     loop {
         let most = behaviour.borrow().portion(buffer.len());
         let n = from.read(&mut buffer[..most]).await.unwrap_or(0);
         if n == 0 {
-            return End::Left;
+            return Up::ClientLeft;
         }
         let now = behaviour.borrow().clone();
         tokio::time::sleep(now.wait_for(n)).await;
@@ -93,10 +122,10 @@ async fn up(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, behaviour: &watch::Re
         let allowed = now.cut_after_bytes.map_or(n, |most| n.min(most.saturating_sub(carried) as usize));
         carried += allowed as u64;
         if to.write_all(&buffer[..allowed]).await.is_err() {
-            return End::Left;
+            return Up::TargetLeft;
         }
         if allowed < n {
-            return End::Cut;
+            return Up::Cut;
         }
     }
 }

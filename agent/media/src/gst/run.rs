@@ -51,6 +51,8 @@ pub(super) struct Run<'a> {
     pulled: u64,
     missing: Option<Problem>,
     was_idle: bool,
+    /// The size that was told last.
+    told_size: Option<(u32, u32)>,
 }
 
 impl Drop for Run<'_> {
@@ -118,6 +120,7 @@ impl<'a> Run<'a> {
             pulled: 0,
             missing: None,
             was_idle: false,
+            told_size: None,
         };
         head::build(&run.pipeline, &run.tail, options, udp)?;
         run.start()?;
@@ -185,7 +188,10 @@ impl<'a> Run<'a> {
                 self.rewind()?;
                 continue;
             };
-            if self.pulled == 0 {
+            let size = self.tail.watch.input().map(|input| (input.width(), input.height()));
+            if self.pulled == 0 || size != self.told_size {
+                // Also in mid-stream, when a camera is switched to another resolution.
+                self.told_size = size;
                 sink.opened(&self.info());
             }
             self.pulled += 1;
