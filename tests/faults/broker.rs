@@ -69,7 +69,7 @@ async fn a_broker_that_is_killed_and_comes_back_without_its_sessions_costs_no_ev
 }
 
 #[tokio::test]
-async fn a_second_client_with_our_id_is_named_and_costs_no_event() {
+async fn a_second_client_with_our_id_costs_no_event_and_starts_no_fight() {
     let mut rig = Rig::new().await;
     let accepted = rig.fill(by_depth(600, 3000)).await;
     let agent = rig.agent();
@@ -82,7 +82,8 @@ async fn a_second_client_with_our_id_is_named_and_costs_no_event() {
         let taken = tokio::time::timeout(PATIENCE, async { while eventloop.poll().await.is_ok() {} });
         taken.await.expect("the agent takes its session back");
     }
-    Rig::says(&agent, "does a second agent run with the same site and node name").await;
+    // Why is for the broker to say. Mosquitto 2.0.11 only hangs up.
+    Rig::says(&agent, "No connection to the broker").await;
     let connections = rig.way.connections();
     rig.settle(agent, &accepted).await;
     assert!(connections <= 1 + 2 * by_depth(3, 20), "{connections} connections: no fight without a wait");

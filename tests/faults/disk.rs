@@ -31,7 +31,7 @@ async fn a_full_disk_holds_events_back_until_there_is_room_again() {
     // The end of the program ends what the street is full of: these events too must arrive.
     agent.terminate();
     assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
-    let all = harness::ledger::Accepted::in_store(&rig.store());
+    let all = harness::ledger::Accepted::in_store(&rig.store()).and_perhaps_more();
     rig.ledger.settle(&rig.subscriber, &all, PATIENCE).await;
 }
 

@@ -13,7 +13,7 @@ async fn reconnects_leave_memory_and_file_descriptors_flat() {
     let mut rig = Rig::new().await;
     let mut dice = Dice::new("reconnects");
     let (warm_up, reconnects) = by_depth((5, 20), (20, 100));
-    let accepted = rig.fill(by_depth(4_000, 20_000)).await;
+    let accepted = rig.fill(by_depth(4_000, 9_000)).await;
     let agent = rig.agent();
     let mut before = None;
     for n in 0..warm_up + reconnects {

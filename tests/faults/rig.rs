@@ -50,8 +50,9 @@ impl Rig {
         let way = Proxy::to(broker.port()).await;
         let subscriber = Subscriber::on(subscriber_port, ALL).await;
         let folder = tempfile::tempdir().unwrap();
-        // Short deadlines, so that faults are noticed within a test's patience.
-        let broker_lines = "connect_timeout_s = 2\nack_timeout_s = 2\nkeep_alive_s = 5\n".to_owned();
+        // Short deadlines and a quick replay: faults must be noticed within a test's patience.
+        let broker_lines =
+            "connect_timeout_s = 2\nack_timeout_s = 2\nkeep_alive_s = 5\nreplay_per_s = 0\n".to_owned();
         let ledger = Ledger::new();
         let (more, url, store) = (String::new(), None, None);
         Rig { broker, way, subscriber, ledger, folder, broker_lines, more, url, store }

@@ -80,7 +80,10 @@ async fn flipped_bits_never_lose_an_event_without_a_word() {
         }
         refusals += usize::from(refused);
     }
-    assert!(refusals * 4 <= rounds, "{refusals} of {rounds} files were refused: only those without our mark are");
+    assert!(
+        refusals * 4 <= rounds,
+        "{refusals} of {rounds} files were refused: only those without our mark are"
+    );
 }
 
 #[tokio::test]

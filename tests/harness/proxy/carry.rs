@@ -101,11 +101,7 @@ async fn swallow(mut client: TcpStream, mut way: Way) {
     }
 }
 
-async fn up(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    behaviour: &watch::Receiver<Behaviour>,
-) -> Up {
+async fn up(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, behaviour: &watch::Receiver<Behaviour>) -> Up {
     let mut buffer = [0; 16 * 1024];
     let mut carried = 0;
     loop {
