@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aimass_core::id::Name;
+use aimass_trust::TrustConfig;
 use bytes::Bytes;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -64,6 +66,8 @@ struct Trial {
 pub struct Control {
     running: Running,
     keeper: Keeper,
+    trust: watch::Sender<TrustConfig>,
+    restarts: mpsc::Receiver<Name>,
     trial: Option<Trial>,
     drained: bool,
 }
@@ -71,8 +75,10 @@ pub struct Control {
 impl Control {
     /// Takes a node that was just started as the keeper said. On a `trial` the configuration it was started with
     /// must prove itself first.
-    pub fn new(running: Running, keeper: Keeper, trial: bool) -> Self {
-        let mut control = Control { running, keeper, trial: None, drained: false };
+    /// `trust` is told whenever `[trust]` changes.
+    pub fn new(mut running: Running, keeper: Keeper, trust: watch::Sender<TrustConfig>, trial: bool) -> Self {
+        let restarts = running.take_restarts();
+        let mut control = Control { running, keeper, trust, restarts, trial: None, drained: false };
         if trial {
             control.begin_trial(Vitals::default());
         }
@@ -115,6 +121,11 @@ impl Control {
                     self.follow(verdict).await?;
                 }
                 Some(request) = requests.recv() => self.take_request(request).await,
+                Some(id) = self.restarts.recv() => {
+                    if let Err(error) = self.running.restart_camera(id.as_str()).await {
+                        tracing::error!(source = %id, %error, "The camera could not be opened anew.");
+                    }
+                }
                 Some(()) = hangup.recv() => {
                     systemd::reloading();
                     self.reload().await?;
@@ -239,6 +250,11 @@ impl Control {
 
     /// Tells the centre what runs and what became of the last push.
     fn tell(&self) {
+        self.trust.send_if_modified(|known| {
+            let news = known != self.keeper.trust();
+            known.clone_from(self.keeper.trust());
+            news
+        });
         let report = serde_json::to_string(&self.keeper.report()).unwrap_or_default();
         if let Err(error) = self.running.board().set("config/reported", report, true) {
             tracing::warn!(%error, "The state of the configuration could not be told.");

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod models_command;
 pub mod monitor;
 pub mod node;
+pub mod orders;
 pub mod plan;
 pub mod probe;
 pub mod process;

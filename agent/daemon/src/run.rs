@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use aimass_core::clock::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
+use crate::command::prover;
 use crate::config::Problem;
 use crate::control::{self, Control};
 use crate::exit::Failure;
 use crate::keeper::{Keeper, Start};
 use crate::node::{Node, VERSION, clock_ok};
 use crate::supervisor::{self, Running};
-use crate::systemd;
+use crate::{orders, systemd};
 
 /// Signals that come closer together than this are one.
 const ONE_TELLING: Duration = Duration::from_millis(500);
@@ -32,13 +34,19 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         let mut signals = Signals::new()?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| Failure::Bug(e.to_string()))?;
         tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = first.choice.config.camera.len(), config_version = first.choice.version, "Starting.");
-        let (running, trial) = begin(&mut keeper, &first, &node).await?;
+        let (mut running, trial) = begin(&mut keeper, &first, &node).await?;
         tracing::info!(page = %format!("http://{}", running.address), "The node runs.");
         systemd::ready();
         let told = systemd::keep_told(running.watch.clone(), running.views.health.clone());
         let broken = running.broken();
-        let (_requests, mut asked) = control::requests();
-        let mut control = Control::new(running, keeper, trial);
+        let (trust, known) = watch::channel(keeper.trust().clone());
+        let (here, boot, book) = (keeper.recipient(), running.node.boot, keeper.nonce_book());
+        let prove = prover(known.clone(), here, boot, running.node.clock.clone(), book);
+        let (requests, mut asked) = control::requests();
+        let (views, store) = (running.views.clone(), running.store().clone());
+        let own_file = path.to_owned();
+        running.obey(orders::Needs { prove, trust: known, own_file, requests, views, store });
+        let mut control = Control::new(running, keeper, trust, trial);
         let outcome = tokio::select! {
             () = signals.wait() => Ok(()),
             () = broken => Err(Failure::Bug("a part of the program broke down, see the log; events in the store are safe".into())),

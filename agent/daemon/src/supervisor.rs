@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain;
+use crate::command::Asked;
 use crate::config::{Config, Problem};
 use crate::events::{self, Outlets};
 use crate::exit::Failure;
@@ -31,12 +32,14 @@ use crate::health::HealthDocument;
 use crate::home_assistant::{HomeAssistant, Needs, listens_to};
 use crate::monitor::Monitor;
 use crate::node::Node;
+use crate::orders;
 use crate::plan::{Change, Plan, needs_a_new_start};
 use crate::sight::{NodeTeller, SightBook};
 use crate::views::{LIVE_EVENTS, Views};
 
 mod parts;
 
+pub use parts::MQTT_SINK;
 use parts::{Api, Ground, STAGE_DEADLINE, bind, event_log, open_store, parallel, within};
 
 /// How long the broker may take to get what is left.
@@ -63,6 +66,7 @@ pub struct Running {
     link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
     home: HomeAssistant,
     publisher: JoinHandle<()>,
+    commands: Option<(mpsc::Sender<Asked>, JoinHandle<()>)>,
     monitor: JoinHandle<()>,
     api: Api,
 }
@@ -160,6 +164,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         link_status,
         home,
         publisher,
+        commands: None,
         monitor,
         api,
     })
@@ -189,6 +194,15 @@ impl Running {
     /// The link to the broker, if there is one.
     pub fn link(&mut self) -> Option<&mut LinkHandle> {
         self.link.as_mut()
+    }
+
+    /// Obeys commands from now on, over this link and those that follow it.
+    pub fn obey(&mut self, needs: orders::Needs) {
+        let (asked, carrying_out) = orders::start(needs);
+        if let Some(link) = &self.link {
+            orders::listen(link, asked.clone());
+        }
+        self.commands = Some((asked, self.ground.task("commands", carrying_out)));
     }
 
     /// The configurations that the centre asks for; `None` without a broker.
@@ -277,6 +291,9 @@ impl Running {
         if let Some(broker) = &new.broker {
             let link = self.ground.link(broker, listens_to(new)).await?;
             self.home.listen(&link);
+            if let Some((asked, _)) = &self.commands {
+                orders::listen(&link, asked.clone());
+            }
             self.link_status.send_replace(Some(link.status()));
             self.pushes = Some(link.desired());
             self.link = Some(link);
@@ -334,6 +351,11 @@ impl Running {
         self.fleet.stop_all().await;
         drop(self.fleet);
         drop(self.home);
+        if let Some((asked, commands)) = self.commands.take() {
+            drop(asked);
+            // What is under way asks a task that has ended: it is answered that the node stops, where it still can.
+            commands.abort();
+        }
         within("home-assistant", &mut self.publisher).await;
         // A thread that hangs keeps the queue open: it is closed for it.
         self.stop_events.cancel();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aimass_core::clock::SharedClock;
 use aimass_trust::{CommandStatement, Domain, Envelope, Life, NonceBook, Recipient, TrustConfig, TrustError};
 use serde_json::Value;
+use tokio::sync::watch;
 use ulid::Ulid;
 
 use super::{CommandError, Prove};
@@ -18,9 +19,9 @@ impl From<TrustError> for CommandError {
     }
 }
 
-/// The proof by signature, recipient, life time and nonce.
+/// The proof by signature, recipient, life time and nonce. `trust` is `[trust]` as it counts at each command.
 pub fn prover(
-    trust: TrustConfig,
+    trust: watch::Receiver<TrustConfig>,
     here: Recipient,
     boot: Ulid,
     clock: SharedClock,
@@ -28,7 +29,7 @@ pub fn prover(
 ) -> Arc<Prove> {
     let book = Mutex::new(book);
     Arc::new(move |name: &str, envelope: &[u8]| -> Result<Value, CommandError> {
-        let verified = Envelope::open(envelope, &trust, Domain::Command)?;
+        let verified = Envelope::open(envelope, &trust.borrow(), Domain::Command)?;
         let statement = CommandStatement::read(&verified)?;
         statement.check(&here, name)?;
         let now = clock.wall();
@@ -71,7 +72,8 @@ mod tests {
         let trust = TrustConfig { key: vec![key], ..TrustConfig::default() };
         let here = Recipient { site: "s".parse().unwrap(), node: "n".parse().unwrap() };
         let boot = Ulid::from_parts(7, 7);
-        let prove = prover(trust, here, boot, SystemClock::shared(), NonceBook::in_memory());
+        let (trust, known) = watch::channel(trust);
+        let prove = prover(known, here, boot, SystemClock::shared(), NonceBook::in_memory());
         let kind = |name: &str, bytes: &[u8]| prove(name, bytes).map_err(|e| e.kind);
 
         let good = command(&secret, "n", "0123456789abcdef");
@@ -82,5 +84,8 @@ mod tests {
         let stranger = SecretKey::generate().unwrap();
         assert_eq!(kind("resume", &command(&stranger, "n", "0123456789abcdeh")), Err("bad_signature"));
         assert_eq!(kind("resume", b"{\"now\":true}"), Err("not_an_envelope"));
+        trust.send_replace(TrustConfig::default());
+        let late = command(&secret, "n", "0123456789abcdei");
+        assert_eq!(kind("resume", &late), Err("unknown_key"), "a key that was taken out counts no more");
     }
 }

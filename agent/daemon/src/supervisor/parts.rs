@@ -18,7 +18,7 @@ use crate::views::{EventLog, Views};
 /// How long any one stage may take to end.
 pub(super) const STAGE_DEADLINE: Duration = Duration::from_secs(2);
 /// The name of the broker among the store's sinks.
-const MQTT_SINK: &str = "mqtt";
+pub const MQTT_SINK: &str = "mqtt";
 
 /// The page and the API.
 pub(super) struct Api {
@@ -91,7 +91,8 @@ impl Ground {
             config_version: node.config_version(),
         };
         let (board, clock, wall) = (self.board.clone(), node.clock.clone(), node.clock.clone());
-        let extras = Extras { clock_ok: Box::new(move || clock_ok(wall.wall())), notices_of, ..Extras::default() };
+        let extras =
+            Extras { clock_ok: Box::new(move || clock_ok(wall.wall())), notices_of, ..Extras::default() };
         let link = Link::spawn_with(broker.clone(), identity, sink, board, clock, extras, |lost| {
             tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history, and a loss receipt tells of it.");
         });
