@@ -79,7 +79,9 @@ impl OneShot {
         let built = tokio::task::spawn_blocking(build).await;
         let built = built.map_err(|e| LinkError::connection(LinkErrorKind::Config, &at, e.to_string()))??;
         let facts = Facts { now, clock_ok, own_certificate: built.own_certificate };
-        let options = built.options;
+        let mut options = built.options;
+        // Nothing here must be safe on disk before it counts as received.
+        options.set_manual_acks(false);
         let (client, eventloop) = AsyncClient::new(options, 16);
         let mut shot =
             OneShot { client, eventloop, config: config.clone(), at, facts, waiting: VecDeque::new() };

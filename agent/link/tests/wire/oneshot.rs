@@ -1,12 +1,17 @@
 //! One errand through a real broker: publish, wait, leave.
 
+use aimass_core::clock::SystemClock;
 use aimass_link::oneshot::{OneShot, Outgoing};
-use aimass_link::{BrokerConfig, LinkErrorKind};
+use aimass_link::{BrokerConfig, LinkError, LinkErrorKind};
 use harness::broker::{Broker, BrokerSetup};
 use harness::ports::free_port;
 use harness::subscriber::Subscriber;
 
 use crate::rig::SOON;
+
+async fn connect(config: &BrokerConfig, client_id: &str) -> Result<OneShot, LinkError> {
+    OneShot::connect(config, client_id.into(), SystemClock::shared(), true).await
+}
 
 fn message(topic: &str, payload: &str) -> Outgoing {
     Outgoing { topic: topic.into(), payload: payload.into(), ..Outgoing::default() }
@@ -15,7 +20,7 @@ fn message(topic: &str, payload: &str) -> Outgoing {
 #[tokio::test]
 async fn what_was_acknowledged_is_with_the_broker_for_those_who_come_later() {
     let broker = Broker::plain().await;
-    let mut shot = OneShot::connect(&BrokerConfig::new(broker.url()), "errand".into()).await.unwrap();
+    let mut shot = connect(&BrokerConfig::new(broker.url()), "errand").await.unwrap();
     shot.publish(Outgoing { retain: true, ..message("a/desired", "signed") }).await.unwrap();
     shot.close().await;
     let later = Subscriber::on(broker.port(), "a/#").await;
@@ -27,8 +32,8 @@ async fn what_was_acknowledged_is_with_the_broker_for_those_who_come_later() {
 async fn an_answer_is_told_from_others_by_its_correlation() {
     let broker = Broker::plain().await;
     let config = BrokerConfig::new(broker.url());
-    let mut asks = OneShot::connect(&config, "asks".into()).await.unwrap();
-    let mut answers = OneShot::connect(&config, "answers".into()).await.unwrap();
+    let mut asks = connect(&config, "asks").await.unwrap();
+    let mut answers = connect(&config, "answers").await.unwrap();
     asks.subscribe("reply").await.unwrap();
     answers.subscribe("command").await.unwrap();
     let question = Outgoing {
@@ -50,16 +55,16 @@ async fn an_answer_is_told_from_others_by_its_correlation() {
 #[tokio::test]
 async fn a_broker_that_refuses_is_told_by_name() {
     let nobody = BrokerConfig::new(format!("mqtt://127.0.0.1:{}", free_port()));
-    let error = OneShot::connect(&nobody, "errand".into()).await.err().unwrap();
+    let error = connect(&nobody, "errand").await.err().unwrap();
     assert_eq!(error.kind(), LinkErrorKind::Refused);
     let strict = BrokerSetup::new().user("ops", "secret").acl("user ops\ntopic read #\n").start().await;
-    let error = OneShot::connect(&BrokerConfig::new(strict.url()), "errand".into()).await.err().unwrap();
+    let error = connect(&BrokerConfig::new(strict.url()), "errand").await.err().unwrap();
     assert!(matches!(error.kind(), LinkErrorKind::BadCredentials | LinkErrorKind::NotAuthorised), "{error}");
     let password = strict.folder().join("ops.password");
     aimass_core::files::write_atomically(&password, b"secret\n").unwrap();
     let mut config = BrokerConfig::new(strict.url());
     (config.username, config.password_file) = (Some("ops".into()), Some(password));
-    let mut shot = OneShot::connect(&config, "errand".into()).await.unwrap();
+    let mut shot = connect(&config, "errand").await.unwrap();
     let error = shot.publish(message("a/desired", "x")).await.unwrap_err();
     assert_eq!(error.kind(), LinkErrorKind::NotAuthorised);
     assert!(error.to_string().contains("a/desired"), "{error}");
