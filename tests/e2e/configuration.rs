@@ -1,96 +1,13 @@
 //! Configurations that come while the node runs: pushed, refused, rolled back, reloaded, and cut off by a kill.
 
-use std::path::Path;
-
+use harness::PATIENCE;
 use harness::agent::Agent;
 use harness::api;
-use harness::broker::Broker;
-use harness::signer::{Signer, publish};
-use harness::subscriber::{Message, Subscriber};
-use harness::{PATIENCE, eventually};
-use serde_json::{Value, json};
+use harness::signer::Signer;
+use harness::subscriber::Message;
+use serde_json::json;
 
-const DESIRED: &str = "aimass/v1/test/board/config/desired";
-const ZONE: &str =
-    "[[camera.zone]]\nid = \"bay\"\npolygon = [[0,0],[0.5,0],[0.5,1]]\nlabels = [\"person\"]\n";
-
-/// Cameras that only show a test picture.
-fn camera(id: &str, more: &str) -> String {
-    format!("[[camera]]\nid = \"{id}\"\nsource = \"test:\"\nchain = []\n{more}")
-}
-
-/// The node's own file.
-fn own_file(broker: &Broker, folder: &Path, signer: &Signer, cameras: &str) -> String {
-    format!(
-        "[node]\nsite = \"test\"\nid = \"board\"\n[broker]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-         [store]\npath = \"{}\"\n{}{cameras}",
-        broker.url(),
-        folder.join("agent.db").display(),
-        signer.trusted()
-    )
-}
-
-/// A node with the cameras `dock` and `yard`, both delivering, and who listens to it.
-struct Rig {
-    broker: Broker,
-    subscriber: Subscriber,
-    signer: Signer,
-    folder: tempfile::TempDir,
-    agent: Agent,
-    api: String,
-}
-
-impl Rig {
-    async fn start() -> Rig {
-        let broker = Broker::plain().await;
-        let subscriber = Subscriber::on(broker.port(), "aimass/v1/test/board/#").await;
-        let signer = Signer::new("ops");
-        let folder = tempfile::tempdir().unwrap();
-        let cameras = camera("dock", "") + &camera("yard", "");
-        let agent = Agent::run(&own_file(&broker, folder.path(), &signer, &cameras));
-        let api = api::address_of(&agent).await;
-        let rig = Rig { broker, subscriber, signer, folder, agent, api };
-        rig.delivers("dock").await;
-        rig.delivers("yard").await;
-        rig
-    }
-
-    /// Waits until a camera delivers; returns since when.
-    async fn delivers(&self, id: &str) -> String {
-        let path = format!("/v1/sources/{id}");
-        eventually("the camera delivers", PATIENCE, async || {
-            let source = api::get_json(&self.api, &path).await;
-            let status = &source["status"];
-            (status["state"] == "delivering").then(|| status["since"].as_str().unwrap().to_owned())
-        })
-        .await
-    }
-
-    async fn push(&self, envelope: Vec<u8>) {
-        publish(self.broker.port(), DESIRED, envelope, true).await;
-    }
-
-    /// The first report, after those that are forgotten, in this state.
-    async fn reported(&self, state: &str) -> Value {
-        let fits = |m: &Message| m.topic.ends_with("/config/reported") && m.json()["state"] == state;
-        self.subscriber.expect(fits).within(PATIENCE).await.json()
-    }
-
-    /// The first report of a push that is in force.
-    async fn applied(&self, version: u64) -> Value {
-        let fits = |m: &Message| {
-            m.topic.ends_with("/config/reported")
-                && m.json()["state"] == "applied"
-                && m.json()["running_version"] == version
-        };
-        self.subscriber.expect(fits).within(PATIENCE).await.json()
-    }
-
-    async fn stop(mut self) {
-        self.agent.terminate();
-        assert!(self.agent.wait(PATIENCE).await.success());
-    }
-}
+use crate::centre::{Rig, ZONE, camera, own_file};
 
 #[tokio::test]
 async fn a_pushed_zone_restarts_nothing_and_a_pushed_camera_restarts_alone() {

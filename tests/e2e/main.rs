@@ -4,6 +4,8 @@
 
 mod analyze;
 mod cameras;
+mod centre;
+mod commands;
 mod configuration;
 mod delivery;
 mod home_assistant;

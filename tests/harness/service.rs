@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::PATIENCE;
@@ -17,7 +18,7 @@ pub struct Service {
     pub agent: Agent,
     config: String,
     watchdog: Duration,
-    socket: UnixDatagram,
+    messages: mpsc::Receiver<(Instant, String)>,
     folder: TempDir,
     told: Vec<String>,
     fed: Instant,
@@ -32,9 +33,10 @@ impl Service {
         let folder = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary folder: {e}"));
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let messages = collect(socket);
         let agent = life(config, watchdog, &folder, environment);
         let (config, told, fed) = (config.to_owned(), Vec::new(), Instant::now());
-        Service { agent, config, watchdog, socket, folder, told, fed }
+        Service { agent, config, watchdog, messages, folder, told, fed }
     }
 
     /// Starts it again after its end, as the manager does; what it told before is forgotten.
@@ -82,41 +84,48 @@ impl Service {
     pub async fn stop(&mut self) -> ExitStatus {
         self.agent.terminate();
         let status = self.agent.wait(PATIENCE).await;
-        while let Some(text) = self.waiting() {
-            self.hear(&text);
+        while let Ok((at, text)) = self.messages.try_recv() {
+            self.hear(at, &text);
         }
         status
     }
 
     /// Hears one message, or nothing until the deadline.
     async fn listen(&mut self, until: Instant) -> bool {
-        let mut buffer = [0; 4096];
-        match tokio::time::timeout_at(until, self.socket.recv(&mut buffer)).await {
-            Ok(Ok(length)) => {
-                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                self.hear(&text);
+        match tokio::time::timeout_at(until, self.messages.recv()).await {
+            Ok(Some((at, text))) => {
+                self.hear(at, &text);
                 true
             }
-            Ok(Err(e)) => panic!("the manager's socket: {e}"),
+            Ok(None) => panic!("the manager's socket is gone"),
             Err(_) => false,
         }
     }
 
-    fn waiting(&self) -> Option<String> {
-        let mut buffer = [0; 4096];
-        let length = self.socket.try_recv(&mut buffer).ok()?;
-        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
-    }
-
-    fn hear(&mut self, text: &str) {
+    fn hear(&mut self, at: Instant, text: &str) {
         for line in text.lines() {
             // A service manager arms the watchdog when the service is ready.
             if line == "WATCHDOG=1" || line == "READY=1" {
-                self.fed = Instant::now();
+                self.fed = at;
             }
             self.told.push(line.to_owned());
         }
     }
+}
+
+/// Reads the socket at once, as a manager does: a few messages that nobody reads, and who writes must wait.
+fn collect(socket: UnixDatagram) -> mpsc::Receiver<(Instant, String)> {
+    let (heard, messages) = mpsc::channel(4096);
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = socket.recv(&mut buffer).await {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if heard.send((Instant::now(), text)).await.is_err() {
+                return;
+            }
+        }
+    });
+    messages
 }
 
 fn life(config: &str, watchdog: Duration, folder: &TempDir, environment: &[(&str, &str)]) -> Agent {

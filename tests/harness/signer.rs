@@ -1,16 +1,12 @@
-//! The centre, as far as tests need it: a key that a node trusts, statements signed with it, messages published.
+//! The centre's key, as far as tests need it: what a node must know to trust it, and statements signed with it.
 
 use std::time::Duration;
 
+use aimass_core::clock::{Clock, SystemClock};
 use aimass_core::id::Name;
 use aimass_trust::{CommandStatement, ConfigStatement, Domain, SecretKey};
-use jiff::Timestamp;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::Value;
 
-use crate::PATIENCE;
 use crate::ports::free_port;
 
 /// Somebody with a key.
@@ -69,51 +65,17 @@ impl Signer {
     /// # Panics
     /// It cannot be signed.
     pub fn command(&self, name: &str, body: Value) -> Vec<u8> {
-        let clock = aimass_core::clock::SystemClock::new();
+        let now = SystemClock::new().wall();
         let statement = CommandStatement {
             domain: Domain::Command,
             site: "test".parse().unwrap(),
             node: "board".parse().unwrap(),
             name: name.parse().unwrap(),
-            nonce: format!(
-                "nonce-{:0>20}-{}",
-                free_port(),
-                aimass_core::clock::Clock::wall(&clock).as_nanosecond()
-            ),
-            not_after: in_a_minute(&clock),
+            nonce: format!("nonce-{:0>20}-{}", free_port(), now.as_nanosecond()),
+            not_after: now + Duration::from_secs(60),
             boot: None,
             body,
         };
         statement.sign(&self.secret, self.id.clone()).unwrap().to_json().into_bytes()
     }
-}
-
-fn in_a_minute(clock: &dyn aimass_core::clock::Clock) -> Timestamp {
-    clock.wall() + Duration::from_secs(60)
-}
-
-/// Publishes one message to a broker on loopback and waits for its acknowledgement.
-///
-/// # Panics
-/// The broker does not take it.
-pub async fn publish(port: u16, topic: &str, payload: Vec<u8>, retain: bool) {
-    let mut options = MqttOptions::new(format!("test-publisher-{}", free_port()), "127.0.0.1", port);
-    options.set_max_packet_size(Some(16 << 20));
-    let (client, mut eventloop) = AsyncClient::new(options, 4);
-    client.try_publish(topic, QoS::AtLeastOnce, retain, payload).unwrap_or_else(|e| panic!("{topic}: {e}"));
-    let acknowledged = async {
-        loop {
-            match eventloop.poll().await {
-                Ok(Event::Incoming(Packet::PubAck(ack))) => return ack.reason,
-                Ok(_) => {}
-                Err(error) => panic!("{topic}: {error}"),
-            }
-        }
-    };
-    let reason = tokio::time::timeout(PATIENCE, acknowledged).await;
-    let reason = reason.unwrap_or_else(|_| panic!("{topic}: no acknowledgement"));
-    assert!(
-        matches!(reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers),
-        "{topic}: {reason:?}"
-    );
 }

@@ -1,7 +1,7 @@
-//! From findings to accepted events: the task `events` owns the scenes, the task `accept` owns the way to disk.
+//! From findings to happenings and states: the task `events` owns the scenes.
 //!
-//! Invariants: happenings of a source are accepted in the order in which they happened; nothing that a scene
-//! told is dropped: when the store is slow or its disk is full, `accept` waits, then `events`, then the analyzers.
+//! Invariants: what happens at a source is told in the order in which it happened; nothing that a scene told is
+//! dropped: when the way to disk ([`crate::accept`]) is slow, this task waits, then the analyzers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aimass_core::clock::{SharedClock, Stopwatch};
-use aimass_core::event::{Event, Happening};
+use aimass_core::event::Happening;
 use aimass_core::finding::Findings;
 use aimass_core::frame::{Stamp, TimeSource};
 use aimass_core::geometry::Point;
@@ -18,25 +18,19 @@ use aimass_core::line::LineConfig;
 use aimass_core::scene::{Observation, Scene, State};
 use aimass_core::zone::ZoneConfig;
 use aimass_link::StateBoard;
-use aimass_store::{ErrorKind, Store, StoreError};
 use jiff::Timestamp;
-use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::Told;
 use crate::former;
-use crate::node::Node;
 use crate::sight::{Report, SightBook, node_source};
 use crate::views::{Overlay, OverlayTrack, SourceView};
 
 /// Analysed frames that may wait for the rules.
 pub const FINDINGS_QUEUE: usize = 64;
-/// Moments that may wait for the store.
-const ACCEPT_QUEUE: usize = 64;
 /// How often scenes whose frames are withheld learn that time went by.
 const TICK: Duration = Duration::from_secs(1);
-/// How long the store's disk is left alone after a failure.
-const RETRY: Duration = Duration::from_secs(2);
 /// How long a camera may be away before what was in view of it has ended.
 const AWAY: Duration = Duration::from_secs(30);
 
@@ -156,15 +150,6 @@ impl Watched {
     }
 }
 
-/// What a scene has told at one moment, on its way to disk.
-pub struct Told {
-    /// What happened, in order.
-    happenings: Vec<Happening>,
-    /// Keys and values that outlive restarts: line totals, committed together with the crossings that they count,
-    /// and the names of states.
-    values: Vec<(String, serde_json::Value)>,
-}
-
 /// Where states and happenings go.
 pub struct Outlets {
     /// Retained values at the broker.
@@ -173,11 +158,6 @@ pub struct Outlets {
     pub accept: mpsc::Sender<Told>,
     /// The program's clock.
     pub clock: SharedClock,
-}
-
-/// The queue in front of [`accept`].
-pub fn accept_queue() -> (mpsc::Sender<Told>, mpsc::Receiver<Told>) {
-    mpsc::channel(ACCEPT_QUEUE)
 }
 
 /// The key under which a source's line totals lie in the store.
@@ -399,82 +379,4 @@ fn set_state(source: &Name, states: &mut BTreeMap<String, serde_json::Value>, st
         tracing::warn!(%source, state = state.name, %error, "A state could not be told.");
     }
     states.insert(state.name, state.value);
-}
-
-/// The task `accept`: stores what happened, in order, then shows it to viewers. Ends when its queue is closed.
-pub async fn accept(
-    node: Node,
-    mut queue: mpsc::Receiver<Told>,
-    store: Store,
-    viewers: broadcast::Sender<Arc<Event>>,
-) {
-    let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, ACCEPT_QUEUE).await > 0 {
-        let (mut events, mut values) = (Vec::new(), BTreeMap::new());
-        for told in batch.drain(..) {
-            events.extend(told.happenings.into_iter().map(|what| node.event(what)));
-            values.extend(told.values);
-        }
-        // Asked for together, they are committed together.
-        let (seqs, ()) = tokio::join!(keep(&store, &events), keep_values(&store, values));
-        for (event, seq) in events.iter_mut().zip(seqs) {
-            event.seq = seq.unwrap_or(0);
-        }
-        for event in events.into_iter().filter(|e| e.seq > 0) {
-            // An error only says that nobody looks.
-            viewers.send(Arc::new(event)).ok();
-        }
-    }
-}
-
-/// Keeps values, all at once: one after the other each would wait for a commit of its own.
-async fn keep_values(store: &Store, values: BTreeMap<String, serde_json::Value>) {
-    let mut puts = JoinSet::new();
-    for (key, value) in values {
-        let store = store.clone();
-        puts.spawn(async move {
-            while let Err(error) = store.put_value(&key, &value).await {
-                if !may_pass(&error) {
-                    tracing::warn!(key, %error, "A value could not be kept for the next start.");
-                    return;
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-        });
-    }
-    puts.join_all().await;
-}
-
-/// Whether the disk may come back: then waiting helps.
-fn may_pass(error: &StoreError) -> bool {
-    matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::ReadOnly | ErrorKind::Io)
-}
-
-/// Stores the events, however long the disk takes to come back; `None` for one that can never be stored.
-async fn keep(store: &Store, events: &[Event]) -> Vec<Option<u64>> {
-    let mut told = false;
-    loop {
-        match store.accept(events.to_vec()).await {
-            Ok(seqs) => return seqs.into_iter().map(Some).collect(),
-            Err(error) if may_pass(&error) => {
-                if !told {
-                    tracing::error!(%error, waiting = events.len(), "Events cannot be stored; trying until they can.");
-                }
-                told = true;
-                tokio::time::sleep(RETRY).await;
-            }
-            // One of them is too large: the others must not be lost with it.
-            Err(error) if error.kind() == ErrorKind::Refused && events.len() > 1 => {
-                let mut seqs = Vec::with_capacity(events.len());
-                for event in events {
-                    seqs.extend(Box::pin(keep(store, std::slice::from_ref(event))).await);
-                }
-                return seqs;
-            }
-            Err(error) => {
-                tracing::error!(%error, lost = events.len(), "Events cannot be stored and are lost.");
-                return vec![None; events.len()];
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The program `aimass-agent`: configuration, wiring, HTTP and the command line.
 
+pub mod accept;
 pub mod analyze;
 pub mod bench;
 pub mod camera;

@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept;
 use crate::chain;
 use crate::command::Asked;
 use crate::config::{Config, Problem};
@@ -100,8 +101,8 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let link_status = watch::Sender::new(link.as_ref().map(LinkHandle::status));
 
     let viewers = broadcast::Sender::new(LIVE_EVENTS);
-    let (accept_in, accept_queue) = events::accept_queue();
-    let accepting = events::accept(node.clone(), accept_queue, ground.store.clone(), viewers.clone());
+    let (accept_in, accept_queue) = accept::queue();
+    let accepting = accept::run(node.clone(), accept_queue, ground.store.clone(), viewers.clone());
     let accept = ground.task("accept", accepting);
     let (inputs, findings) = mpsc::channel(events::FINDINGS_QUEUE);
     let outlets = Outlets { board: ground.board.clone(), accept: accept_in, clock: node.clock.clone() };

@@ -56,13 +56,13 @@ pub async fn keep_told(watch: Watch, health: Arc<dyn Fn() -> HealthDocument + Se
         let stuck = limit.map(|limit| watch.stuck(limit)).unwrap_or_default();
         let line = if stuck.is_empty() { status_line(&health()) } else { stuck_line(&stuck) };
         if line != told {
-            tell(&[NotifyState::Status(&line)]);
-            told = line;
+            told.clone_from(&line);
+            aside(move || tell(&[NotifyState::Status(&line)])).await;
         }
         if stuck.is_empty() {
             complained = false;
             if limit.is_some() {
-                tell(&[NotifyState::Watchdog]);
+                aside(|| tell(&[NotifyState::Watchdog])).await;
             }
         } else if !complained {
             complained = true;
@@ -75,6 +75,12 @@ pub async fn keep_told(watch: Watch, health: Arc<dyn Fn() -> HealthDocument + Se
             }
         }
     }
+}
+
+/// A manager that does not read makes who writes to it wait: that must not be the main task.
+async fn aside(telling: impl FnOnce() + Send + 'static) {
+    // An error means that the program is ending.
+    tokio::task::spawn_blocking(telling).await.ok();
 }
 
 fn status_line(health: &HealthDocument) -> String {
