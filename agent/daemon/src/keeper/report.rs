@@ -61,7 +61,9 @@ impl Keeper {
 
 /// A configuration as it may be shown: a source address can hold a token, everything else names files at most.
 pub(super) fn shown(config: &Config) -> Value {
-    let mut tree = serde_json::to_value(config).unwrap_or_default();
+    // By way of text: a value would show 0.3, which is kept as f32, as 0.30000001192092896.
+    let text = serde_json::to_string(config).unwrap_or_default();
+    let mut tree: Value = serde_json::from_str(&text).unwrap_or_default();
     for camera in tree.get_mut("camera").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(source) = camera.get_mut("source")
             && let Some(uri) = source.as_str().and_then(|text| text.parse::<SourceUri>().ok())
