@@ -43,8 +43,14 @@ impl Writer {
         for reply in group.puts {
             reply.send(outcome.as_ref().map(|_| ()).map_err(Clone::clone)).ok();
         }
-        if outcome.is_ok() && self.is_over_size().unwrap_or(false) {
-            // Told in the next round, so that nobody waits for it.
+        if outcome.is_ok() {
+            self.mind_the_size();
+        }
+    }
+
+    /// Something was written: what is too much goes in the next round, so that nobody waits for it.
+    fn mind_the_size(&mut self) {
+        if self.is_over_size().unwrap_or(false) {
             self.housekeeping_due = Duration::ZERO;
         }
     }
@@ -175,6 +181,8 @@ impl Writer {
         ledger.write(db).map_err(|e| StoreError::sqlite(path, "cannot write the cursors", &e))?;
         self.commits += 1;
         self.cursors_moved = None;
+        // The books grow too: with numbers that were given up, with digits.
+        self.mind_the_size();
         Ok(())
     }
 

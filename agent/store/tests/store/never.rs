@@ -128,3 +128,26 @@ async fn what_a_refused_receipt_told_is_told_again() {
     assert!(told.contains(&one(receipt.seq, LossReason::RefusedByBroker)), "{told:?}");
     close(store).await;
 }
+
+#[tokio::test]
+async fn what_is_noted_of_events_that_were_given_up_stays_within_the_store_s_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_time, clock) = simulated();
+    let tuning = Tuning { max_bytes: Some(60 << 10), receipt_every: Duration::ZERO, ..eager() };
+    let (store, _) = open_tuned(folder.path(), tuning, clock);
+    let sink = store.sink("mqtt").await.unwrap();
+    while store.stats().await.unwrap().bytes < 58 << 10 {
+        store.accept(infos(4)).await.unwrap();
+    }
+    // Every second one, so that no cursor moves over them and each must be remembered.
+    for event in all_pending(&sink).await.iter().step_by(2) {
+        sink.give_up(event.seq, NeverTaken::Refused).await.unwrap();
+        // The next command after the answer finds the store tidied up, if not the very next.
+        let mut stats = store.stats().await.unwrap();
+        if stats.bytes > stats.bytes_max {
+            stats = store.stats().await.unwrap();
+        }
+        assert!(stats.bytes <= stats.bytes_max, "{stats:?}");
+    }
+    close(store).await;
+}
