@@ -26,13 +26,13 @@ const ONE_TELLING: Duration = Duration::from_millis(500);
 /// `BadInput` for a configuration that is wrong when none before it is known to be good; `Unavailable` for a port
 /// or a store that cannot be had.
 pub fn run(path: &Path) -> Result<(), Failure> {
-    let clock = SystemClock::shared();
-    let (mut keeper, first) = Keeper::open(path, clock.clone(), Arc::new(clock_ok))?;
-    let names = &first.choice.config.node;
-    let node = Node::new(names.site.clone(), names.id.clone(), clock);
     block_on(async {
         let mut signals = Signals::new()?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| Failure::Bug(e.to_string()))?;
+        let clock = SystemClock::shared();
+        let (mut keeper, first) = Keeper::open(path, clock.clone(), Arc::new(clock_ok))?;
+        let names = &first.choice.config.node;
+        let node = Node::new(names.site.clone(), names.id.clone(), clock);
         tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = first.choice.config.camera.len(), config_version = first.choice.version, "Starting.");
         let (mut running, trial) = begin(&mut keeper, &first, &node).await?;
         tracing::info!(page = %format!("http://{}", running.address), "The node runs.");
