@@ -56,6 +56,7 @@ reference:
 
 ## fuzz: every fuzz target for SECONDS_EACH=60 seconds; a crash leaves its input in tests/fuzz/artifacts/
 fuzz:
+	@cross/packages.sh fuzz
 	tests/fuzz/run.sh $(SECONDS_EACH)
 
 fixtures:

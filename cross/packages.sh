@@ -2,6 +2,7 @@
 # Installs what building and running need on Debian 12 or later, by name; skips what is there.
 #   cross/packages.sh build     what `make demo` and `cargo build` need
 #   cross/packages.sh test      that, and what `make test` needs
+#   cross/packages.sh fuzz      what `make fuzz` needs
 set -euo pipefail
 
 build=(
@@ -19,7 +20,8 @@ tests=(
 case "${1:-}" in
     build) wanted=("${build[@]}") ;;
     test) wanted=("${build[@]}" "${tests[@]}") ;;
-    *) echo "usage: $0 build|test" >&2; exit 64 ;;
+    fuzz) wanted=("${build[@]}" g++) ;;
+    *) echo "usage: $0 build|test|fuzz" >&2; exit 64 ;;
 esac
 
 # A toolchain that is too old is as good as none. Keep in step with rust-version in Cargo.toml.

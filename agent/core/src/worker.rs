@@ -133,6 +133,10 @@ impl Entry {
         self.heartbeat.store(u64::MAX, Ordering::Relaxed);
     }
 
+    fn is_running(&self) -> bool {
+        self.condition().state == WorkerState::Running
+    }
+
     fn heartbeat_age(&self) -> Duration {
         Duration::from_millis(self.now_ms().saturating_sub(self.heartbeat.load(Ordering::Relaxed)))
     }
@@ -219,13 +223,13 @@ impl Watch {
         silent.map(|e| e.health()).filter(|h| h.state == WorkerState::Running).collect()
     }
 
-    /// Takes a worker off the list, for when what it worked for was removed.
+    /// Takes a worker off the list, for when what it worked for was removed; one that did not end stays.
     pub fn forget(&self, name: &str) {
-        self.entries().retain(|e| e.name != name);
+        self.entries().retain(|e| e.name != name || e.is_running());
     }
 
     /// Starts a worker: a thread of this name that runs `body` under `policy` until it returns `Ok`, the stop
-    /// is requested, or the policy gives up. A worker of the same name, from before, leaves the list.
+    /// is requested, or the policy gives up. One of the same name that has ended leaves the list.
     ///
     /// # Errors
     /// The operating system has no thread to give.
@@ -251,9 +255,10 @@ impl Watch {
         self.enter(pulse.0.clone());
     }
 
+    /// A thread that did not end stays on the list: it still holds what it holds, and the watchdog must see it.
     fn enter(&self, entry: Arc<Entry>) {
         let mut entries = self.entries();
-        entries.retain(|e| e.name != entry.name);
+        entries.retain(|e| e.name != entry.name || e.is_running());
         entries.push(entry);
     }
 }

@@ -121,6 +121,10 @@ fn run_source(
         &mut camera_backoff(&view.id),
         |state| {
             context.allow(quiet);
+            if context.stop().is_requested() {
+                // Whatever ends late has no say any more: the same camera may be at work anew.
+                return;
+            }
             match &state {
                 SourceState::Connecting { .. } => {
                     // A reason that is known stays on display while the next attempt runs.
@@ -202,6 +206,9 @@ impl FrameSink for Head<'_> {
 
 impl Head<'_> {
     fn take(&mut self, frame: Frame) -> Flow {
+        if self.context.stop().is_requested() {
+            return Flow::Stop;
+        }
         let (view, counters) = (&self.parts.view, &self.parts.view.counters);
         counters.seen.fetch_add(1, Ordering::Relaxed);
         view.show_frame(frame.clone());

@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::config::Problem;
 use crate::exit::Failure;
 use crate::keeper::{Choice, Keeper, Verdict};
+use crate::plan::needs_a_new_start;
 use crate::supervisor::Running;
 use crate::systemd;
 use crate::views::SourceView;
@@ -69,26 +70,26 @@ pub struct Control {
     trust: watch::Sender<TrustConfig>,
     restarts: mpsc::Receiver<Name>,
     trial: Option<Trial>,
-    drained: bool,
+    /// How it was before a drain, while it lasts.
+    drained: Option<Vitals>,
+    settled: bool,
+    settle_by: Instant,
 }
 
 impl Control {
     /// Takes a node that was just started as the keeper said. On a `trial` the configuration it was started with
-    /// must prove itself first.
-    /// `trust` is told whenever `[trust]` changes.
+    /// must prove itself first. `trust` is told whenever `[trust]` changes.
     pub fn new(mut running: Running, keeper: Keeper, trust: watch::Sender<TrustConfig>, trial: bool) -> Self {
         let restarts = running.take_restarts();
-        let mut control = Control { running, keeper, trust, restarts, trial: None, drained: false };
+        let settle_by = Instant::now() + keeper.probation();
+        let (trial_of, drained, settled) = (None, None, false);
+        let mut control =
+            Control { running, keeper, trust, restarts, trial: trial_of, drained, settled, settle_by };
         if trial {
             control.begin_trial(Vitals::default());
         }
         control.tell();
         control
-    }
-
-    /// The node.
-    pub fn running(&mut self) -> &mut Running {
-        &mut self.running
     }
 
     /// Takes the node back, to stop it.
@@ -108,15 +109,11 @@ impl Control {
     ) -> Result<(), Failure> {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut restarts = self.running.take_restarts();
         loop {
+            // Until it is known what works, nothing can be compared; the newest push waits meanwhile.
+            let settled = self.has_settled();
             tokio::select! {
-                Some(id) = restarts.recv() => {
-                    if let Err(error) = self.running.restart_camera(id.as_str()).await {
-                        tracing::error!(source = %id, %error, "The source could not be opened anew.");
-                    }
-                }
-                push = next_push(self.running.pushes()) => {
+                push = next_push(self.running.pushes()), if settled => {
                     let verdict = self.keeper.offer_push(&push);
                     self.follow(verdict).await?;
                 }
@@ -131,9 +128,22 @@ impl Control {
                     self.reload().await?;
                     systemd::ready();
                 }
-                _ = look.tick(), if self.trial.is_some() => self.judge().await?,
+                _ = look.tick(), if self.trial.is_some() || !settled => self.judge().await?,
             }
         }
+    }
+
+    /// Whether every source has shown what it is able to, or had the time for it.
+    fn has_settled(&mut self) -> bool {
+        if !self.settled {
+            let sources = self.running.views.sources.borrow().clone();
+            let undecided = |s: &Arc<SourceView>| {
+                let status = s.status();
+                status.state == "connecting" && status.error.is_none()
+            };
+            self.settled = self.settle_by <= Instant::now() || !sources.iter().any(undecided);
+        }
+        self.settled
     }
 
     /// Looks again at what this machine asks for: the node's own file, or a configuration from the history.
@@ -149,12 +159,14 @@ impl Control {
                 reply.send(outcome).ok();
             }
             Request::CloseSources { reply } => {
+                if self.drained.is_none() {
+                    self.drained = Some(self.vitals());
+                }
                 self.running.close_cameras().await;
-                self.drained = true;
                 reply.send(Ok(())).ok();
             }
             Request::OpenSources { reply } => {
-                self.drained = false;
+                self.drained = None;
                 reply.send(self.running.open_cameras().await.map_err(|e| e.to_string())).ok();
             }
         }
@@ -171,14 +183,20 @@ impl Control {
     }
 
     async fn try_out(&mut self, choice: &Choice) -> Result<(), Failure> {
-        // Who was on trial and is superseded has not proved anything: what counts is how it was before both.
-        let before = match self.trial.take() {
-            Some(trial) => trial.before,
-            None => self.vitals(),
-        };
-        if std::mem::take(&mut self.drained) {
+        let problems = needs_a_new_start(self.running.config(), &choice.config);
+        if !problems.is_empty() {
+            return self.put_off(problems).await;
+        }
+        // Who was on trial and is superseded has not proved anything: what counts is how it was before both, and
+        // before a drain.
+        let drained = self.drained.take();
+        if drained.is_some() {
             self.running.open_cameras().await?;
         }
+        let before = match self.trial.take() {
+            Some(trial) => trial.before,
+            None => drained.unwrap_or_else(|| self.vitals()),
+        };
         if let Err(error) = self.keeper.begun() {
             return self.go_back(vec![Problem::new("", error.to_string())]).await;
         }
@@ -197,8 +215,13 @@ impl Control {
 
     /// Looks whether the configuration on trial has proved itself, or cannot any more.
     async fn judge(&mut self) -> Result<(), Failure> {
-        let now = self.vitals();
-        let Some(trial) = &self.trial else { return Ok(()) };
+        let (now, probation) = (self.vitals(), self.keeper.probation());
+        let Some(trial) = &mut self.trial else { return Ok(()) };
+        if self.drained.is_some() {
+            // Closed cameras prove nothing.
+            trial.until = Instant::now() + probation;
+            return Ok(());
+        }
         let is_over = trial.until <= Instant::now();
         let config = self.running.config();
         let problems = if is_over {
@@ -226,6 +249,16 @@ impl Control {
         Ok(())
     }
 
+    /// What the new configuration asks for is for the next start of the program, which looks at it again.
+    async fn put_off(&mut self, problems: Vec<Problem>) -> Result<(), Failure> {
+        for problem in &problems {
+            tracing::error!(%problem, "The configuration cannot be taken over now.");
+        }
+        self.trial = None;
+        let good = self.keeper.put_off(problems);
+        self.hold(good).await
+    }
+
     /// The configuration on trial failed: the one before holds again.
     async fn go_back(&mut self, problems: Vec<Problem>) -> Result<(), Failure> {
         self.trial = None;
@@ -233,6 +266,10 @@ impl Control {
             tracing::error!(%problem, "The configuration failed; the one before is applied again.");
         }
         let good = self.keeper.roll_back(problems);
+        self.hold(good).await
+    }
+
+    async fn hold(&mut self, good: Choice) -> Result<(), Failure> {
         let outcome = self.running.apply(&good.config, good.version).await;
         self.tell();
         outcome.map_err(|problems| {

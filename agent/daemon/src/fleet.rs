@@ -27,6 +27,7 @@ use crate::events::{self, Input, Watched};
 use crate::exit::Failure;
 use crate::former;
 use crate::node::Node;
+use crate::sight::{Meaning, Report};
 use crate::views::{Shape, Shapes, SourceFacts, SourceView};
 
 /// How long the threads of a camera may take to end.
@@ -111,6 +112,8 @@ impl Fleet {
         };
         let stop = Stop::new();
         let workers = camera::start(&parts, &self.shared.watch, &stop).map_err(|e| {
+            // One of the two may run.
+            stop.request();
             Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", camera.id))
         })?;
         self.cameras.insert(camera.id.clone(), Camera { view, stop, workers: workers.into() });
@@ -156,6 +159,16 @@ impl Fleet {
     /// Closes all cameras; what was in view of them has not ended yet. They can be started again.
     pub async fn stop_all(&self) {
         end(&self.cameras.values().collect::<Vec<_>>()).await;
+    }
+
+    /// Says of all cameras, which are closed and not gone, that they have ended, and ends what was in view of them.
+    pub async fn end_views(&self) {
+        for (source, camera) in &self.cameras {
+            camera.view.set_status("ended", None, self.shared.node.clock.wall());
+            self.tell(Input::Pause { source: source.clone() }).await;
+            let report = Report::new("ended", Meaning::StateOnly);
+            self.tell(Input::Sight { source: source.clone(), report }).await;
+        }
     }
 
     async fn tell(&self, input: Input) {

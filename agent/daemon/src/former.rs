@@ -16,6 +16,9 @@ use crate::config::CameraConfig;
 /// The key of the list of sources that have told states.
 const SOURCES: &str = "told_sources";
 
+/// Sources whose told states are remembered.
+const MOST_KNOWN: usize = 128;
+
 /// The key under which the names of a source's told states lie in the store.
 pub fn key(source: &Name) -> String {
     format!("told/{source}")
@@ -70,15 +73,19 @@ pub async fn settle(cameras: &[CameraConfig], store: &Store, board: &StateBoard)
     remember(cameras, store).await;
 }
 
-/// Notes which sources may tell states from now on, and forgets what others have told.
+/// Notes which sources may tell states from now on. Those that are gone stay on the list, up to [`MOST_KNOWN`] of
+/// all: whether the broker has forgotten them, a life that never reached it cannot know, and to withdraw them once
+/// more at each start costs little.
 pub async fn remember(cameras: &[CameraConfig], store: &Store) {
     let known: BTreeSet<Name> = read(store, SOURCES).await.unwrap_or_default();
     let now: BTreeSet<Name> = cameras.iter().map(|c| c.id.clone()).collect();
-    for gone in known.difference(&now) {
+    let mut all: BTreeSet<Name> = known.union(&now).cloned().collect();
+    for gone in known.difference(&now).take(all.len().saturating_sub(MOST_KNOWN)) {
         write(store, &key(gone), &Value::Null).await;
+        all.remove(gone);
     }
-    if known != now {
-        write(store, SOURCES, &serde_json::to_value(&now).unwrap_or_default()).await;
+    if known != all {
+        write(store, SOURCES, &serde_json::to_value(&all).unwrap_or_default()).await;
     }
 }
 

@@ -55,6 +55,9 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         };
         signals.leave_on_next();
         systemd::stopping();
+        // Who still waits for an answer gets it: the node is stopping.
+        asked.close();
+        while asked.try_recv().is_ok() {}
         control.into_running().stop().await;
         outcome
     })

@@ -41,7 +41,7 @@ use crate::views::{LIVE_EVENTS, Views};
 mod parts;
 
 pub use parts::MQTT_SINK;
-use parts::{Api, Ground, STAGE_DEADLINE, bind, event_log, open_store, parallel, within};
+use parts::{Api, Ground, STAGE_DEADLINE, bind, event_log, open_store, parallel, within, within_time};
 
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
@@ -262,7 +262,10 @@ impl Running {
         if plan.http
             && let Err(error) = self.change_api(&old, new).await
         {
-            self.config.http = old.http;
+            // Without any server, the way back must ask for one.
+            if !self.api.task.is_finished() {
+                self.config.http = old.http;
+            }
             problems.push(Problem::new("http", error.to_string()));
         }
         if let Some(link) = &self.link {
@@ -305,7 +308,8 @@ impl Running {
     async fn change_api(&mut self, old: &Config, new: &Config) -> Result<(), Failure> {
         // The same port may be asked for with another token: it must be free first.
         self.api.stop.cancel();
-        within("api", &mut self.api.task).await;
+        // It gives its connections two seconds.
+        within_time("api", 2 * STAGE_DEADLINE, &mut self.api.task).await;
         let (server, outcome) = match bind(new).await {
             Ok(server) => (server, Ok(())),
             Err(error) => (bind(old).await?, Err(error)),
@@ -333,6 +337,7 @@ impl Running {
     /// Closes all cameras and ends what was in view of them; everything else goes on.
     pub async fn close_cameras(&mut self) {
         self.fleet.stop_all().await;
+        self.fleet.end_views().await;
     }
 
     /// Opens all cameras anew.

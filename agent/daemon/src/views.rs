@@ -216,6 +216,8 @@ impl SourceView {
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.set_sight(None);
         self.motion.store(false, Ordering::Relaxed);
+        // The last picture may show what a new mask covers.
+        self.frame.send_replace(None);
         self.set_status("connecting", None, now);
     }
 

@@ -66,9 +66,11 @@ impl HomeAssistant {
     /// Hears what comes over this link, until it ends.
     pub fn listen(&self, link: &LinkHandle) {
         let Some(mut heard) = link.take_notices() else { return };
-        let notices = self.notices.clone();
+        // Weak: the link ends after the publisher, which must not wait for it.
+        let notices = self.notices.downgrade();
         tokio::spawn(async move {
             while let Some(notice) = heard.recv().await {
+                let Some(notices) = notices.upgrade() else { return };
                 if notices.send(notice).await.is_err() {
                     return;
                 }

@@ -22,6 +22,8 @@ pub struct Eyes {
     clock: SharedClock,
     /// The last frame, or the beginning.
     last_seen: Duration,
+    /// Whether the connection delivers: then an opening is a new size in mid-stream, and what was told still holds.
+    delivers: bool,
 }
 
 impl Eyes {
@@ -32,16 +34,19 @@ impl Eyes {
         }
         let sight = Sight::new(config.clone(), source.masks.clone());
         let last_seen = clock.monotonic();
-        Eyes { config, sight, clock, last_seen }
+        Eyes { config, sight, clock, last_seen, delivers: false }
     }
 
     /// Pictures are about to come, perhaps after a while without.
     pub fn opened(&mut self) {
-        self.sight.reopened();
+        if !self.delivers {
+            self.sight.reopened();
+        }
     }
 
     /// What a new state of the connection means for sight.
     pub fn state(&mut self, state: &SourceState) -> Option<Report> {
+        self.delivers = matches!(state, SourceState::Delivering(_));
         match state {
             SourceState::Connecting { .. } => None,
             SourceState::Delivering(_) => Some(Report::new("ok", Meaning::Well("recovered"))),

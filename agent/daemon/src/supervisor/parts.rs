@@ -33,6 +33,20 @@ pub(super) async fn bind(config: &Config) -> Result<http::Server, Failure> {
     })
 }
 
+/// Notes an end that nobody asked for: one that was, as when the port changes, is not that of the program.
+struct Unasked {
+    asked: CancellationToken,
+    broken: CancellationToken,
+}
+
+impl Drop for Unasked {
+    fn drop(&mut self) {
+        if !self.asked.is_cancelled() {
+            self.broken.cancel();
+        }
+    }
+}
+
 /// What all parts of a node stand on.
 pub(super) struct Ground {
     pub(super) node: Node,
@@ -63,15 +77,14 @@ impl Ground {
 
     pub(super) fn serve(&self, server: http::Server, views: &Views) -> Api {
         let stop = CancellationToken::new();
-        let (views, asked, guard) = (views.clone(), stop.clone(), self.broken.clone().drop_guard());
+        let (views, asked) = (views.clone(), stop.clone());
+        let guard = Unasked { asked: asked.clone(), broken: self.broken.clone() };
         let pulse = Pulse::new("api", self.node.clock.clone());
         self.watch.adopt(&pulse);
         let task = tokio::spawn(async move {
-            pulse.around(server.run(views, asked.clone())).await;
-            // An end that was asked for, as when the port changes, is not that of the program.
-            if asked.is_cancelled() {
-                drop(guard.disarm());
-            }
+            // Dropped at the end of the task, by a panic or an abort too.
+            let _ended = guard;
+            pulse.around(server.run(views, asked)).await;
         });
         Api { stop, task }
     }
@@ -103,7 +116,11 @@ impl Ground {
 }
 
 pub(super) async fn within(name: &'static str, task: &mut JoinHandle<()>) {
-    match tokio::time::timeout(STAGE_DEADLINE, &mut *task).await {
+    within_time(name, STAGE_DEADLINE, task).await;
+}
+
+pub(super) async fn within_time(name: &'static str, limit: Duration, task: &mut JoinHandle<()>) {
+    match tokio::time::timeout(limit, &mut *task).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(task = name, %error, "A task broke down."),
         Err(_) => {
