@@ -202,7 +202,7 @@ async fn ordinary_life_is_no_loss_of_sight() {
     // A day and a night in a minute and a half; a lamp that flickers; one that is switched off and on.
     let fade = |n: usize| 0.52 + 0.48 * (n as f32 / 450.0 * std::f32::consts::TAU).cos();
     let flicker = |n: usize| if n.is_multiple_of(2) { 0.75 } else { 1.15 };
-    let switched = |n: usize| if n / 100 % 2 == 0 { 1.0 } else { 0.35 };
+    let switched = |n: usize| if (n / 100).is_multiple_of(2) { 1.0 } else { 0.35 };
     let made = |name: &str, light: fn(usize) -> f32| {
         let segments = [(15, Mishap::None), (90, Mishap::Light(light)), (15, Mishap::None)];
         precinct.clip(folder.path(), name, JPEG, &segments)

@@ -44,7 +44,8 @@ fn picture(size: (u32, u32), shade: u8) -> Picture {
 fn views(size: (u32, u32)) -> [Picture; 2] {
     let (w, h) = (size.0 as usize, size.1 as usize);
     let view = |seed: usize| {
-        let level = |n: usize| ((n % w / 24 + 7 * seed) * 2_654_435_761 ^ (n / w / 24 + seed) * 40_503) % 200;
+        let level =
+            |n: usize| (((n % w / 24 + 7 * seed) * 2_654_435_761) ^ ((n / w / 24 + seed) * 40_503)) % 200;
         let plane: Vec<u8> = (0..w * h).map(|n| level(n) as u8).collect();
         Picture::new(size, PixelFormat::Gray8, Colour::SD, [w, 0, 0], Arc::new(plane))
             .expect("a sound picture")

@@ -98,7 +98,10 @@ fn run_source(
     let now = || parts.clock.wall();
     let mut options = parts.source.clone();
     let eyes = RefCell::new(Eyes::new(parts.sight.clone(), &parts.source, parts.clock.clone()));
-    let tell = |report| parts.events.blocking_send(Input::Sight { source: view.id.clone(), report });
+    let tell = |report| {
+        // An error only when the program is ending.
+        parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
+    };
     options.max_side_px = crate::chain::useful_side_px(&parts.chain, &parts.models);
     let mut source = match options.build(parts.clock.clone()) {
         Ok(source) => source,
@@ -106,7 +109,7 @@ fn run_source(
             tracing::error!(source = %view.id, %error, "The source cannot run with this configuration.");
             view.set_status("failed", Some(error.to_string()), now());
             context.rest();
-            tell(eyes.borrow().failed(&error, true)).ok();
+            tell(eyes.borrow().failed(&error, true));
             return Ok(());
         }
     };
@@ -160,7 +163,7 @@ fn run_source(
             }
             if let Some(report) = eyes.borrow_mut().state(&state) {
                 context.rest();
-                tell(report).ok();
+                tell(report);
                 context.allow(quiet);
             }
         },

@@ -118,11 +118,11 @@ pub(crate) fn open(path: &Path, page_limit: Option<u32>) -> Result<Connection, S
         let problem = "its schema is not what this program wrote; the file is damaged".into();
         return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
     }
-    if crashed || bytes <= CHECKED_BYTES {
-        if let Some(verdict) = damage(&db).map_err(|e| failed(&e))? {
-            let problem = format!("the check found: {verdict}; the file is damaged");
-            return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
-        }
+    if (crashed || bytes <= CHECKED_BYTES)
+        && let Some(verdict) = damage(&db).map_err(|e| failed(&e))?
+    {
+        let problem = format!("the check found: {verdict}; the file is damaged");
+        return Err(StoreError::Database { kind: ErrorKind::Corrupt, path: path.into(), problem });
     }
     Ok(db)
 }
