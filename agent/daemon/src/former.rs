@@ -73,7 +73,7 @@ pub async fn settle(cameras: &[CameraConfig], store: &Store, board: &StateBoard)
     remember(cameras, store).await;
 }
 
-/// Notes which sources may tell states from now on. Those that are gone stay on the list, up to [`MOST_KNOWN`] of
+/// Notes which sources may tell states from now on. Those that are gone stay on the list, up to 128 of
 /// all: whether the broker has forgotten them, a life that never reached it cannot know, and to withdraw them once
 /// more at each start costs little.
 pub async fn remember(cameras: &[CameraConfig], store: &Store) {

@@ -26,7 +26,7 @@ const COMMAND_LIFE: &str = "60s";
 /// `aimass-agent sign`.
 #[derive(Debug, Args)]
 pub struct SignArgs {
-    /// The configuration: what a node's file would say. Its [trust], [node], [store], [http] and model_folders are
+    /// The configuration: what a node's file would say. Its `[trust]`, `[node]`, `[store]`, `[http]` and model_folders are
     /// left out.
     #[arg(required_unless_present = "command", conflicts_with = "command")]
     pub file: Option<PathBuf>,
@@ -39,10 +39,10 @@ pub struct SignArgs {
     /// The configuration's version: higher than any before.
     #[arg(long, required_unless_present = "command", value_parser = clap::value_parser!(u64).range(1..))]
     pub version: Option<u64>,
-    /// The site of the node. Default: what [node] of the file says.
+    /// The site of the node. Default: what `[node]` of the file says.
     #[arg(long)]
     pub site: Option<Name>,
-    /// The node. Default: what [node] of the file says.
+    /// The node. Default: what `[node]` of the file says.
     #[arg(long)]
     pub node: Option<Name>,
     /// Not valid after this time (`2026-11-24T10:00:00Z`) or so long from now (`60s`, `15m`, `2h`). A command lasts

@@ -1,7 +1,7 @@
 //! A connection for one errand: publish something, perhaps wait for the answer, leave. For the command line.
 //!
 //! Driven by its caller's task; nothing happens between two calls. Messages that come in meanwhile wait in a list of
-//! [`MOST_WAITING`]; what is more is dropped. One connection only: whatever goes wrong ends the errand.
+//! 64; what is more is dropped. One connection only: whatever goes wrong ends the errand.
 
 use std::collections::VecDeque;
 use std::time::Duration;

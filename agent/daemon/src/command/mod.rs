@@ -1,7 +1,7 @@
 //! Commands from outside: proven, read, carried out and answered, each by name.
 //!
 //! Owner: the task `commands`, and one task for each command under way. Invariants: every command is answered once,
-//! refusals too; at most [`UNDER_WAY`] run at once, of them [`PROBES`] probes, each with a deadline; nothing is carried
+//! refusals too; at most four run at once, of them two probes, each with a deadline; nothing is carried
 //! out that `prove` did not let through.
 
 use std::future::Future;
