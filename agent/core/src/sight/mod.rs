@@ -2,7 +2,7 @@
 //!
 //! Owned by the source's thread; pure: no clock (frames carry their times), no I/O. Each frame costs a comparison of
 //! some rows with those before; once a second a coarse grid of edges is compared with the usual one (see
-//! [`structure`]) and the sharpness of the rows with the usual one (see [`rows`]).
+//! `structure.rs`) and the sharpness of the rows with the usual one (see `rows.rs`).
 //!
 //! What prefers silence to a false word: every loss must last; what cannot be told (a scene that is dark, too poor
 //! in detail, all masked) is not judged and leaves the verdict as it is; light that changes changes none of the
