@@ -159,3 +159,59 @@ async fn a_broken_file_does_not_keep_a_node_that_once_ran_from_its_work() {
     rig.delivers("yard").await;
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_push_that_waited_for_the_node_is_judged_by_what_works_once_it_is_up() {
+    let mut rig = Rig::start().await;
+    rig.agent.terminate();
+    assert!(rig.agent.wait(PATIENCE).await.success());
+    let broken = "[[camera]]\nid = \"dock\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n".to_owned();
+    rig.push(rig.signer.config(1, &(broken + &camera("yard", "")))).await;
+    rig.subscriber.forget();
+    let cameras = camera("dock", "") + &camera("yard", "");
+    rig.agent = Agent::run(&own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras));
+    rig.api = api::address_of(&rig.agent).await;
+    let report = rig.reported("rolled_back").await;
+    assert_eq!((&report["desired_version"], &report["running_version"]), (&json!(1), &json!(0)), "{report}");
+    rig.delivers("dock").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_needs_a_new_start_is_said_so_and_taken_over_by_the_next_one() {
+    let mut rig = Rig::start().await;
+    let cameras = camera("dock", "") + &camera("yard", "");
+    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
+        .replace("[store]\n", "[store]\nmax_mib = 128\n");
+    aimass_core::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
+    rig.subscriber.forget();
+    rig.agent.hang_up();
+    let report = rig.reported("rolled_back").await;
+    assert_eq!(report["errors"][0]["path"], "store", "{report}");
+    assert_eq!(report["effective"]["store"]["max_mib"], 256, "{report}");
+    rig.agent.terminate();
+    assert!(rig.agent.wait(PATIENCE).await.success());
+    rig.subscriber.forget();
+    rig.agent = Agent::run(&own);
+    let report = rig.reported("applied").await;
+    assert_eq!(report["effective"]["store"]["max_mib"], 128, "{report}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn another_address_of_the_api_is_taken_over_although_somebody_holds_a_connection() {
+    let rig = Rig::start().await;
+    let _silent = tokio::net::TcpStream::connect(&rig.api).await.unwrap();
+    let port = harness::ports::free_port();
+    let cameras = camera("dock", "") + &camera("yard", "");
+    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
+        .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    aimass_core::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
+    let yard = rig.delivers("yard").await;
+    rig.subscriber.forget();
+    rig.agent.hang_up();
+    rig.reported("applied").await;
+    let moved = format!("127.0.0.1:{port}");
+    assert_eq!(api::get_json(&moved, "/v1/sources/yard").await["status"]["since"], yard);
+    rig.stop().await;
+}

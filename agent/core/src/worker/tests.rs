@@ -150,3 +150,37 @@ fn a_task_that_waits_is_alive_one_that_blocks_in_a_poll_is_stuck_and_one_that_is
     assert_eq!(stuck_within, 1);
     assert_eq!(watch.list()[0].state, WorkerState::Ended);
 }
+
+#[test]
+fn a_thread_that_hangs_stays_on_the_list_though_another_takes_its_name() {
+    let (watch, time) = watch();
+    let (let_go, held) = sync_channel::<()>(0);
+    let (ready, is_ready) = sync_channel(1);
+    let deaf = watch
+        .spawn("an-dock", RestartPolicy::NEVER, Stop::new(), move |_| {
+            held.recv().ok();
+            Ok(())
+        })
+        .unwrap();
+    deaf.stop();
+    let stop = Stop::new();
+    let next = watch
+        .spawn("an-dock", RestartPolicy::NEVER, stop.clone(), move |context| {
+            context.rest();
+            ready.send(()).ok();
+            context.stop().wait(Duration::from_secs(600));
+            Ok(())
+        })
+        .unwrap();
+    is_ready.recv().unwrap();
+    watch.forget("an-dock");
+    time.advance(Duration::from_secs(60));
+    assert_eq!(watch.stuck(Duration::from_secs(30)).len(), 1, "{watch:?}");
+    drop(let_go);
+    deaf.join();
+    stop.request();
+    next.join();
+    assert!(watch.stuck(Duration::from_secs(30)).is_empty());
+    watch.forget("an-dock");
+    assert!(watch.list().is_empty());
+}
