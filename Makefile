@@ -27,6 +27,7 @@ test:
 	@cross/packages.sh test
 	@tests/fixtures/fetch.sh
 	@tests/home_assistant/setup.sh > /dev/null || [ $$? -eq 3 ]
+	@tests/interop/environment.sh > /dev/null
 	cargo build --locked --workspace
 	AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked --workspace
 	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -q -s tests/peer

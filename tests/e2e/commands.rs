@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use harness::PATIENCE;
+use harness::paho::Paho;
 use harness::signer::Signer;
 use serde_json::{Value, json};
 
@@ -101,5 +102,17 @@ async fn whoever_may_not_is_told_so_and_nothing_happens() {
         assert!(!answer["error"]["message"].as_str().unwrap().is_empty(), "{what}: {answer}");
     }
     assert_eq!(rig.delivers("dock").await, since);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn eclipse_paho_asks_and_gets_its_answer() {
+    let rig = Rig::start().await;
+    let envelope = rig.signer.command("snapshot", json!({"source": "dock", "max_side_px": 64}));
+    let topic = "aimass/v1/test/board/command/snapshot";
+    let answer = Paho::request(rig.broker.port(), topic, &envelope).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["ok"], true, "{answer}");
+    jpeg(&answer["result"]["picture"]);
     rig.stop().await;
 }

@@ -216,7 +216,7 @@ pub struct EventsArgs {
     /// Not older than this: a time (`2026-11-23T08:00:00Z`) or an age (`90s`, `15m`, `2h`, `7d`).
     #[arg(long)]
     pub since: Option<String>,
-    /// At most so many, the newest.
+    /// At most so many, the newest; 10000 at most.
     #[arg(long, default_value_t = 100)]
     pub limit: usize,
     /// Goes on with new events until interrupted.
