@@ -1,8 +1,8 @@
 //! What a push may change and what only the node's own file says. Pure, but for looking where links lead.
 //!
 //! Invariant: no signed body adds a trusted key, moves the store, renames the node, opens the API, runs a pipeline
-//! that the node's own file does not have, or makes the agent read a secret from a folder that was not opened for
-//! it.
+//! that the node's own file does not have, takes the broker away, or makes the agent read a secret from a folder that
+//! was not opened for it, or send one from elsewhere to anybody but whom the node's own file sends it to.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -16,6 +16,8 @@ use super::load::{ConfigErrors, Problem, from_document};
 pub const LOCAL_ONLY: [&str; 4] = ["trust", "node", "store", "http"];
 /// In `inference`, the same.
 const MODEL_FOLDERS: &str = "model_folders";
+/// Files that are no secrets.
+const PUBLIC: [&str; 2] = ["ca_file", "cert_file"];
 
 /// The node's own file with the body of a push laid over it, checked as a whole.
 ///
@@ -30,6 +32,11 @@ pub fn effective(local: &Value, body: &Value, own_folder: &Path) -> Result<Confi
             "the body must be an object: the configuration's tables",
         )]));
     };
+    if pushed.get("broker").is_some_and(Value::is_null) {
+        let message = "a push cannot take the broker away, the node would be lost for good: leave it out, then the \
+                       node's own file says it";
+        return Err(ConfigErrors(vec![Problem::new("broker", message)]));
+    }
     let own = from_document(local.clone())?;
     let config = from_document(laid_over(local, pushed))?;
     let mut problems = Vec::new();
@@ -111,7 +118,8 @@ impl Secrets<'_> {
                     let at = format!("{at}.{key}");
                     match value.as_str() {
                         Some(file) if key.ends_with("_file") => {
-                            problems.extend(self.problem(key, Path::new(file)).map(|m| Problem::new(at, m)));
+                            let problem = self.problem(table, key, Path::new(file));
+                            problems.extend(problem.map(|m| Problem::new(at, m)));
                         }
                         _ => self.walk(value, &at, problems),
                     }
@@ -126,12 +134,12 @@ impl Secrets<'_> {
         }
     }
 
-    fn problem(&self, key: &str, file: &Path) -> Option<String> {
+    fn problem(&self, table: &Map<String, Value>, key: &str, file: &Path) -> Option<String> {
         let real = really(file);
         if self.token.is_some_and(|token| file == token || (real.is_some() && really(token) == real)) {
             return Some("is the API's token: a push may not name it".into());
         }
-        if named(self.local, key, file) {
+        if named(self.local, key, file, table) {
             return None;
         }
         let inside = real.is_some_and(|real| {
@@ -143,23 +151,37 @@ impl Secrets<'_> {
         let folders: Vec<String> = self.folders.iter().map(|f| f.display().to_string()).collect();
         let folders = folders.join(", ");
         Some(format!(
-            "{} does not lie in {folders}: put the file there, or open its folder with trust.secret_folders in the \
-             node's own file",
+            "{} does not lie in {folders}, and the node's own file does not name it for this very address: put the \
+             file there, or open its folder with trust.secret_folders in the node's own file",
             file.display()
         ))
     }
 }
 
-/// Whether the node's own file names this file itself, for the same thing.
-fn named(local: &Value, key: &str, file: &Path) -> bool {
+/// Whether the node's own file names this file itself for the same thing, and, unless it is a certificate, with the
+/// same peer.
+fn named(local: &Value, key: &str, file: &Path, pushed: &Map<String, Value>) -> bool {
     match local {
-        Value::Object(table) => table.iter().any(|(name, value)| {
-            (name == key && value.as_str().is_some_and(|text| Path::new(text) == file))
-                || (!LOCAL_ONLY.contains(&name.as_str()) && named(value, key, file))
-        }),
-        Value::Array(list) => list.iter().any(|value| named(value, key, file)),
+        Value::Object(table) => {
+            let is_it = table.get(key).and_then(Value::as_str).is_some_and(|text| Path::new(text) == file);
+            (is_it && (PUBLIC.contains(&key) || same_peer(table, pushed)))
+                || table.iter().any(|(name, value)| {
+                    !LOCAL_ONLY.contains(&name.as_str()) && named(value, key, file, pushed)
+                })
+        }
+        Value::Array(list) => list.iter().any(|value| named(value, key, file, pushed)),
         _ => false,
     }
+}
+
+/// Whether two tables speak of the same camera or the same brokers, in the same words.
+fn same_peer(own: &Map<String, Value>, pushed: &Map<String, Value>) -> bool {
+    let others = |table: &Map<String, Value>| {
+        table.get("fallback_urls").cloned().unwrap_or_else(|| Value::Array(Vec::new()))
+    };
+    ["source", "url"].iter().any(|key| own.contains_key(*key))
+        && ["source", "url"].iter().all(|key| own.get(*key) == pushed.get(*key))
+        && others(own) == others(pushed)
 }
 
 /// Where a path leads once all links are followed. The file need not be there yet; a link that leads nowhere, a

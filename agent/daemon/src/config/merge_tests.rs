@@ -183,3 +183,39 @@ fn what_can_be_signed_holds_nothing_that_only_the_file_says() {
     let more = pushable(&json!({ "inference": { "parallel": 2, "model_folders": [] } }));
     assert_eq!(more, json!({ "inference": { "parallel": 2 } }));
 }
+
+#[test]
+fn a_secret_from_elsewhere_goes_only_where_the_node_s_own_file_sends_it() {
+    let camera =
+        |source: &str| json!({ "id": "a", "source": source, "username": "u", "password_file": "/run/cam" });
+    let broker = |url: &str, others: Value| json!({ "url": url, "fallback_urls": others, "username": "u", "password_file": "/run/mq" });
+    let mut own = local();
+    own["camera"] = json!([camera("rtsp://cam/main")]);
+    own["broker"] = json!({ "url": "mqtts://h", "username": "u", "password_file": "/run/mq",
+        "cert_file": "/run/c", "key_file": "/run/k" });
+    let found = |body: Value| problems(&own, &body, Path::new("/etc/aimass"));
+    assert_eq!(found(pushable(&own)), Vec::<String>::new());
+    let same = json!({ "camera": [camera("rtsp://cam/main")], "broker": broker("mqtts://h", json!([])) });
+    assert_eq!(found(same), Vec::<String>::new());
+    for source in ["rtsp://attacker/main", "rtsp://cam/other", "rtsp://cam:9/main"] {
+        assert_eq!(found(json!({ "camera": [camera(source)] })), ["camera[0].password_file"], "{source}");
+    }
+    for (url, others) in [("mqtts://attacker", json!([])), ("mqtts://h", json!(["mqtts://attacker"]))] {
+        assert_eq!(found(json!({ "broker": broker(url, others) })), ["broker.password_file"], "{url}");
+    }
+    // One thing's secret for another thing.
+    let mut swapped = broker("mqtts://h", json!([]));
+    swapped["password_file"] = json!("/run/cam");
+    assert_eq!(found(json!({ "broker": swapped })), ["broker.password_file"]);
+    let keys = json!({ "url": "mqtts://attacker", "cert_file": "/run/c", "key_file": "/run/k" });
+    assert_eq!(found(json!({ "broker": keys })), ["broker.key_file"]);
+}
+
+#[test]
+fn a_push_cannot_take_the_broker_away() {
+    let mut body = body();
+    body["broker"] = Value::Null;
+    let errors = effective(&local(), &body, Path::new("/etc/aimass")).unwrap_err();
+    assert_eq!(errors.0[0].path, "broker");
+    assert!(errors.to_string().contains("cannot take the broker away"), "{errors}");
+}
