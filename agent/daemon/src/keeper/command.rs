@@ -118,4 +118,28 @@ mod tests {
         let pid = owner_of(&store).unwrap().unwrap();
         assert_eq!(pid.as_raw_nonzero().get(), 4711);
     }
+
+    #[test]
+    fn a_request_is_the_folder_owner_s_alone_and_follows_no_planted_link() {
+        use std::os::unix::fs::{MetadataExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let file = node(folder.path());
+        let (config, victim) = (folder.path().join("config"), folder.path().join("shadow"));
+        std::fs::create_dir(&config).unwrap();
+        aimass_core::files::write_atomically(&victim, b"precious").unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            std::os::unix::fs::chown(&config, Some(65_534), Some(65_534)).unwrap();
+        }
+        let request = config.join("rollback.request");
+        symlink(&victim, &request).unwrap();
+        symlink(&victim, config.join(format!("rollback.request.{}.part", std::process::id()))).unwrap();
+        assert!(!ask_for_rollback(&file, None).unwrap());
+        let (found, owner) = (request.symlink_metadata().unwrap(), config.metadata().unwrap());
+        assert_eq!((found.is_file(), found.mode() & 0o7777), (true, 0o600));
+        assert_eq!((found.uid(), found.gid()), (owner.uid(), owner.gid()));
+        assert_eq!(std::fs::read(&request).unwrap(), b"null");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        assert!(!is_root || victim.metadata().unwrap().uid() == 0, "nor is the victim given away");
+    }
 }

@@ -5,10 +5,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use aimass_core::files::write_atomically;
+use aimass_core::files::{write_atomically, write_atomically_for};
 use aimass_trust::sha256_hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -158,15 +158,13 @@ impl Files {
 
 /// Leaves a request for the running node, or for its next start.
 pub(super) fn leave_request(folder: &Path, to: Option<u64>) -> io::Result<()> {
-    let path = folder.join(REQUEST);
-    write_atomically(&path, serde_json::to_string(&to)?.as_bytes())?;
+    let (path, bytes) = (folder.join(REQUEST), serde_json::to_vec(&to)?);
     // Root asks, the node reads: the file belongs to whom the folder does.
     let owner = fs::metadata(folder)?;
     if rustix::process::geteuid().is_root() {
-        use std::os::unix::fs::MetadataExt;
-        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid()))?;
+        return write_atomically_for(&path, &bytes, owner.uid(), owner.gid());
     }
-    Ok(())
+    write_atomically(&path, &bytes)
 }
 
 /// A document behind its own SHA-256, and that.

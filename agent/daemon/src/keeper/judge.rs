@@ -1,31 +1,15 @@
 //! What becomes of something that is offered: a push, the node's own file, a roll back.
 
-use std::time::Duration;
-
-use aimass_core::id::Name;
 use aimass_trust::{ConfigStatement, Domain, Envelope, TrustError, sha256_hex};
 
 use super::local::Local;
 use super::open::past;
-use super::state::{Content, Entry, Judged, Origin, Outcome, Past, ReportState, Stage, Trial};
+use super::refusal::Refusal;
+use super::state::{Content, Entry, Judged, Origin, Outcome, ReportState, Stage, Trial};
 use super::{Keeper, Verdict};
 use crate::config::merge::{LOCAL_ONLY, pushable};
 use crate::config::{Config, ConfigErrors, Problem};
 use crate::node::VERSION;
-
-/// Refusals are written to disk at most so often.
-const NOTE_EVERY: Duration = Duration::from_secs(60);
-
-/// Something that is refused.
-struct Refusal {
-    origin: Origin,
-    version: Option<u64>,
-    key: Option<Name>,
-    digest: String,
-    /// Whether it belongs into the history: signed by somebody we know, or of this very node.
-    ours: bool,
-    errors: Vec<Problem>,
-}
 
 impl Keeper {
     /// A message of `config/desired`, as it came. An empty one (the retained one was removed) asks for nothing.
@@ -38,6 +22,8 @@ impl Keeper {
             origin: Origin::Push,
             version: None,
             key: None,
+            from_outside: true,
+            message: Some(digest.clone()),
             digest: digest.clone(),
             ours: false,
             errors: Vec::new(),
@@ -180,15 +166,17 @@ impl Keeper {
             }
             return Verdict::Same;
         }
-        // A file that changed only in what is its own keeps what was pushed.
-        let good = self.state.committed.clone();
-        let (old, pushed) = (pushable(&self.good.0.base), pushable(&base));
-        let keeps = good.filter(|g| g.origin == Origin::Push && self.good.0.body.is_some() && old == pushed);
-        let (origin, version, key) = match &keeps {
-            Some(entry) => (Origin::Push, entry.version, entry.key.clone()),
-            None => (Origin::Local, 0, None),
+        // A file that changed only in what is its own keeps what was pushed: what is being tried, else what is good.
+        let pushed = pushable(&base);
+        let mut pushes: Vec<(Entry, Content)> = self.tried().into_iter().collect();
+        pushes.extend(self.state.committed.clone().map(|entry| (entry, self.good.0.clone())));
+        let keeps = pushes.into_iter().find(|(entry, content)| {
+            entry.origin == Origin::Push && content.body.is_some() && pushable(&content.base) == pushed
+        });
+        let (origin, version, key, body) = match keeps {
+            Some((entry, content)) => (Origin::Push, entry.version, entry.key, content.body),
+            None => (Origin::Local, 0, None, None),
         };
-        let body = keeps.and(self.good.0.body.clone());
         let content = Content { version: self.state.highest_version, base, body };
         self.state = next;
         let config = match self.config_of(&content, &self.state.trust) {
@@ -220,6 +208,8 @@ impl Keeper {
     fn read_push(&self, message: &[u8], refusal: &mut Refusal) -> Result<ConfigStatement, TrustError> {
         let verified = Envelope::open(message, &self.state.trust, Domain::Config)?;
         refusal.key = Some(verified.key.clone());
+        // An envelope can be written in many ways; what was signed is one thing.
+        refusal.digest = sha256_hex(&verified.payload);
         refusal.ours = true;
         let statement = ConfigStatement::read(&verified)?;
         statement.check(&self.recipient(), self.now())?;
@@ -239,7 +229,7 @@ impl Keeper {
         })
     }
 
-    fn context(&self) -> String {
+    pub(super) fn context(&self) -> String {
         let trust = serde_json::to_string(&self.state.trust).unwrap_or_default();
         sha256_hex(format!("{VERSION}\n{}\n{trust}", self.good_base_digest()).as_bytes())
     }
@@ -250,14 +240,30 @@ impl Keeper {
 
     /// What a push is laid over: the node's own file that is known to be good, or the one that is being tried.
     fn base_for_push(&self) -> (serde_json::Value, String) {
-        let trial = self.state.trial.as_ref().map(|t| &t.entry);
-        let tried =
-            trial.and_then(|entry| Some((self.files.get(entry.revision)?.0.base, entry.base_digest.clone())));
+        let tried = self.tried().map(|(entry, content)| (content.base, entry.base_digest));
         tried.unwrap_or_else(|| (self.good.0.base.clone(), self.good_base_digest()))
     }
 
+    /// What is being tried. Its file may be gone; after a start it may not be read yet.
+    fn tried(&self) -> Option<(Entry, Content)> {
+        let entry = self.state.trial.as_ref()?.entry.clone();
+        let kept = || self.files.get(entry.revision).filter(|(_, digest)| *digest == entry.digest);
+        let content = self.trial.as_ref().map(|(content, _)| content.clone());
+        let content = content.or_else(|| kept().map(|(content, _)| content))?;
+        Some((entry, content))
+    }
+
     fn own_refusal(&self, digest: String) -> Refusal {
-        Refusal { origin: Origin::Local, version: Some(0), key: None, digest, ours: true, errors: Vec::new() }
+        Refusal {
+            origin: Origin::Local,
+            version: Some(0),
+            key: None,
+            from_outside: false,
+            message: None,
+            digest,
+            ours: true,
+            errors: Vec::new(),
+        }
     }
 
     /// Puts a candidate on disk, content first. A disk that does not take it is a refusal that is not remembered:
@@ -278,8 +284,10 @@ impl Keeper {
         let saved = kept.and_then(|digest| {
             entry.digest = digest;
             let now = self.clock.wall();
+            let mut superseded = Vec::new();
             if let Some(former) = next.trial.take() {
-                next.ended(former.entry.revision, Outcome::Superseded, &[]);
+                superseded = former.unanswered(&entry);
+                next.ended(former.entry.revision, Outcome::Superseded, &superseded);
             }
             next.highest_version = next.highest_version.max(entry.version);
             if judged.is_some() {
@@ -288,15 +296,15 @@ impl Keeper {
             next.note(past(&entry, now));
             next.answer.state = ReportState::Probation;
             next.answer.desired_version = Some(entry.version);
-            next.answer.errors.clear();
+            next.answer.errors.clone_from(&superseded);
             next.answer.time = now;
-            next.trial = Some(Trial { entry: entry.clone(), stage: Stage::Staged });
+            next.trial = Some(Trial { entry: entry.clone(), stage: Stage::Staged, superseded });
             self.save(next).map_err(|e| e.to_string())
         });
         match saved {
             Ok(()) => {
                 let choice = Self::choice(config, &entry);
-                self.trial = Some(choice.clone());
+                self.trial = Some((content, choice.clone()));
                 tracing::info!(
                     revision = entry.revision,
                     version = entry.version,
@@ -305,52 +313,11 @@ impl Keeper {
                 Verdict::Candidate(Box::new(choice))
             }
             Err(problem) => {
-                refusal.digest = String::new();
+                refusal.message = None;
                 refusal.errors = vec![Problem::new("", problem)];
                 self.refuse(refusal)
             }
         }
-    }
-
-    fn refuse(&mut self, refusal: Refusal) -> Verdict {
-        let (now, monotonic) = (self.clock.wall(), self.clock.monotonic());
-        let mut next = self.state.clone();
-        if refusal.origin == Origin::Push && !refusal.digest.is_empty() {
-            next.judged = Some(Judged { digest: refusal.digest.clone(), context: Some(self.context()) });
-        }
-        let is_it = |p: &Past| p.digest == refusal.digest && p.outcome == Outcome::Rejected;
-        let known = !refusal.digest.is_empty() && next.history.iter().any(is_it);
-        let quiet = self.noted.is_some_and(|noted| monotonic.saturating_sub(noted) < NOTE_EVERY);
-        let news = refusal.origin == Origin::Local || (refusal.ours && !known) || !quiet;
-        for problem in refusal.errors.iter().take(5).filter(|_| news) {
-            tracing::warn!(version = refusal.version, %problem, "A configuration is refused.");
-        }
-        if refusal.ours && !known {
-            let revision = next.number();
-            next.note(Past {
-                revision,
-                origin: refusal.origin,
-                version: refusal.version,
-                key: refusal.key,
-                time: now,
-                digest: refusal.digest,
-                outcome: Outcome::Rejected,
-                rollback_of: None,
-                errors: refusal.errors.clone(),
-            });
-        }
-        // A trial that is under way goes on; its end will be the next answer.
-        next.answer.state = ReportState::Rejected;
-        next.answer.desired_version = refusal.version;
-        next.answer.errors = refusal.errors;
-        next.answer.time = now;
-        if news {
-            self.noted = Some(monotonic);
-            self.save_or_warn(next);
-        } else {
-            self.state = next;
-        }
-        Verdict::Rejected
     }
 }
 

@@ -20,7 +20,8 @@
 //!   rolled back later.
 //! - The same message again is [`Verdict::Same`]: retained messages come on every connect, and are judged again only
 //!   when something changed that a refusal depended on.
-//! - A refusal is written to disk at most once a minute, because whoever has the broker's password can cause them.
+//! - A refused push is logged and written to disk at most once a minute, because whoever has the broker's password
+//!   can cause them.
 //!
 //! Invariants, held by the tests of this module: a loss of power between any two file operations ends in a
 //! configuration that was known to be good; the highest accepted version never falls.
@@ -35,6 +36,7 @@ mod history;
 mod judge;
 mod local;
 mod open;
+mod refusal;
 mod report;
 mod state;
 
@@ -54,7 +56,7 @@ use files::Files;
 pub use history::{History, body_of, history};
 pub use local::{folder, store_path};
 pub use report::Report;
-use state::{Content, Entry, Outcome, Stage, State};
+use state::{Content, Entry, Outcome, Stage, State, Trial};
 pub use state::{Origin, Past, ReportState};
 
 /// Whether a wall-clock time can be relied on: [`crate::node::clock_ok`] in the program.
@@ -103,9 +105,11 @@ pub struct Keeper {
     /// The last known good, ready to run.
     good: (Content, Choice),
     /// The candidate, ready to run.
-    trial: Option<Choice>,
-    /// When a refusal was last written to disk.
+    trial: Option<(Content, Choice)>,
+    /// When a refused push was last written to disk.
     noted: Option<Duration>,
+    /// Refused pushes that the log does not tell, since then.
+    unsaid: u64,
 }
 
 impl Keeper {
@@ -139,7 +143,7 @@ impl Keeper {
     /// What runs now, as far as the keeper was told: the candidate from [`Keeper::begun`] on.
     pub fn running(&self) -> &Choice {
         match (&self.trial, &self.state.trial) {
-            (Some(choice), Some(trial)) if trial.stage == Stage::Probation => choice,
+            (Some((_, choice)), Some(trial)) if trial.stage == Stage::Probation => choice,
             _ => &self.good.1,
         }
     }
@@ -175,19 +179,29 @@ impl Keeper {
     /// # Errors
     /// There is none, or the disk does not take it: then it runs on under probation; try again later.
     pub fn commit(&mut self) -> Result<(), Failure> {
-        let (Some(trial), Some(choice)) = (self.state.trial.clone(), self.trial.clone()) else {
+        let (Some(mut trial), Some((content, choice))) = (self.state.trial.clone(), self.trial.clone())
+        else {
             return Err(no_trial());
         };
-        let content = self.files.get(trial.entry.revision).map(|(content, _)| content).ok_or_else(|| {
-            Failure::Unavailable(format!("the content of revision {} is gone", trial.entry.revision))
-        })?;
         let mut next = self.state.clone();
         next.trial = None;
+        let revision = trial.entry.revision;
+        if self.files.get(revision).is_none_or(|(_, digest)| digest != trial.entry.digest) {
+            let put = self.files.put(revision, &content);
+            trial.entry.digest = put.map_err(|e| {
+                Failure::Unavailable(format!(
+                    "the content of revision {revision} is gone and cannot be kept: {e}"
+                ))
+            })?;
+            if let Some(past) = next.history.iter_mut().find(|p| p.revision == revision) {
+                past.digest.clone_from(&trial.entry.digest);
+            }
+        }
         next.answer.state = ReportState::Applied;
         next.answer.desired_version = Some(trial.entry.version);
-        next.answer.errors.clear();
+        next.answer.errors = trial.superseded;
         next.answer.time = self.clock.wall();
-        next.ended(trial.entry.revision, Outcome::Committed, &[]);
+        next.ended(revision, Outcome::Committed, &[]);
         next.committed = Some(trial.entry);
         self.save(next)?;
         self.good = (content, choice);
@@ -199,9 +213,23 @@ impl Keeper {
     /// The candidate did not prove good. What is returned is to be run again. A disk that does not take it changes
     /// nothing: the next start rolls back too.
     pub fn roll_back(&mut self, reasons: Vec<Problem>) -> Choice {
+        self.take_back(reasons, false)
+    }
+
+    /// The candidate changes what a running node cannot change. As [`Keeper::roll_back`], but the next start tries
+    /// the node's own file again.
+    pub fn put_off(&mut self, reasons: Vec<Problem>) -> Choice {
+        self.take_back(reasons, true)
+    }
+
+    fn take_back(&mut self, reasons: Vec<Problem>, again: bool) -> Choice {
         let mut next = self.state.clone();
         if let Some(trial) = next.trial.take() {
-            rolled_back(&mut next, &trial.entry, reasons, self.clock.wall());
+            // A file that was judged by itself, before or since, stays judged.
+            if again && trial.entry.base_digest == next.local_digest {
+                next.local_digest.clear();
+            }
+            failed(&mut next, trial, reasons, self.clock.wall());
             self.trial = None;
             self.save_or_warn(next);
             self.tidy();
@@ -251,7 +279,13 @@ impl Keeper {
     }
 }
 
-/// Notes that a trial ended badly.
+/// Notes that a trial ended badly, for whoever pushed what it superseded too.
+fn failed(state: &mut State, trial: Trial, mut reasons: Vec<Problem>, now: Timestamp) {
+    reasons.extend(trial.superseded);
+    rolled_back(state, &trial.entry, reasons, now);
+}
+
+/// Notes that an entry is not in force.
 fn rolled_back(state: &mut State, entry: &Entry, reasons: Vec<Problem>, now: Timestamp) {
     state.ended(entry.revision, Outcome::RolledBack, &reasons);
     state.answer.state = ReportState::RolledBack;

@@ -7,7 +7,7 @@ use aimass_core::clock::SharedClock;
 use super::files::{Disk, Files, Found, RealDisk};
 use super::local::{self, Local};
 use super::state::{Answer, Content, Entry, Origin, Outcome, Past, ReportState, Stage, State};
-use super::{Choice, ClockOk, Keeper, Start, Verdict, config_of, rolled_back};
+use super::{Choice, ClockOk, Keeper, Start, Verdict, config_of, failed, rolled_back};
 use crate::config::{ConfigErrors, Problem};
 use crate::exit::Failure;
 
@@ -52,6 +52,7 @@ impl Keeper {
             good: (content, choice),
             trial: None,
             noted: None,
+            unsaid: 0,
         };
         keeper.fall_back_to(entry);
         let changed = keeper.end_power_cut();
@@ -88,8 +89,17 @@ impl Keeper {
         let content = Content { version: state.highest_version, base, body: None };
         let choice = Self::choice(*config, &entry);
         let good = (content.clone(), choice);
-        let mut keeper =
-            Keeper { files, local: path.to_owned(), clock, clock_ok, state, good, trial: None, noted: None };
+        let mut keeper = Keeper {
+            files,
+            local: path.to_owned(),
+            clock,
+            clock_ok,
+            state,
+            good,
+            trial: None,
+            noted: None,
+            unsaid: 0,
+        };
         match keeper.files.put(entry.revision, &content) {
             Ok(digest) => entry.digest = digest,
             Err(error) => {
@@ -144,7 +154,7 @@ impl Keeper {
             "The last configuration had not proved good when the node stopped: it is rolled back."
         );
         self.state.trial = None;
-        rolled_back(&mut self.state, &trial.entry, vec![reason], self.clock.wall());
+        failed(&mut self.state, trial, vec![reason], self.clock.wall());
         true
     }
 
@@ -165,16 +175,16 @@ impl Keeper {
 
     /// The trial that had been staged, if it still can be tried.
     fn staged_again(&mut self) -> Option<Choice> {
-        let entry = self.state.trial.as_ref()?.entry.clone();
-        match load(&self.files, &self.local, &self.state, &entry) {
-            Ok((_, choice)) => {
-                self.trial = Some(choice.clone());
+        let trial = self.state.trial.clone()?;
+        match load(&self.files, &self.local, &self.state, &trial.entry) {
+            Ok((content, choice)) => {
+                self.trial = Some((content, choice.clone()));
                 Some(choice)
             }
             Err(errors) => {
                 let mut next = self.state.clone();
                 next.trial = None;
-                rolled_back(&mut next, &entry, errors.0, self.clock.wall());
+                failed(&mut next, trial, errors.0, self.clock.wall());
                 self.save_or_warn(next);
                 None
             }

@@ -96,6 +96,33 @@ pub(super) enum Stage {
 pub(super) struct Trial {
     pub(super) entry: Entry,
     pub(super) stage: Stage,
+    /// Pushes whose place it took though it is none: whoever pushed them is told, however it ends.
+    #[serde(default)]
+    pub(super) superseded: Vec<Problem>,
+}
+
+impl Trial {
+    /// What is to be said of pushes that end because this other entry takes their place. A push answers for all
+    /// before it.
+    pub(super) fn unanswered(&self, successor: &Entry) -> Vec<Problem> {
+        if successor.version > 0 && successor.version >= self.entry.version {
+            return Vec::new();
+        }
+        let mut all = self.superseded.clone();
+        if self.entry.origin == Origin::Push && self.entry.rollback_of.is_none() {
+            let by = match successor.rollback_of {
+                Some(revision) => format!("a roll back to revision {revision}"),
+                None => "the node's own file, which changed".to_owned(),
+            };
+            let version = self.entry.version;
+            let text = format!(
+                "version {version} was superseded by {by} before it had proved good: push it with a higher version"
+            );
+            all.push(Problem::new("", text));
+        }
+        all.truncate(MOST_ERRORS);
+        all
+    }
 }
 
 /// The last push that was looked at, so that a retained message is not judged on every connect.
@@ -130,7 +157,7 @@ pub struct Past {
     /// When it was offered.
     #[serde(with = "aimass_core::event::rfc3339_ms")]
     pub time: Timestamp,
-    /// SHA-256 of its content, or of the message that was refused.
+    /// SHA-256 of its content, or of what was signed or written and refused.
     pub digest: String,
     /// What became of it.
     pub outcome: Outcome,

@@ -1,9 +1,11 @@
 //! The keeper against everything that can come, and every moment at which the power can go.
 
 mod damage;
+mod flood;
 mod laws;
 mod offers;
 mod power;
+mod superseded;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -114,3 +114,25 @@ fn any_bytes_in_the_folder_are_survived() {
         prop_assert_eq!(mark(&start.choice), 7);
     });
 }
+
+#[test]
+fn a_content_that_is_gone_or_damaged_while_it_is_tried_is_kept_again() {
+    let damage: [&dyn Fn(&Path); 2] = [&|file| std::fs::remove_file(file).unwrap(), &rot];
+    for damage in damage {
+        let (rig, _) = with_two_pushes();
+        let disk = TiredDisk::new(i64::MAX);
+        let (mut keeper, _) = rig.open_with(disk.clone());
+        let tried = candidate(keeper.offer_push(&rig.push(6, 40))).revision;
+        keeper.begun().unwrap();
+        damage(&rig.keeper_folder().join(format!("revision-{tried}")));
+        disk.left.store(0, Ordering::Relaxed);
+        assert!(keeper.commit().is_err() && keeper.is_trying());
+        disk.left.store(i64::MAX, Ordering::Relaxed);
+        keeper.commit().unwrap();
+        drop(keeper);
+        let (mut keeper, start) = rig.open();
+        assert_eq!((start.trial, mark(&start.choice)), (false, 40));
+        take(&mut keeper, &rig.push(7, 50));
+        assert_eq!(mark(&candidate(keeper.offer_rollback(Some(tried)))), 40);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn told(keeper: &Keeper) -> (ReportState, Option<u64>, u64) {
+pub(super) fn told(keeper: &Keeper) -> (ReportState, Option<u64>, u64) {
     let report = keeper.report();
     (report.state, report.desired_version, report.running_version)
 }
@@ -137,29 +137,6 @@ fn a_refused_message_is_judged_anew_once_the_file_trusts_its_key() {
     keeper.begun().unwrap();
     keeper.commit().unwrap();
     take(&mut keeper, &message);
-}
-
-#[test]
-fn a_flood_of_refused_messages_writes_next_to_nothing() {
-    let rig = Rig::new(7);
-    let disk = TiredDisk::new(i64::MAX);
-    let (mut keeper, _) = rig.open_with(disk.clone());
-    let old: Vec<Vec<u8>> = (1..30).map(|v| rig.push(v, 20)).collect();
-    take(&mut keeper, &rig.push(100, 20));
-    for message in &old {
-        keeper.offer_push(message);
-    }
-    let before = disk.asked.load(Ordering::Relaxed);
-    for round in 0..200 {
-        keeper.offer_push(format!("junk {round}").as_bytes());
-    }
-    assert!(disk.asked.load(Ordering::Relaxed) - before <= 2, "two copies of one record a minute");
-    rig.clock.advance(Duration::from_secs(61));
-    keeper.offer_push(b"more junk");
-    assert_eq!(disk.asked.load(Ordering::Relaxed) - before, 2);
-    let history = keeper.state.history.clone();
-    assert!(history.len() <= 20, "{}", history.len());
-    assert!(history.iter().any(|p| p.outcome == Outcome::Committed && p.version == Some(100)));
 }
 
 #[test]
