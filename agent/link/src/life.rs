@@ -57,7 +57,7 @@ pub(crate) struct Core {
     /// When the refused topics are tried again.
     pub(crate) retry_at: Option<Instant>,
     pub(crate) last_refusal: Option<LinkError>,
-    /// How many more messages go one by one.
+    /// How many more events go one by one.
     pub(crate) careful: u8,
     /// An event over which the broker broke, and how often in a row.
     pub(crate) strikes: (u64, u8),

@@ -32,6 +32,10 @@ use crate::status::{LinkState, LinkStatus};
 use crate::stop::StopSignal;
 use crate::subscriptions::Subscriptions;
 
+/// A new connection that is wanted at once is made so long after the one before at the earliest.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// A connection that lasted so long was a good one, whatever ended it.
+const STEADY: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often the files of a connection are looked at.
@@ -265,15 +269,26 @@ async fn connect_for_ever(core: &mut Core, outbox: &impl Outbox) {
     loop {
         let connections = core.connections;
         core.choose(turn);
+        let began = Instant::now();
         let error = match session::run(core, outbox).await {
             End::Stopped => return,
-            End::Again => continue,
+            End::Again => {
+                // Never in a tight loop, whatever the broker does.
+                tokio::select! {
+                    () = tokio::time::sleep_until(began + SHORTEST) => {}
+                    () = core.stop.in_vain(outbox) => return,
+                }
+                continue;
+            }
             End::Lost(error) => error,
         };
         if core.connections > connections {
             // It was up: what stands in its way now is news.
             warned.fill(None);
-            backoff.reset();
+            // A broker that lets us in and then does not answer must not be called every second for ever.
+            if began.elapsed() >= STEADY || error.kind() == LinkErrorKind::Lost {
+                backoff.reset();
+            }
         }
         let was_good =
             core.connections > connections && core.useful && error.kind() != LinkErrorKind::AckTimeout;

@@ -152,7 +152,7 @@ impl OneShot {
         }
     }
 
-    /// The next message that fits, or `None` when the deadline has passed.
+    /// The next message that fits, or `None` when the deadline has passed. The others go on waiting.
     ///
     /// # Errors
     /// The connection breaks.
@@ -163,10 +163,8 @@ impl OneShot {
     ) -> Result<Option<Incoming>, LinkError> {
         let deadline = Instant::now() + within;
         loop {
-            while let Some(message) = self.waiting.pop_front() {
-                if fits(&message) {
-                    return Ok(Some(message));
-                }
+            if let Some(message) = take_first(&mut self.waiting, &fits) {
+                return Ok(Some(message));
             }
             match tokio::time::timeout_at(deadline, self.step()).await {
                 Ok(step) => drop(step?),
@@ -234,5 +232,24 @@ impl OneShot {
             Ok(Event::Outgoing(_)) => Ok(None),
             Err(error) => Err(error::name(&error, &self.at, &self.config, &self.facts)),
         }
+    }
+}
+
+/// Takes out the first that fits.
+fn take_first<T>(waiting: &mut VecDeque<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
+    let place = waiting.iter().position(fits)?;
+    waiting.remove(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_goes_on_waiting() {
+        let mut waiting = VecDeque::from([1, 2, 3]);
+        assert_eq!(take_first(&mut waiting, |n| *n == 2), Some(2));
+        assert_eq!(take_first(&mut waiting, |n| *n == 2), None);
+        assert_eq!(waiting, [1, 3]);
     }
 }

@@ -19,6 +19,10 @@ pub(crate) struct Refusals {
     backoff: Backoff,
     /// Whether events were refused that are not remembered.
     forgot: bool,
+    /// Whether a topic works again of which events may be among those.
+    reopened: bool,
+    /// Rounds begun. One event of a topic may be refused for ever for its own sake, so they take turns from both ends.
+    rounds: u64,
 }
 
 impl Refusals {
@@ -29,6 +33,8 @@ impl Refusals {
             round: VecDeque::new(),
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60), seed),
             forgot: false,
+            reopened: false,
+            rounds: 0,
         }
     }
 
@@ -58,6 +64,7 @@ impl Refusals {
             return false;
         };
         self.open.extend(waiting.into_iter().filter(|other| *other != seq));
+        self.reopened |= self.forgot;
         self.backoff.reset();
         true
     }
@@ -70,6 +77,7 @@ impl Refusals {
     /// From now on each refused topic may be tried once more.
     pub(crate) fn begin_round(&mut self) {
         self.round = self.topics.keys().cloned().collect();
+        self.rounds += 1;
     }
 
     /// The next event to try: what may pass for sure first, then one of each refused topic.
@@ -79,7 +87,7 @@ impl Refusals {
         }
         while let Some(topic) = self.round.pop_front() {
             if let Some(waiting) = self.topics.get_mut(&topic)
-                && let Some(seq) = waiting.front()
+                && let Some(seq) = if self.rounds % 2 == 1 { waiting.front() } else { waiting.back() }
             {
                 return Some(*seq);
             }
@@ -101,7 +109,7 @@ impl Refusals {
     pub(crate) fn begin_connection(&mut self) {
         self.open.clear();
         self.round.clear();
-        self.forgot = false;
+        (self.forgot, self.reopened) = (false, false);
     }
 
     pub(crate) fn contains(&self, seq: u64) -> bool {
@@ -118,7 +126,7 @@ impl Refusals {
 
     /// Whether the outbox must be read again from its beginning to find what was forgotten here.
     pub(crate) fn needs_rescan(&self) -> bool {
-        self.forgot && self.topics.is_empty() && self.open.is_empty()
+        self.forgot && self.open.is_empty() && (self.reopened || self.topics.is_empty())
     }
 }
 
@@ -154,6 +162,37 @@ mod tests {
         assert!(refusals.accepted("a", 7));
         assert!(!refusals.is_refused("a"));
         assert_eq!([refusals.next(), refusals.next()], [Some(9), None]);
+        assert!(!refusals.needs_rescan());
+    }
+
+    #[test]
+    fn an_event_that_is_refused_for_its_own_sake_does_not_block_its_topic() {
+        let mut refusals = Refusals::new(1);
+        for seq in [1, 2, 3] {
+            refusals.refuse("a", seq);
+        }
+        refusals.begin_round();
+        assert_eq!(refusals.next(), Some(1));
+        refusals.refuse("a", 1);
+        refusals.begin_round();
+        assert_eq!(refusals.next(), Some(3), "another one has its turn");
+        assert!(refusals.accepted("a", 3));
+        assert_eq!([refusals.next(), refusals.next(), refusals.next()], [Some(1), Some(2), None]);
+    }
+
+    #[test]
+    fn a_topic_that_works_again_is_read_again_though_another_is_still_refused() {
+        let mut refusals = Refusals::new(1);
+        refusals.refuse("b", 0);
+        for seq in 1..=MOST as u64 {
+            refusals.refuse("a", seq);
+        }
+        assert!(!refusals.needs_rescan());
+        refusals.accepted("a", 1);
+        assert!(!refusals.needs_rescan(), "what is remembered goes first");
+        while refusals.next().is_some() {}
+        assert!(refusals.needs_rescan());
+        refusals.begin_connection();
         assert!(!refusals.needs_rescan());
     }
 

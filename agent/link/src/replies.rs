@@ -1,7 +1,8 @@
 //! Answers to commands, on their way to whoever asked.
 //!
 //! Shared by everybody who carries out commands; sent by the link's task. Invariants: handing in never waits; an
-//! answer goes out at least once, but not over a restart of the program: who asked asks again.
+//! answer that a connection took with it is sent once more on the next one and then given up, so that one that cannot
+//! get through does not break every connection; none outlives the program: who asked asks again.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,6 +11,8 @@ use tokio::sync::mpsc;
 const WAITING: usize = 16;
 const MAX_TOPIC_BYTES: usize = 512;
 const MAX_CORRELATION_BYTES: usize = 1024;
+/// How often an answer is sent anew.
+const MOST_REPEATS: u8 = 1;
 /// Below our own root, answers may stand here only.
 const REPLY: &str = "reply/";
 
@@ -72,6 +75,19 @@ impl ReplyTo {
 pub(crate) struct Reply {
     pub(crate) to: ReplyTo,
     pub(crate) payload: Bytes,
+    /// How many connections took it with them without an acknowledgement.
+    pub(crate) lost: u8,
+}
+
+impl Reply {
+    pub(crate) fn new(to: ReplyTo, payload: Bytes) -> Reply {
+        Reply { to, payload, lost: 0 }
+    }
+
+    /// The connection that it was sent on is over. `None` if that has happened too often.
+    pub(crate) fn once_more(&self) -> Option<Reply> {
+        (self.lost < MOST_REPEATS).then(|| Reply { lost: self.lost + 1, ..self.clone() })
+    }
 }
 
 /// Takes answers. Cheap to clone.
@@ -84,7 +100,7 @@ impl Replies {
     /// # Errors
     /// `Full`.
     pub fn reply(&self, to: &ReplyTo, payload: impl Into<Bytes>) -> Result<(), ReplyError> {
-        let reply = Reply { to: to.clone(), payload: payload.into() };
+        let reply = Reply::new(to.clone(), payload.into());
         self.0.try_send(reply).map_err(|_| ReplyError::Full)
     }
 }
@@ -116,6 +132,14 @@ mod tests {
         }
         let long = ReplyTo::new("a", Some(vec![0; 1025].into()), "r/");
         assert_eq!(long, Err(ReplyError::CorrelationTooLarge));
+    }
+
+    #[test]
+    fn an_answer_that_a_connection_took_along_is_sent_once_more_and_no_oftener() {
+        let reply = Reply::new(ReplyTo::new("a", None, "r/").unwrap(), "x".into());
+        let again = reply.once_more().unwrap();
+        assert_eq!(again.payload, reply.payload);
+        assert_eq!(again.once_more(), None);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! One connection, from CONNECT to its end. Owner: the link's task.
 //!
 //! Order on every connect: subscriptions, all retained states, then `status` online, then events. While connected:
-//! states that changed, answers to commands, alarms, events that the broker refused before, live events, replayed
-//! ones. What may wait leaves room in the window for what may not (`pace.rs`). After a connection that broke with events in flight the next ones go one by one for a while: a
-//! broker that hangs up over a message (Mosquitto 2.0.11 does so when it denies one of several in a row) is then
-//! caught with that message alone. Invariants: at most [`MAX_IN_FLIGHT`] messages without an ack; an event goes to the outbox's
-//! `acknowledge` only after the broker's PUBACK with a success reason; what the broker sends is acknowledged only once it is taken over.
+//! states that changed, answers to commands, alarms, live events, events that the broker refused before, replayed
+//! ones. What may wait leaves room in the window for what may not (`pace.rs`). After a connection that broke with
+//! messages in flight the next ones go one by one until some events passed: a broker that hangs up over a message
+//! (Mosquitto 2.0.11 does so when it denies one of several in a row) is then caught with that message alone.
+//! Invariants: at most [`MAX_IN_FLIGHT`] messages without an ack; an event goes to the outbox's `acknowledge` only
+//! after the broker's PUBACK with a success reason; what the broker sends is acknowledged only once it is taken over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ mod send;
 /// The most messages that are sent and not acknowledged. A broker may ask for less.
 pub const MAX_IN_FLIGHT: u16 = 16;
 
-/// How many messages go one by one after a connection that broke with events in flight.
+/// For how many events all messages go one by one after a connection that broke with messages in flight.
 const CAREFUL_ANSWERS: u8 = 32;
 /// How long a broker may take to close the connection after our DISCONNECT.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -95,6 +96,8 @@ struct Session<'a> {
     /// The configuration version that `status` was last sent with; `None`: it must be sent.
     announced: Option<u64>,
     since: jiff::Timestamp,
+    /// When the broker last answered one of our messages.
+    last_ack: Instant,
     /// The broker has no room for events: wait for the next retry.
     paused: bool,
     asked_again: bool,
@@ -104,7 +107,7 @@ struct Session<'a> {
     /// What the files were when this connection was made, and when they are looked at next.
     files: Seen,
     look_at_files: Instant,
-    /// The files were renewed: what is out is waited for, then a new connection is made.
+    /// The files were renewed, or the library's queue was full: what is out is waited for, then a new connection is made.
     renewing: bool,
     /// When a stopping link looks next whether all is delivered.
     look_at: Option<Instant>,
@@ -149,6 +152,7 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         states_first: core.board.all_due(),
         announced: None,
         since: core.clock.wall(),
+        last_ack: now,
         paused: false,
         asked_again: false,
         probing: false,
@@ -168,7 +172,8 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         () = async { feed.run(outbox).await; std::future::pending().await } => End::Stopped,
     };
     let broke = matches!(end, End::Lost(_));
-    if session.window.unanswered().any(|t| matches!(t.what, Message::Event { .. })) {
+    // Whatever was published: a broker may hang up over a state, or an answer, too.
+    if session.window.unanswered().any(|t| t.bytes > 0) {
         session.core.careful = CAREFUL_ANSWERS;
     }
     session.keep_replies();

@@ -111,7 +111,8 @@ impl Subscriptions {
         if self.filters.iter().any(|(_, s)| *s == State::Asked) {
             return None;
         }
-        [self.hold_until, self.again_at].into_iter().flatten().min()
+        // `ask` does nothing before the former, whatever the latter says.
+        self.hold_until.or(self.again_at)
     }
 
     /// What the broker refuses, for people.
@@ -179,5 +180,21 @@ mod tests {
         assert!(!all.end_connection(later));
         all.begin_connection();
         assert_eq!(all.ask(later), ["a"], "each connection subscribes anew");
+    }
+
+    #[test]
+    fn nothing_is_due_before_it_may_be_asked_for() {
+        let now = Instant::now();
+        let mut all = Subscriptions::new(vec!["a".into(), "b".into()], 1);
+        all.ask(now);
+        all.answered(now, [Ok(()), Err("not authorised")]);
+        all.begin_connection();
+        assert_eq!(all.ask(now), ["a"]);
+        assert!(all.end_connection(now), "it broke over the question");
+        all.begin_connection();
+        assert_eq!(all.due(), all.hold_until);
+        let due = all.due().unwrap();
+        assert!(all.ask(due - Duration::from_millis(1)).is_empty());
+        assert_eq!(all.ask(due).first().map(String::as_str), Some("a"));
     }
 }

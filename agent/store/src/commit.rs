@@ -150,7 +150,7 @@ impl Writer {
         self.commits += 1;
         self.ledger = ledger;
         if keep_ledger {
-            self.cursors_moved = None;
+            (self.cursors_moved, self.acked_since) = (None, 0);
         }
         for loss in &losses {
             self.told.insert(loss.reason, now);
@@ -180,7 +180,7 @@ impl Writer {
         };
         ledger.write(db).map_err(|e| StoreError::sqlite(path, "cannot write the cursors", &e))?;
         self.commits += 1;
-        self.cursors_moved = None;
+        (self.cursors_moved, self.acked_since) = (None, 0);
         // The books grow too: with numbers that were given up, with digits.
         self.mind_the_size();
         Ok(())

@@ -55,9 +55,10 @@ impl Writer {
             acked.insert(seq);
             let before = cursor.seq;
             advance(db, cursor, acked, ledger.last_seq).map_err(failed)?;
-            if cursor.seq != before && self.cursors_moved.is_none() {
-                self.cursors_moved = Some(moved);
+            if cursor.seq != before {
+                self.cursors_moved.get_or_insert(moved);
             }
+            self.acked_since += 1;
         }
         Ok(())
     }
@@ -71,12 +72,12 @@ impl Writer {
         let Some(level) = self.level_of(seq)?.filter(|_| pending) else {
             return Ok(());
         };
+        // Read first: what fails from here on must leave the books as they were.
+        let told = if level == RECEIPT { self.told_by(seq)? } else { None };
         let before = self.ledger.clone();
         self.ledger.lost += 1;
         self.ledger.owed.add(Loss { first_seq: seq, last_seq: seq, count: 1, reason });
-        if level == RECEIPT
-            && let Some(told) = self.told_by(seq)?
-        {
+        if let Some(told) = told {
             // What it would have told must still be told.
             self.ledger.owed.add(told);
         }

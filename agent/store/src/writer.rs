@@ -38,6 +38,8 @@ pub(crate) type Stamp = Box<dyn Fn(Happening) -> Event + Send>;
 const GROUP_ROWS: usize = 1024;
 /// Commands taken at a time at most.
 const GROUP_COMMANDS: usize = 256;
+/// The cursors are written after so many acknowledgements, whatever the time.
+const MOST_UNWRITTEN: u32 = 1000;
 const MAX_KEY_BYTES: usize = 128;
 const MAX_KEYS: usize = 1024;
 const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -100,6 +102,8 @@ pub(crate) struct Writer {
     pub(crate) group: Group,
     /// Since when the ledger on disk is behind.
     pub(crate) cursors_moved: Option<Duration>,
+    /// Acknowledgements since the cursors were written.
+    pub(crate) acked_since: u32,
     pub(crate) housekeeping_due: Duration,
     pub(crate) told: HashMap<LossReason, Duration>,
     pub(crate) hints: Hints,
@@ -145,6 +149,7 @@ impl Writer {
             newest: sender,
             group: Group::default(),
             cursors_moved: None,
+            acked_since: 0,
             housekeeping_due: now,
             told: HashMap::new(),
             hints: Hints::default(),
@@ -208,8 +213,15 @@ impl Writer {
 
     /// When something is due next.
     fn wake(&self) -> Duration {
-        let cursors = self.cursors_moved.map(|since| since + self.tuning.cursor_alone);
+        let cursors = self.cursors_due();
         [self.group.due, cursors].into_iter().flatten().fold(self.housekeeping_due, Duration::min)
+    }
+
+    /// When the cursors are written by themselves: after a while, or after many acknowledgements. So a node that
+    /// keeps dying sooner than that does not send the same beginning for ever.
+    fn cursors_due(&self) -> Option<Duration> {
+        let wait = if self.acked_since >= MOST_UNWRITTEN { Duration::ZERO } else { self.tuning.cursor_alone };
+        self.cursors_moved.map(|since| since + wait)
     }
 
     fn do_what_is_due(&mut self, now: Duration) {
@@ -222,10 +234,10 @@ impl Writer {
                 tracing::warn!(%error, "The event store could not be tidied up; it will be tried again.");
             }
         }
-        if self.cursors_moved.is_some_and(|since| since + self.tuning.cursor_alone <= now)
+        if self.cursors_due().is_some_and(|at| at <= now)
             && let Err(error) = self.write_ledger()
         {
-            self.cursors_moved = Some(now);
+            (self.cursors_moved, self.acked_since) = (Some(now), 0);
             tracing::warn!(%error, "The sinks' cursors could not be written; it will be tried again.");
         }
     }

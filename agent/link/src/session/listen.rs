@@ -27,6 +27,7 @@ impl Session<'_> {
         });
         let sent = self.client.try_subscribe_many(filters);
         self.handed_in(Message::Subscribe, 0, sent.map_err(|e| e.to_string()));
+        // What the client did not take is asked for on the next connection.
         true
     }
 
@@ -58,13 +59,15 @@ impl Session<'_> {
             && self.core.replies_again.len() < MOST_BUSY
         {
             let payload = replies::error("busy", "too many commands wait already: ask again later");
-            self.core.replies_again.push_back(Reply { to, payload });
+            self.core.replies_again.push_back(Reply::new(to, payload));
         }
-        // The broker may send no more than the queue has room for; to one that does all the same we owe no answer.
+        // The broker may send no more than the queue has room for. One that does all the same gets no answer, and on a
+        // new connection sends it again.
         if publish.qos != QoS::AtMostOnce
             && let Err(error) = self.client.try_ack(publish)
         {
-            tracing::debug!(%error, "A message from the broker could not be acknowledged.");
+            tracing::debug!(%error, "A message from the broker could not be acknowledged; a new connection is made.");
+            self.renewing = true;
         }
     }
 

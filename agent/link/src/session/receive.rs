@@ -20,6 +20,9 @@ const TOO_LARGE: u8 = 0x95;
 /// How often a broker may break over the same event before the event is given up.
 const STRIKES: u8 = 3;
 
+/// A way that carries less is taken for broken.
+const SLOWEST_BYTES_PER_S: u32 = 500;
+
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -31,6 +34,11 @@ enum Verdict {
     Never,
     /// The broker's view of the session is not ours.
     OutOfStep,
+}
+
+/// By when a message must be answered that was handed in at `since`, when the last answer came at `last_ack`.
+fn answer_due(since: Instant, last_ack: Instant, bytes: u32, ack_timeout: Duration) -> Instant {
+    since.max(last_ack) + ack_timeout + Duration::from_secs(u64::from(bytes / SLOWEST_BYTES_PER_S))
 }
 
 fn verdict(reason: PubAckReason) -> Verdict {
@@ -93,6 +101,7 @@ impl Session<'_> {
             MqttEvent::Outgoing(Outgoing::Subscribe(packet_id)) => self.window.sent(packet_id)?,
             MqttEvent::Incoming(Packet::SubAck(ack)) => {
                 let ticket = self.window.acked(ack.pkid)?;
+                self.last_ack = Instant::now();
                 if !matches!(ticket.what, Message::Subscribe) {
                     return Err(OutOfStep);
                 }
@@ -101,8 +110,12 @@ impl Session<'_> {
             MqttEvent::Incoming(Packet::Publish(publish)) => self.on_publish(&publish),
             MqttEvent::Incoming(Packet::PubAck(ack)) => {
                 let ticket = self.window.acked(ack.pkid)?;
+                self.last_ack = Instant::now();
                 self.core.answered(self.window.len());
-                self.core.careful = self.core.careful.saturating_sub(1);
+                // Not for states: however many there are, the events after them still go one by one.
+                if matches!(ticket.what, Message::Event { .. }) {
+                    self.core.careful = self.core.careful.saturating_sub(1);
+                }
                 self.probing = false;
                 return self.on_answer(ticket, ack.reason).await;
             }
@@ -188,24 +201,31 @@ impl Session<'_> {
         self.core.failed_topic(LinkError::TopicRefused { topic, reason: words(reason).to_owned() });
     }
 
+    /// By when the broker must have answered. The time runs from the last answer, and a long message has longer: a
+    /// slow way that carries on is no broken one. What takes longer than about 45 kB at 1 kB/s the keep-alive ends.
+    fn ack_due(&self) -> Option<Instant> {
+        let oldest = self.window.oldest()?;
+        Some(answer_due(oldest.since, self.last_ack, oldest.bytes, self.core.ack_timeout()))
+    }
+
     /// The moment at which something must happen though nothing came in.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let ack = self.window.oldest().map(|oldest| oldest.since + self.core.ack_timeout());
+        let ack = self.ack_due();
+        let renew = (self.renewing && self.window.is_empty()).then_some(now);
         let stop = self.stopping.then(|| self.look_at.unwrap_or(now));
         let files = (!self.stopping && !self.renewing).then_some(self.look_at_files);
         // Only while nothing else keeps the replay back.
-        let replay =
-            (self.is_open() && self.share.lets_replay(self.window.len()) && !self.lanes.replay.is_empty())
-                .then(|| self.rate.next())
-                .filter(|at| *at > now);
+        let replay = (self.is_open() && self.share.lets_replay(self.window.len()))
+            .then(|| self.rate.next())
+            .filter(|at| *at > now);
         let subscribe = if self.has_room() { self.core.subscriptions.due() } else { None };
-        [ack, self.core.retry_at, stop, files, replay, subscribe].into_iter().flatten().min()
+        [ack, renew, self.core.retry_at, stop, files, replay, subscribe].into_iter().flatten().min()
     }
 
     /// The deadline has passed.
     pub(super) async fn on_time(&mut self, outbox: &impl Outbox) -> Option<End> {
         let now = Instant::now();
-        if self.window.oldest().is_some_and(|oldest| oldest.since + self.core.ack_timeout() <= now) {
+        if self.ack_due().is_some_and(|at| at <= now) {
             let problem = format!(
                 "no acknowledgement for {} s: a new connection is made and everything unacknowledged is sent again",
                 self.core.config.ack_timeout_s
@@ -254,7 +274,9 @@ impl Session<'_> {
         };
         let guilty = match error {
             // Answers come in the order of the messages: the one that cannot be read is for the oldest.
-            StateError::Deserialization(PacketError::InvalidConnectReturnCode(_)) => self.window.oldest(),
+            StateError::Deserialization(PacketError::InvalidConnectReturnCode(_)) => {
+                self.window.unanswered().find(|t| t.bytes > 0)
+            }
             StateError::ServerDisconnect { reason_code: DisconnectReasonCode::PacketTooLarge, .. } => {
                 self.window.unanswered().filter(|t| t.bytes > 0).max_by_key(|t| t.bytes)
             }
@@ -272,7 +294,11 @@ impl Session<'_> {
             self.core.learned_max_packet = self.core.learned_max_packet.min(bytes.saturating_sub(1));
             return;
         }
-        if let Message::Event { seq, id, topic, .. } = what {
+        // The library says the same of a DISCONNECT whose reason it does not know: only an event that was alone on its
+        // way is surely the cause.
+        if self.window.len() == 1
+            && let Message::Event { seq, id, topic, .. } = what
+        {
             let (seq, id, topic) = (*seq, *id, topic.clone());
             if self.core.strike(seq) >= STRIKES {
                 self.give_up(
@@ -295,6 +321,14 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_for_an_answer_runs_from_the_last_answer_and_is_longer_for_long_messages() {
+        let (start, s) = (Instant::now(), Duration::from_secs);
+        assert_eq!(answer_due(start, start, 200, s(10)), start + s(10));
+        assert_eq!(answer_due(start, start + s(7), 200, s(10)), start + s(17), "it carries on");
+        assert_eq!(answer_due(start + s(7), start, 5_000, s(10)), start + s(27));
+    }
 
     #[test]
     fn only_a_success_counts_as_delivered_and_only_what_can_never_pass_is_given_up() {

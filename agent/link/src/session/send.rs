@@ -30,18 +30,25 @@ impl Session<'_> {
                 return;
             }
             let now = Instant::now();
+            // What is new does not wait behind all that was refused before.
+            if !self.asked_again {
+                if let Ok(event) = self.lanes.alarms.try_recv() {
+                    self.take(event).await;
+                    continue;
+                }
+                if self.share.lets_live(self.window.len())
+                    && let Ok(event) = self.lanes.live.try_recv()
+                {
+                    self.take(event).await;
+                    continue;
+                }
+            }
             self.ask_again();
             if self.asked_again {
                 let Ok(event) = self.lanes.again.try_recv() else {
                     return;
                 };
                 self.take_again(event).await;
-            } else if let Ok(event) = self.lanes.alarms.try_recv() {
-                self.take(event).await;
-            } else if self.share.lets_live(self.window.len())
-                && let Ok(event) = self.lanes.live.try_recv()
-            {
-                self.take(event).await;
             } else if self.lets_replay(now)
                 && let Ok(event) = self.lanes.replay.try_recv()
             {
@@ -80,7 +87,7 @@ impl Session<'_> {
         self.core.replies_again.pop_front().or_else(|| self.core.waiting_replies.try_recv().ok())
     }
 
-    /// Sends an answer, or the word that it is larger than the broker takes.
+    /// Sends an answer, or the word that it is larger than the broker takes, or nothing if that is too large too.
     pub(super) fn send_reply(&mut self, mut reply: Reply) {
         let properties = PublishProperties {
             correlation_data: reply.to.correlation().cloned(),
@@ -88,7 +95,7 @@ impl Session<'_> {
         };
         let more = reply.to.correlation().map_or(0, |c| c.len() + 6);
         let topic = reply.to.topic().to_owned();
-        let bytes = packet_bytes(&topic, reply.payload.len() + more);
+        let mut bytes = packet_bytes(&topic, reply.payload.len() + more);
         if bytes > self.max_packet() {
             tracing::warn!(
                 topic,
@@ -98,6 +105,10 @@ impl Session<'_> {
             );
             let message = format!("the answer has {bytes} bytes, the broker takes {}", self.max_packet());
             reply.payload = replies::error("too_large", &message);
+            bytes = packet_bytes(&topic, reply.payload.len() + more);
+            if bytes > self.max_packet() {
+                return;
+            }
         }
         let payload = reply.payload.clone();
         let sent = self.client.try_publish_with_properties(
@@ -110,13 +121,19 @@ impl Session<'_> {
         self.handed_in(Message::Reply(reply), bytes, sent.map_err(|e| e.to_string()));
     }
 
-    /// The connection is over: answers that it took along are sent on the next one.
+    /// The connection is over: answers that it took along are sent on the next one, but not for ever.
     pub(super) fn keep_replies(&mut self) {
-        let lost = self.window.unanswered().filter_map(|t| match &t.what {
-            Message::Reply(reply) => Some(reply.clone()),
-            _ => None,
-        });
-        self.core.replies_again.extend(lost);
+        for ticket in self.window.unanswered() {
+            let Message::Reply(reply) = &ticket.what else { continue };
+            match reply.once_more() {
+                Some(again) => self.core.replies_again.push_back(again),
+                None => tracing::warn!(
+                    topic = reply.to.topic(),
+                    bytes = ticket.bytes,
+                    "An answer did not get through on two connections; it is thrown away."
+                ),
+            }
+        }
     }
 
     /// Sends the next state, or `status` when its turn has come. False if there is nothing to tell.
@@ -219,15 +236,17 @@ impl Session<'_> {
         self.handed_in(what, bytes, sent.map_err(|e| e.to_string()));
     }
 
-    /// A message that needs an answer is in the library's queue.
+    /// A message that needs an answer was handed to the library. One that its queue did not take gets no ticket:
+    /// tickets are matched in order, and the next ack would count for what was never sent.
     pub(super) fn handed_in(&mut self, what: Message, bytes: u32, sent: Result<(), String>) {
-        // The queue holds more than a window, and topics are made of names: a failure would be a bug, and the ack
-        // timeout would heal it.
+        // The queue holds more than a window, but a broker that sends more than it may fills it with our acks.
         if let Err(error) = sent {
-            tracing::error!(
-                error,
-                "The MQTT client did not take a message; it is sent again on the next connection."
-            );
+            tracing::warn!(error, "The MQTT client did not take a message; it is sent on a new connection.");
+            self.renewing = true;
+            if let Message::Reply(reply) = what {
+                self.core.replies_again.push_back(reply);
+            }
+            return;
         }
         self.window.hand_in(Ticket { what, bytes, since: Instant::now() });
         self.core.in_flight(self.window.len());
