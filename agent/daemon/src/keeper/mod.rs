@@ -237,13 +237,6 @@ impl Keeper {
         self.good.1.clone()
     }
 
-    /// The candidate asks for what a running program cannot do: as a roll back, but the next start looks at the node's
-    /// own file again.
-    pub fn put_off(&mut self, reasons: Vec<Problem>) -> Choice {
-        self.state.local_digest.clear();
-        self.roll_back(reasons)
-    }
-
     /// A content as a configuration, under `[trust]` as it is now.
     fn config_of(&self, content: &Content, trust: &TrustConfig) -> Result<Config, ConfigErrors> {
         config_of(&self.local, content, trust)
