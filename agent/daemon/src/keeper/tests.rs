@@ -6,6 +6,7 @@ mod laws;
 mod offers;
 mod power;
 mod superseded;
+mod told;
 
 use std::io;
 use std::path::{Path, PathBuf};
