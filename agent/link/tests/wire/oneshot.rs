@@ -48,6 +48,8 @@ async fn an_answer_is_told_from_others_by_its_correlation() {
     answers.publish(Outgoing { correlation: asked.correlation, ..message("reply", "yes") }).await.unwrap();
     let answer = asks.expect(SOON, |m| m.correlation.as_deref() == Some(b"42")).await.unwrap().unwrap();
     assert_eq!(answer.payload, b"yes");
+    let other = asks.expect(SOON, |_| true).await.unwrap().unwrap();
+    assert_eq!(other.payload, b"for somebody else", "what did not fit goes on waiting");
     let none = asks.expect(std::time::Duration::from_millis(50), |_| true).await.unwrap();
     assert_eq!(none, None);
 }
