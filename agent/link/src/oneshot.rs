@@ -140,7 +140,17 @@ impl OneShot {
                 Packet::PubAck(ack) => Some(Ok(ack.reason)),
                 _ => None,
             })
-            .await?;
+            .await;
+        let reason = reason.map_err(|error| match error.kind() {
+            // Mosquitto 2.0.11 often hangs up over a message that it denies, instead of saying so.
+            LinkErrorKind::Lost | LinkErrorKind::Protocol => {
+                let text = format!(
+                    "topic {topic}: the connection ended over the message ({error}): does the broker's access list allow it?"
+                );
+                LinkError::connection(error.kind(), &self.at, text)
+            }
+            _ => error,
+        })?;
         match reason {
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
             refused => {

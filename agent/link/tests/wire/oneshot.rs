@@ -68,6 +68,9 @@ async fn a_broker_that_refuses_is_told_by_name() {
     (config.username, config.password_file) = (Some("ops".into()), Some(password));
     let mut shot = connect(&config, "errand").await.unwrap();
     let error = shot.publish(message("a/desired", "x")).await.unwrap_err();
-    assert_eq!(error.kind(), LinkErrorKind::NotAuthorised);
-    assert!(error.to_string().contains("a/desired"), "{error}");
+    // Some brokers hang up instead of answering; the message says what it was about all the same.
+    let kinds = [LinkErrorKind::NotAuthorised, LinkErrorKind::Lost, LinkErrorKind::Protocol];
+    assert!(kinds.contains(&error.kind()), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("a/desired") && text.contains("access list"), "{text}");
 }
