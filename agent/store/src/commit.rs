@@ -205,10 +205,14 @@ impl Writer {
 
     /// Sends the receipts that are due, if any.
     pub(crate) fn tell_losses(&mut self) {
-        if !self.due_losses(self.clock.monotonic()).is_empty()
-            && let Err(error) = self.write(&Group::default())
-        {
-            tracing::warn!(%error, "A loss receipt could not be stored; it will be tried again.");
+        if self.due_losses(self.clock.monotonic()).is_empty() {
+            return;
+        }
+        match self.write(&Group::default()) {
+            Ok(_) => self.mind_the_size(),
+            Err(error) => {
+                tracing::warn!(%error, "A loss receipt could not be stored; it will be tried again.");
+            }
         }
     }
 
