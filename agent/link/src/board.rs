@@ -168,6 +168,20 @@ impl StateBoard {
         Some(Due { topic, payload: entry.payload.clone(), retain: entry.retain, version: entry.version })
     }
 
+    /// A value that was taken off the queue unsent has its turn again.
+    pub(crate) fn due_again(&self, topic: &str) {
+        let mut board = self.lock();
+        let board = &mut *board;
+        if let Some((key, _)) = board.entries.get_key_value(topic) {
+            let key = key.clone();
+            if let Some(entry) = board.entries.get_mut(topic)
+                && !std::mem::replace(&mut entry.queued, true)
+            {
+                board.due.push_back(key);
+            }
+        }
+    }
+
     /// The broker has this value (or will never take it): what need not be told again is forgotten.
     pub(crate) fn settled(&self, topic: &str, version: u64) {
         let mut board = self.lock();

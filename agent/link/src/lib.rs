@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod feed;
 mod files;
+mod held;
 mod incoming;
 mod life;
 mod link;

@@ -18,6 +18,7 @@ use crate::document::{self, NodeIdentity, Presence};
 use crate::error::tls::Facts;
 use crate::error::{LinkError, LinkErrorKind};
 use crate::files::Seen;
+use crate::held::HeldStates;
 use crate::incoming::Inbox;
 use crate::options::{self, Built, Will};
 use crate::refusals::Refusals;
@@ -44,6 +45,7 @@ pub(crate) struct Core {
     /// The largest packet that the broker is known to take although it named no limit.
     pub(crate) learned_max_packet: u32,
     pub(crate) refusals: Refusals,
+    pub(crate) held: HeldStates,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) inbox: Inbox,
     pub(crate) waiting_replies: mpsc::Receiver<Reply>,

@@ -23,6 +23,7 @@ use crate::board::StateBoard;
 use crate::config::BrokerConfig;
 use crate::document::NodeIdentity;
 use crate::error::{LinkError, LinkErrorKind};
+use crate::held::HeldStates;
 use crate::incoming::{self, Command, Notice, Outlets};
 use crate::life::Core;
 use crate::refusals::Refusals;
@@ -149,6 +150,7 @@ impl Link {
             on_undeliverable: Box::new(on_undeliverable),
             learned_max_packet: u32::MAX,
             refusals: Refusals::new(identity.boot.0 as u64),
+            held: HeldStates::default(),
             subscriptions: Subscriptions::new(inbox.filters(), seed),
             inbox,
             waiting_replies,

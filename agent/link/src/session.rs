@@ -109,6 +109,8 @@ struct Session<'a> {
     look_at_files: Instant,
     /// The files were renewed, or the library's queue was full: what is out is waited for, then a new connection is made.
     renewing: bool,
+    /// When the states that were refused were last looked at.
+    looked_at_held: Instant,
     /// When a stopping link looks next whether all is delivered.
     look_at: Option<Instant>,
 }
@@ -161,6 +163,7 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
         files,
         look_at_files: now + core.files_every,
         renewing: false,
+        looked_at_held: now,
         core,
         client,
         window,
@@ -176,6 +179,7 @@ pub(crate) async fn run(core: &mut Core, outbox: &impl Outbox) -> End {
     if session.window.unanswered().any(|t| t.bytes > 0) {
         session.core.careful = CAREFUL_ANSWERS;
     }
+    session.hold_culprit(broke);
     session.keep_replies();
     if broke && session.core.subscriptions.end_connection(Instant::now()) {
         tracing::debug!(

@@ -145,12 +145,13 @@ impl Session<'_> {
             Message::Subscribe => return Err(OutOfStep),
             Message::State { topic, version } => {
                 if verdict == Verdict::Delivered {
+                    self.core.held.accepted(&topic);
                     self.core.board.settled(&topic, version);
-                } else {
+                } else if self.core.held.refuse(&topic, Instant::now()) {
                     tracing::warn!(
                         topic = &*topic,
                         reason = words(reason),
-                        "The broker refused a state; it is sent again when it changes."
+                        "The broker refuses a state; it is tried again now and then: check its access list."
                     );
                 }
                 return Ok(());
@@ -219,7 +220,8 @@ impl Session<'_> {
             .then(|| self.rate.next())
             .filter(|at| *at > now);
         let subscribe = if self.has_room() { self.core.subscriptions.due() } else { None };
-        [ack, renew, self.core.retry_at, stop, files, replay, subscribe].into_iter().flatten().min()
+        let held = self.core.held.due(now);
+        [ack, renew, self.core.retry_at, stop, files, replay, subscribe, held].into_iter().flatten().min()
     }
 
     /// The deadline has passed.
@@ -232,6 +234,10 @@ impl Session<'_> {
             );
             return Some(self.lost(LinkErrorKind::AckTimeout, &problem));
         }
+        for topic in self.core.held.freed(self.looked_at_held, now) {
+            self.core.board.due_again(topic);
+        }
+        self.looked_at_held = now;
         if self.core.retry_at.is_some_and(|at| at <= now) {
             self.paused = false;
             self.core.refusals.begin_round();
@@ -310,6 +316,17 @@ impl Session<'_> {
                 )
                 .await;
             }
+        }
+    }
+
+    /// The connection is over: a state that was alone on its way when it broke is what it broke over.
+    pub(super) fn hold_culprit(&mut self, broke: bool) {
+        let mut unanswered = self.window.unanswered().filter(|t| t.bytes > 0);
+        if broke
+            && let (Some(Ticket { what: Message::State { topic, .. }, .. }), None) =
+                (unanswered.next(), unanswered.next())
+        {
+            self.core.held.refuse(topic, Instant::now());
         }
     }
 

@@ -151,6 +151,9 @@ impl Session<'_> {
         let Some(due) = due else {
             return self.announced != Some(config_version);
         };
+        if self.core.held.holds(&due.topic, Instant::now()) {
+            return true;
+        }
         let topic = due.whole_topic(&self.core.root);
         let bytes = packet_bytes(&topic, due.payload.len());
         if bytes > self.max_packet() {
