@@ -57,8 +57,8 @@ impl HeldStates {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_state_waits_longer_each_time_until_it_is_taken() {
+    #[test]
+    fn a_refused_state_waits_longer_each_time_until_it_is_taken() {
         let (mut held, topic, start) = (HeldStates::default(), Arc::from("config/reported"), Instant::now());
         assert!(held.refuse(&topic, start));
         assert!(held.holds(&topic, start) && !held.holds("status", start));
