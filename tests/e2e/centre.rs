@@ -104,8 +104,19 @@ impl Rig {
         self.ask(name, &envelope).await
     }
 
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop_agent(&mut self) {
         self.agent.terminate();
         assert!(self.agent.wait(PATIENCE).await.success());
+    }
+
+    /// Another life, with these cameras in the node's own file; what the one before told is forgotten.
+    pub(crate) async fn start_agent(&mut self, cameras: &str) {
+        self.subscriber.forget();
+        self.agent = Agent::run(&own_file(&self.broker, self.folder.path(), &self.signer, cameras));
+        self.api = api::address_of(&self.agent).await;
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.stop_agent().await;
     }
 }

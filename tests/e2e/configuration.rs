@@ -106,11 +106,7 @@ async fn a_kill_during_the_probation_comes_back_with_the_last_known_good() {
     rig.push(rig.signer.config(2, &camera("other", ""))).await;
     rig.reported("probation").await;
     rig.agent.kill().await;
-    rig.subscriber.forget();
-    let cameras = camera("dock", "") + &camera("yard", "");
-    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras);
-    rig.agent = Agent::run(&own);
-    rig.api = api::address_of(&rig.agent).await;
+    rig.start_agent(&(camera("dock", "") + &camera("yard", ""))).await;
     let report = rig.reported("rolled_back").await;
     assert_eq!((&report["desired_version"], &report["running_version"]), (&json!(2), &json!(1)));
     rig.delivers("dock").await;
@@ -145,14 +141,28 @@ async fn the_node_s_own_file_is_read_again_at_sighup_and_takes_the_same_way() {
 }
 
 #[tokio::test]
+async fn a_file_that_changed_while_the_node_was_off_and_loses_a_camera_is_rolled_back() {
+    let mut rig = Rig::start().await;
+    let broken = "[[camera]]\nid = \"dock\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n".to_owned();
+    rig.stop_agent().await;
+    rig.start_agent(&(broken.clone() + &camera("yard", ""))).await;
+    let report = rig.reported("rolled_back").await;
+    assert_eq!(report["errors"][0]["path"], "camera[0]", "{report}");
+    rig.delivers("dock").await;
+
+    // The camera that is taken out is not missed, and what never worked is no reason to go back.
+    rig.stop_agent().await;
+    let never = "[[camera]]\nid = \"new\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n";
+    rig.start_agent(&(never.to_owned() + &camera("yard", ""))).await;
+    assert_eq!(rig.reported("applied").await["errors"], json!([]));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_broken_file_does_not_keep_a_node_that_once_ran_from_its_work() {
     let mut rig = Rig::start().await;
-    rig.agent.terminate();
-    assert!(rig.agent.wait(PATIENCE).await.success());
-    rig.subscriber.forget();
-    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, "[[camera]]\nid = \"dock\"\nsorce = 1\n");
-    rig.agent = Agent::run(&own);
-    rig.api = api::address_of(&rig.agent).await;
+    rig.stop_agent().await;
+    rig.start_agent("[[camera]]\nid = \"dock\"\nsorce = 1\n").await;
     let report = rig.reported("rejected").await;
     assert!(report["errors"].to_string().contains("sorce"), "{report}");
     rig.delivers("dock").await;
@@ -163,14 +173,10 @@ async fn a_broken_file_does_not_keep_a_node_that_once_ran_from_its_work() {
 #[tokio::test]
 async fn a_push_that_waited_for_the_node_is_judged_by_what_works_once_it_is_up() {
     let mut rig = Rig::start().await;
-    rig.agent.terminate();
-    assert!(rig.agent.wait(PATIENCE).await.success());
+    rig.stop_agent().await;
     let broken = "[[camera]]\nid = \"dock\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n".to_owned();
     rig.push(rig.signer.config(1, &(broken + &camera("yard", "")))).await;
-    rig.subscriber.forget();
-    let cameras = camera("dock", "") + &camera("yard", "");
-    rig.agent = Agent::run(&own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras));
-    rig.api = api::address_of(&rig.agent).await;
+    rig.start_agent(&(camera("dock", "") + &camera("yard", ""))).await;
     let report = rig.reported("rolled_back").await;
     assert_eq!((&report["desired_version"], &report["running_version"]), (&json!(1), &json!(0)), "{report}");
     rig.delivers("dock").await;

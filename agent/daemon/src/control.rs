@@ -14,7 +14,7 @@ use aimass_trust::TrustConfig;
 use bytes::Bytes;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::config::Problem;
 use crate::exit::Failure;
@@ -27,6 +27,11 @@ use crate::vitals::Vitals;
 
 /// How often a configuration on probation is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is remembered what works, for a trial that begins with the program.
+const REMEMBER: Duration = Duration::from_secs(600);
+/// How many probations a trial that begins with the program may take: after a power cut cameras and the broker are
+/// only starting, too.
+const SLOW_STARTS: u32 = 3;
 /// Requests that may wait; more are refused by who asks.
 const REQUESTS: usize = 16;
 
@@ -60,6 +65,8 @@ pub fn requests() -> (mpsc::Sender<Request>, mpsc::Receiver<Request>) {
 /// A configuration that must prove itself.
 struct Trial {
     until: Instant,
+    /// What is missed may come until then.
+    last_call: Instant,
     before: Vitals,
 }
 
@@ -86,14 +93,15 @@ impl Control {
         let mut control =
             Control { running, keeper, trust, restarts, trial: trial_of, drained, settled, settle_by };
         if trial {
-            control.begin_trial(Vitals::default());
+            control.begin_trial(control.keeper.remembered(), SLOW_STARTS);
         }
         control.tell();
         control
     }
 
     /// Takes the node back, to stop it.
-    pub fn into_running(self) -> Running {
+    pub fn into_running(mut self) -> Running {
+        self.remember();
         self.running
     }
 
@@ -109,6 +117,7 @@ impl Control {
     ) -> Result<(), Failure> {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut remember = interval_at(Instant::now() + REMEMBER, REMEMBER);
         loop {
             // Until it is known what works, nothing can be compared; the newest push waits meanwhile.
             let settled = self.has_settled();
@@ -129,6 +138,7 @@ impl Control {
                     systemd::ready();
                 }
                 _ = look.tick(), if self.trial.is_some() || !settled => self.judge().await?,
+                _ = remember.tick() => self.remember(),
             }
         }
     }
@@ -201,42 +211,45 @@ impl Control {
             return self.go_back(vec![Problem::new("", error.to_string())]).await;
         }
         match self.running.apply(&choice.config, choice.version).await {
-            Ok(()) => self.begin_trial(before),
+            Ok(()) => self.begin_trial(before, 1),
             Err(problems) => self.go_back(problems).await?,
         }
         Ok(())
     }
 
-    fn begin_trial(&mut self, before: Vitals) {
+    /// `probations`: for how many of them what is missed may still come.
+    fn begin_trial(&mut self, before: Vitals, probations: u32) {
         let (version, probation) = (self.running.node.config_version(), self.keeper.probation());
         tracing::info!(version, probation_s = probation.as_secs(), "The configuration is on probation.");
-        self.trial = Some(Trial { until: Instant::now() + probation, before });
+        let now = Instant::now();
+        self.trial = Some(Trial { until: now + probation, last_call: now + probation * probations, before });
     }
 
     /// Looks whether the configuration on trial has proved itself, or cannot any more.
     async fn judge(&mut self) -> Result<(), Failure> {
-        let (now, probation) = (self.vitals(), self.keeper.probation());
+        let (works, probation, now) = (self.vitals(), self.keeper.probation(), Instant::now());
         let Some(trial) = &mut self.trial else { return Ok(()) };
         if self.drained.is_some() {
             // Closed cameras prove nothing.
-            trial.until = Instant::now() + probation;
+            trial.until = now + probation;
+            trial.last_call = trial.last_call.max(trial.until);
             return Ok(());
         }
-        let is_over = trial.until <= Instant::now();
         let config = self.running.config();
-        let problems = if is_over {
-            now.lost_since(&trial.before, config)
-        } else {
-            now.hopeless_since(&trial.before, config)
-        };
-        if !problems.is_empty() {
-            return self.go_back(problems).await;
+        let hopeless = works.hopeless_since(&trial.before, config);
+        if !hopeless.is_empty() {
+            return self.go_back(hopeless).await;
         }
-        if is_over {
+        if trial.until <= now {
+            let lost = works.lost_since(&trial.before, config);
+            if !lost.is_empty() {
+                return if trial.last_call <= now { self.go_back(lost).await } else { Ok(()) };
+            }
             // A disk that does not take it now may do so at the next look.
             match self.keeper.commit() {
                 Ok(()) => {
                     self.trial = None;
+                    self.remember();
                     let version = self.running.node.config_version();
                     tracing::info!(version, "The configuration has proved itself.");
                     self.tell();
@@ -276,6 +289,14 @@ impl Control {
             let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Failure::Unavailable(format!("the last good configuration cannot be applied: {}", all.join("; ")))
         })
+    }
+
+    /// What works now, if that says anything about the last known good.
+    fn remember(&mut self) {
+        if self.trial.is_none() && self.drained.is_none() && self.has_settled() {
+            let vitals = self.vitals();
+            self.keeper.remember(&vitals);
+        }
     }
 
     fn vitals(&self) -> Vitals {

@@ -192,11 +192,6 @@ impl Running {
         &self.ground.board
     }
 
-    /// The link to the broker, if there is one.
-    pub fn link(&mut self) -> Option<&mut LinkHandle> {
-        self.link.as_mut()
-    }
-
     /// Obeys commands from now on, over this link and those that follow it.
     pub fn obey(&mut self, needs: orders::Needs) {
         let (asked, carrying_out) = orders::start(needs);

@@ -4,15 +4,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Config, Problem};
 use crate::health::HealthDocument;
 
 /// What works at a moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vitals {
     /// Cameras that deliver pictures, and clips that have ended.
     delivering: BTreeSet<String>,
     /// Cameras that do not, and why, as far as it is known.
+    #[serde(skip)]
     silent: BTreeMap<String, String>,
     /// Cameras whose chain cannot run, and why.
     unanalysed: BTreeMap<String, String>,
@@ -21,6 +24,7 @@ pub struct Vitals {
     /// Whether the broker is there; `None` if none is asked for.
     online: Option<bool>,
     /// Why it is not.
+    #[serde(skip)]
     offline_because: Option<String>,
 }
 
@@ -45,6 +49,11 @@ impl Vitals {
             online: (health.broker.state != "off").then(|| health.broker.state == "online"),
             offline_because: health.broker.last_error.clone(),
         }
+    }
+
+    /// What another life may compare with: what works and what is broken for good, not why it is silent just now.
+    pub fn for_later(&self) -> Vitals {
+        Vitals { silent: BTreeMap::new(), offline_because: None, ..self.clone() }
     }
 
     /// What is broken for good since `before`: waiting helps nobody.

@@ -14,9 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::state::{Content, State};
+use crate::vitals::Vitals;
 
 const COPIES: [&str; 2] = ["state-a", "state-b"];
 const REQUEST: &str = "rollback.request";
+const VITALS: &str = "vitals";
 
 /// What changes files; tests let it fail.
 pub(super) trait Disk: Send {
@@ -119,6 +121,16 @@ impl Files {
     /// A revision's content, if it is whole, and its digest.
     pub(super) fn get(&self, revision: u64) -> Option<(Content, String)> {
         read(&self.content_path(revision)).ok().flatten()
+    }
+
+    /// What was remembered of how the node worked; nothing if it never was, or is damaged.
+    pub(super) fn vitals(&self) -> Option<Vitals> {
+        read(&self.folder.join(VITALS)).ok().flatten().map(|(vitals, _)| vitals)
+    }
+
+    pub(super) fn put_vitals(&mut self, vitals: &Vitals) -> io::Result<()> {
+        let (bytes, _) = sealed(vitals)?;
+        self.disk.write(&self.folder.join(VITALS), &bytes)
     }
 
     /// The numbers of all contents that lie here.

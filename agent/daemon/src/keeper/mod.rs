@@ -51,6 +51,7 @@ use serde_json::Value;
 
 use crate::config::{self, Config, ConfigErrors, Problem};
 use crate::exit::Failure;
+use crate::vitals::Vitals;
 pub use command::{ask_for_rollback, reload};
 use files::Files;
 pub use history::{History, body_of, history};
@@ -156,6 +157,23 @@ impl Keeper {
     /// Whether a candidate is staged or watched.
     pub fn is_trying(&self) -> bool {
         self.state.trial.is_some()
+    }
+
+    /// Remembers how the node works with the last known good, for a trial that begins with the program. A disk that
+    /// does not take it costs only the comparison.
+    pub fn remember(&mut self, vitals: &Vitals) {
+        let vitals = vitals.for_later();
+        if self.is_trying() || self.files.vitals().as_ref() == Some(&vitals) {
+            return;
+        }
+        if let Err(error) = self.files.put_vitals(&vitals) {
+            tracing::warn!(%error, "What works now cannot be remembered: a configuration that begins with the program cannot be compared with it.");
+        }
+    }
+
+    /// How the node last worked with the last known good.
+    pub fn remembered(&self) -> Vitals {
+        self.files.vitals().unwrap_or_default()
     }
 
     /// The highest version that was ever accepted.

@@ -5,6 +5,7 @@ mod flood;
 mod laws;
 mod offers;
 mod power;
+mod remembered;
 mod superseded;
 mod told;
 
