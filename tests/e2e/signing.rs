@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use harness::PATIENCE;
-use harness::broker::Broker;
+use harness::broker::{Broker, BrokerSetup};
 use harness::subscriber::Subscriber;
 use serde_json::Value;
 
@@ -118,6 +118,21 @@ async fn a_signed_push_is_retained_and_the_node_s_answer_decides_how_the_command
     assert!(desk.sign(&command).status.success());
     let sent = subscriber.expect(|m| m.topic == "aimass/v1/s/n/command/drain").within(PATIENCE).await;
     assert!(!sent.retained && sent.json()["key"] == "ops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_signs_shows_a_certificate_to_a_broker_that_asks_for_one() {
+    let desk = Desk::new();
+    let broker = BrokerSetup::new().client_certificates().start().await;
+    let c = broker.certificates();
+    let (ca, cert, key) =
+        (c.ca.to_string_lossy(), c.client.to_string_lossy(), c.client_key.to_string_lossy());
+    let config = desk.at("agent.toml");
+    let url = broker.url();
+    let plain = ["--version", "8", &config, "--publish", &url, "--ca-file", &ca];
+    assert_eq!(desk.sign(&plain).status.code(), Some(69), "without one it is turned away");
+    let output = desk.sign(&[&plain[..], &["--cert-file", &cert, "--key-file", &key]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]

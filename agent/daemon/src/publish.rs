@@ -33,6 +33,12 @@ pub struct PublishArgs {
     /// PEM certificates that the broker's may be signed by. Default: the system's.
     #[arg(long, requires = "publish")]
     pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificate that this command shows to the broker.
+    #[arg(long, requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// The private key to it.
+    #[arg(long, requires_all = ["cert_file", "publish"])]
+    pub key_file: Option<PathBuf>,
     /// Allows `mqtt://` to another machine.
     #[arg(long, requires = "publish")]
     pub allow_plaintext: bool,
@@ -79,6 +85,8 @@ impl PublishArgs {
         config.username.clone_from(&self.username);
         config.password_file.clone_from(&self.password_file);
         config.ca_file.clone_from(&self.ca_file);
+        config.cert_file.clone_from(&self.cert_file);
+        config.key_file.clone_from(&self.key_file);
         config.allow_plaintext = self.allow_plaintext;
         Some(config)
     }
