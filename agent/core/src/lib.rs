@@ -11,6 +11,7 @@ pub mod files;
 pub mod finding;
 pub mod frame;
 pub mod geometry;
+pub mod governor;
 pub mod id;
 pub mod line;
 pub mod mask;

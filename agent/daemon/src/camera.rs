@@ -18,12 +18,12 @@ use aimass_core::sight::SightConfig;
 use aimass_core::slot::{Put, SlotReceiver, SlotSender, Taken, slot};
 use aimass_core::stop::Stop;
 use aimass_core::worker::{RestartPolicy, Watch, Worker, WorkerContext};
-use aimass_inference::ModelCache;
+use aimass_inference::{InferenceError, ModelCache};
 use aimass_media::options::SourceOptions;
 use aimass_media::run::{SourceState, camera_backoff, run_forever};
 use tokio::sync::mpsc;
 
-use crate::chain::{Chain, Link};
+use crate::chain::{self, Chain, Link};
 use crate::events::Input;
 use crate::process::thread_cpu;
 use crate::sight::Eyes;
@@ -102,7 +102,7 @@ fn run_source(
         // An error only when the program is ending.
         parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
     };
-    options.max_side_px = crate::chain::useful_side_px(&parts.chain, &parts.models);
+    options.max_side_px = chain::useful_side_px(&parts.chain, &parts.models);
     let mut source = match options.build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {
@@ -113,7 +113,7 @@ fn run_source(
             return Ok(());
         }
     };
-    let (paced, quiet) = (!view.facts().unpaced, quiet_at_most(&parts.source));
+    let (paced, quiet) = (!view.facts().unpaced, quiet_at_most(&parts.source, view.facts().fps_floor));
     let gate = MotionGate::new(parts.motion);
     let mut sink = Head { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced, quiet };
     let mut failures = 0u64;
@@ -171,10 +171,10 @@ fn run_source(
     outcome.map(drop).map_err(|error| error.to_string())
 }
 
-/// How long a source that works may show nothing: a camera takes its time to open, and few frames a second lie far
-/// apart.
-fn quiet_at_most(source: &SourceOptions) -> Duration {
-    let apart = Duration::try_from_secs_f32(1.0 / source.fps).unwrap_or_default();
+/// How long a source that works may show nothing: a camera takes its time to open, and few frames a second, as the
+/// governor may leave it, lie far apart.
+fn quiet_at_most(source: &SourceOptions, floor_fps: f32) -> Duration {
+    let apart = Duration::try_from_secs_f32(1.0 / floor_fps.min(source.fps)).unwrap_or_default();
     source.open_timeout.max(source.stall_after).max(apart) + MARGIN
 }
 
@@ -258,14 +258,8 @@ fn run_chain(
     context: &WorkerContext,
 ) -> Result<(), String> {
     let view = &parts.view;
-    let before = thread_cpu();
-    context.allow(LOADING);
-    let mut chain = match Chain::build(&parts.chain, &parts.models) {
-        Ok(chain) => {
-            let load = thread_cpu().saturating_sub(before);
-            view.counters.load_cpu_us.fetch_add(load.as_micros() as u64, Ordering::Relaxed);
-            chain
-        }
+    let mut chain = match load_chain(parts, context) {
+        Ok(chain) => chain,
         Err(error) => {
             // Trying the same file again helps nobody; the camera's picture is still shown.
             tracing::error!(source = %view.id, %error, "The chain cannot run: this source is not analysed.");
@@ -282,15 +276,21 @@ fn run_chain(
             Taken::TimedOut => continue,
             Taken::Closed => return Ok(()),
         };
+        if view.share.wants_smaller() != view.share.is_smaller() {
+            // The models of the one before are let go first: both at once may be too much for the board.
+            drop(chain);
+            chain = load_chain(parts, context).map_err(|error| error.to_string())?;
+        }
         // Whoever has the permit shows life; who waits for it has nothing to show.
         context.rest();
         let permit = parts.permits.acquire();
         context.beat();
         #[cfg(debug_assertions)]
         hang_if_asked(&view.id, frame.seq);
-        let before = thread_cpu();
+        let (before, mut watch) = (thread_cpu(), Stopwatch::start());
         let outcome = chain.analyze(&frame);
         let spent = thread_cpu().saturating_sub(before);
+        view.counters.busy_us.fetch_add(watch.lap().as_micros() as u64, Ordering::Relaxed);
         drop(permit);
         view.counters.chain_cpu_us.fetch_add(spent.as_micros() as u64, Ordering::Relaxed);
         match outcome {
@@ -314,6 +314,37 @@ fn run_chain(
             }
         }
     }
+}
+
+/// Builds the chain with the models that the governor wants. Smaller ones that cannot run are done without.
+fn load_chain(parts: &CameraParts, context: &WorkerContext) -> Result<Chain, InferenceError> {
+    let (share, counters) = (&parts.view.share, &parts.view.counters);
+    share.begin_loading();
+    context.allow(LOADING);
+    let before = thread_cpu();
+    let models = share.models();
+    let smaller = models.smaller.as_ref().filter(|_| share.wants_smaller());
+    let mut is_smaller = smaller.is_some();
+    let built = match smaller {
+        Some(names) => Chain::build(&chain::with_models(&parts.chain, names), &parts.models),
+        None => Chain::build(&parts.chain, &parts.models),
+    };
+    let chain = match built {
+        Err(error) if is_smaller => {
+            tracing::warn!(source = %parts.view.id, %error, "The smaller models cannot run: the camera goes without them.");
+            share.without_smaller();
+            is_smaller = false;
+            Chain::build(&parts.chain, &parts.models)?
+        }
+        built => built?,
+    };
+    let load = thread_cpu().saturating_sub(before);
+    counters.load_cpu_us.fetch_add(load.as_micros() as u64, Ordering::Relaxed);
+    share.end_loading(is_smaller);
+    if models.smaller.is_some() {
+        tracing::info!(source = %parts.view.id, smaller = is_smaller, "The chain is ready.");
+    }
+    Ok(chain)
 }
 
 /// For tests of the watchdog, in builds with debug assertions only: `AIMASS_TEST_HANG_ANALYZER=<source>:<frame>`

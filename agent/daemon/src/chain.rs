@@ -9,6 +9,8 @@ use aimass_core::ports::{AnalyzeError, Analyzer};
 use aimass_core::tracker::TrackerConfig;
 use aimass_inference::{AnalyzerConfig, InferenceError, Library, ModelCache};
 
+use crate::governor::ChainModels;
+
 /// An analyzer's name in the chain, and what it is.
 pub type Link = (String, AnalyzerConfig);
 
@@ -33,6 +35,34 @@ pub fn unknown(name: &str, known: &BTreeMap<String, AnalyzerConfig>) -> String {
     names.sort_unstable();
     names.dedup();
     format!("no analyzer is named \"{name}\"; known are {}", names.join(", "))
+}
+
+/// The models of a chain, in its order, and those that take over when there is too little time: `None` if no analyzer
+/// names a smaller one that the library has.
+pub fn models_of(links: &[Link], models: &Library) -> ChainModels {
+    let usual: Vec<String> = links.iter().map(|(_, config)| config.model().to_owned()).collect();
+    let known = |config: &AnalyzerConfig| match config.smaller_model() {
+        Some(smaller) => match models.get(smaller) {
+            Ok(_) => smaller.to_owned(),
+            Err(error) => {
+                tracing::warn!(model = smaller, %error, "The smaller model is not here: the governor goes without it.");
+                config.model().to_owned()
+            }
+        },
+        None => config.model().to_owned(),
+    };
+    let smaller: Vec<String> = links.iter().map(|(_, config)| known(config)).collect();
+    let smaller = (smaller != usual).then_some(smaller);
+    ChainModels { usual, smaller }
+}
+
+/// The same chain with these models, in its order.
+pub fn with_models(links: &[Link], models: &[String]) -> Vec<Link> {
+    let mut links = links.to_vec();
+    for ((_, config), model) in links.iter_mut().zip(models) {
+        config.set(Some(model), None);
+    }
+    links
 }
 
 /// The analyzers of one source, on its analyzer thread.

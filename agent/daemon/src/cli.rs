@@ -35,6 +35,9 @@ pub enum Command {
         /// The configuration file.
         #[arg(long)]
         config: PathBuf,
+        /// Measures its chains and cameras on this machine too, and refuses what the machine cannot carry.
+        #[arg(long)]
+        on_this_board: bool,
         /// Answers with a JSON document.
         #[arg(long)]
         json: bool,
@@ -45,8 +48,11 @@ pub enum Command {
         #[arg(long)]
         schema: bool,
     },
-    /// Tells what this board has: cameras, decoders, CPU, memory, temperatures, models.
+    /// Tells what this board has: cameras, decoders, CPU, memory, temperatures, disk, models.
     Probe {
+        /// A configuration whose chains and cameras are measured here: what they cost, and how many fit.
+        #[arg(long)]
+        config: Option<PathBuf>,
         /// Answers with a JSON document.
         #[arg(long)]
         json: bool,

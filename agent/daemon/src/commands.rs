@@ -9,6 +9,7 @@ use aimass_core::clock::{Clock, SystemClock};
 use aimass_store::{EventQuery, Reader};
 use jiff::Timestamp;
 
+use crate::capacity;
 use crate::cli::EventsArgs;
 use crate::config::{self, reference as reference_text};
 use crate::exit::Failure;
@@ -19,9 +20,12 @@ const FOLLOW: Duration = Duration::from_millis(500);
 /// Tells everything that is wrong with a configuration.
 ///
 /// # Errors
-/// `BadInput` with one line for each error.
-pub fn validate(path: &Path, json: bool) -> Result<(), Failure> {
+/// `BadInput` with one line for each error; with `on_this_board` also for what this machine cannot carry.
+pub fn validate(path: &Path, on_this_board: bool, json: bool) -> Result<(), Failure> {
     let outcome = config::load(path);
+    if let (Ok(config), true) = (&outcome, on_this_board) {
+        return judge(path, &capacity::measure(config)?, json);
+    }
     if json {
         let errors = outcome.as_ref().err().map(|e| e.0.clone()).unwrap_or_default();
         println!("{}", serde_json::json!({ "valid": outcome.is_ok(), "errors": errors }));
@@ -37,6 +41,26 @@ pub fn validate(path: &Path, json: bool) -> Result<(), Failure> {
         }
         Err(errors) => Err(Failure::BadInput(errors.to_string())),
     }
+}
+
+/// Tells whether a valid configuration fits on this machine, and what would if it does not.
+fn judge(path: &Path, report: &capacity::Report, json: bool) -> Result<(), Failure> {
+    let fits = report.fits();
+    if json {
+        println!("{}", serde_json::json!({ "valid": true, "fits": fits, "errors": [], "board": report }));
+    } else {
+        capacity::lines(report).iter().for_each(|line| println!("{line}"));
+        if let Some(proposal) = &report.verdict.proposal {
+            println!("\n# this would fit:\n{}", capacity::proposal(proposal));
+        } else if fits {
+            println!("{} is valid, and fits on this board", path.display());
+        }
+    }
+    if fits {
+        return Ok(());
+    }
+    let reasons: Vec<String> = report.problems.iter().chain(&report.verdict.reasons).cloned().collect();
+    Err(Failure::BadInput(reasons.join("\n")))
 }
 
 /// Prints the reference or the schema.

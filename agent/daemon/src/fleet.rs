@@ -90,9 +90,11 @@ impl Fleet {
         let view =
             known.unwrap_or_else(|| Arc::new(SourceView::new(camera.id.clone(), facts_of(camera), now)));
         let mut links = chain::resolve(&camera.chain, &config.analyzer).map_err(Failure::BadInput)?;
-        let source = source_of(camera)?;
+        let mut source = source_of(camera)?;
+        source.pace = view.share.pace.clone();
         let tracker =
             chain::with_weak_findings(&mut links, camera.tracker.clone(), self.shared.models.library());
+        view.share.set_models(chain::models_of(&links, self.shared.models.library()));
         let scene = self.scene_of(camera, tracker).await;
         let told = former::told_by(&camera.id, &self.shared.store).await;
         let watched = Watched::new(scene, view.clone(), told);
@@ -218,6 +220,8 @@ fn facts_of(camera: &CameraConfig) -> SourceFacts {
     let uri = camera.source.parse::<SourceUri>().ok();
     SourceFacts {
         fps_wanted: camera.fps,
+        fps_floor: camera.floor_fps(),
+        priority: camera.priority,
         unpaced: uri.as_ref().is_some_and(|uri| !uri.is_paced()),
         is_file: uri.is_some_and(|uri| uri.file_path().is_some()),
         chain: camera.chain.clone(),

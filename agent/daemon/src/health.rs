@@ -6,6 +6,8 @@ use aimass_core::id::Name;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::governor::GovernorHealth;
+
 /// How one source is doing. Rates and stage times are means over the last ten seconds or so.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceHealth {
@@ -23,6 +25,8 @@ pub struct SourceHealth {
     pub description: String,
     /// Frames a second that the configuration asks for, at most; 0 is no limit.
     pub fps_wanted: f32,
+    /// Frames a second that the governor leaves of them.
+    pub fps_given: f32,
     /// Frames a second that reached us.
     pub fps_seen: f32,
     /// Frames a second that were analysed.
@@ -144,6 +148,8 @@ pub struct HealthDocument {
     pub cpu_seconds_total: f64,
     /// Temperatures by sensor, in °C.
     pub temperatures_c: BTreeMap<String, f32>,
+    /// What is not watched now, and why.
+    pub governor: GovernorHealth,
     /// The broker.
     pub broker: BrokerHealth,
     /// The events on disk.

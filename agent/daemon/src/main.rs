@@ -26,9 +26,9 @@ fn act(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { config } => run::run(&config),
         Command::Demo(args) => demo::run(&args),
-        Command::Validate { config, json } => commands::validate(&config, json),
+        Command::Validate { config, on_this_board, json } => commands::validate(&config, on_this_board, json),
         Command::Reference { schema } => commands::reference(schema),
-        Command::Probe { json } => probe::run(json),
+        Command::Probe { config, json } => probe::run(config.as_deref(), json),
         Command::Analyze(args) => analyze::run(&args),
         Command::Models { command, models } => models_command::run(&command, &models),
         Command::Events(args) => commands::events(&args),

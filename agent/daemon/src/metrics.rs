@@ -110,6 +110,12 @@ fn node(t: &mut Text, h: &HealthDocument) {
     for (sensor, celsius) in &h.temperatures_c {
         t.sample("aimass_node_temperature_celsius", &[("sensor", sensor)], celsius);
     }
+    let g = &h.governor;
+    t.one("aimass_governor_level_count", "Rungs that the cameras are down; 0 if all is watched.", g.level);
+    t.family("aimass_governor_reason_state", "1 for the reason why less is watched.");
+    for reason in ["hot", "throttled", "under_voltage", "late"] {
+        t.sample("aimass_governor_reason_state", &[("reason", reason)], u8::from(g.reason == Some(reason)));
+    }
     t.one("aimass_process_resident_bytes", "Resident memory.", h.rss_bytes);
     t.one("aimass_process_peak_resident_bytes", "The most resident memory so far.", h.peak_rss_bytes);
     t.one("aimass_process_cpu_seconds_total", "CPU time of the process.", h.cpu_seconds_total);
@@ -141,6 +147,7 @@ fn sources(t: &mut Text, sources: &[SourceHealth]) {
     t.by_source(s, "aimass_source_width_pixels", "Width as the camera sends it.", |s| s.width);
     t.by_source(s, "aimass_source_height_pixels", "Height as the camera sends it.", |s| s.height);
     t.by_source(s, "aimass_source_wanted_fps", "Frames a second asked for; 0 is no limit.", |s| s.fps_wanted);
+    t.by_source(s, "aimass_source_given_fps", "Frames a second that the governor leaves.", |s| s.fps_given);
     t.by_source(s, "aimass_source_seen_fps", "Frames a second that reach us.", |s| s.fps_seen);
     t.by_source(s, "aimass_source_analysed_fps", "Frames a second that are analysed.", |s| s.fps_analysed);
     t.by_source(s, "aimass_source_motion_state", "1 while the gate sees motion.", |s| u8::from(s.motion));

@@ -9,13 +9,13 @@ use crate::health::{BrokerHealth, OutboxHealth};
 
 const NAMES: &str = "\
 aimass_broker_delivered_events_total aimass_broker_in_flight_events aimass_broker_online_state \
-aimass_broker_reconnects_total aimass_http_encoded_pictures_total aimass_http_followers_count \
+aimass_broker_reconnects_total aimass_governor_level_count aimass_governor_reason_state aimass_http_encoded_pictures_total aimass_http_followers_count \
 aimass_http_missed_events_total aimass_http_viewers_count aimass_node_build_info aimass_node_config_version \
 aimass_node_health_state aimass_node_problems_count aimass_node_temperature_celsius \
 aimass_node_uptime_seconds aimass_outbox_depth_events aimass_outbox_lost_events_total \
 aimass_outbox_newest_seq aimass_outbox_oldest_age_seconds aimass_outbox_size_bytes \
 aimass_process_cpu_seconds_total aimass_process_peak_resident_bytes aimass_process_resident_bytes \
-aimass_source_analysed_fps aimass_source_analysed_frames_total aimass_source_errors_total \
+aimass_source_analysed_fps aimass_source_analysed_frames_total aimass_source_errors_total aimass_source_given_fps \
 aimass_source_height_pixels aimass_source_idle_frames_total aimass_source_inferences_total \
 aimass_source_motion_state aimass_source_reconnects_total aimass_source_replaced_frames_total \
 aimass_source_seen_fps aimass_source_seen_frames_total aimass_source_stage_seconds_total \
@@ -39,6 +39,7 @@ pub(crate) fn health() -> HealthDocument {
         peak_rss_bytes: 24 << 20,
         cpu_seconds_total: 3.25,
         temperatures_c: BTreeMap::from([("CPU \"0\" \\ a\nb".to_owned(), 51.5)]),
+        governor: crate::governor::GovernorHealth::default(),
         broker: BrokerHealth { state: "online".into(), ..BrokerHealth::default() },
         outbox: OutboxHealth { newest_seq: 41, ..OutboxHealth::default() },
         sources: vec![SourceHealth {
@@ -49,6 +50,7 @@ pub(crate) fn health() -> HealthDocument {
             height: 576,
             description: "H.264, I420".into(),
             fps_wanted: 5.0,
+            fps_given: 2.5,
             fps_seen: 25.0,
             fps_analysed: 4.9,
             frames_seen_total: 250,

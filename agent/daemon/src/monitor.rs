@@ -14,6 +14,7 @@ use aimass_link::{LinkStatus, StateBoard};
 use aimass_store::Store;
 use tokio::sync::watch;
 
+use crate::governor::GovernorHealth;
 use crate::health::{BrokerHealth, HealthDocument, OutboxHealth, SourceHealth, WorkerHealth};
 use crate::node::{Node, VERSION, clock_ok};
 use crate::process;
@@ -71,6 +72,7 @@ pub struct Monitor {
     workers: Watch,
     store: Store,
     link: watch::Receiver<Option<watch::Receiver<LinkStatus>>>,
+    governor: watch::Receiver<Arc<GovernorHealth>>,
     sampled: Arc<Mutex<Sampled>>,
 }
 
@@ -82,9 +84,10 @@ impl Monitor {
         workers: Watch,
         store: Store,
         link: watch::Receiver<Option<watch::Receiver<LinkStatus>>>,
+        governor: watch::Receiver<Arc<GovernorHealth>>,
     ) -> Self {
         let sampled = Arc::default();
-        Monitor { node, sources, workers, store, link, sampled }
+        Monitor { node, sources, workers, store, link, governor, sampled }
     }
 
     /// Samples every ten seconds, tells the health every minute; runs until it is aborted.
@@ -143,6 +146,7 @@ impl Monitor {
     /// The health now. The outbox's figures are at most one sample old.
     pub fn collect(&self) -> HealthDocument {
         let now = self.node.clock.monotonic();
+        let governor = GovernorHealth::clone(&self.governor.borrow());
         let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         let views = self.sources.borrow().clone();
         let sources: Vec<SourceHealth> = views
@@ -150,7 +154,11 @@ impl Monitor {
             .map(|view| {
                 let known = sampled.before.get(&view.id).or_else(|| sampled.newer.get(&view.id));
                 let before = known.copied().unwrap_or_default();
-                source_health(view, &before, &Snapshot::of(view, now))
+                let mut health = source_health(view, &before, &Snapshot::of(view, now));
+                if let Some(share) = governor.camera(&health.id) {
+                    health.fps_given = share.fps_given.min(health.fps_wanted);
+                }
+                health
             })
             .collect();
         let outbox = OutboxHealth { newest_seq: self.store.newest(), ..sampled.store.clone() };
@@ -173,6 +181,7 @@ impl Monitor {
             peak_rss_bytes,
             cpu_seconds_total: process::cpu_seconds(),
             temperatures_c: process::temperatures_c(),
+            governor,
             broker,
             outbox,
             sources,
@@ -223,6 +232,7 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         height: stream.height,
         description: stream.description,
         fps_wanted: view.facts().fps_wanted,
+        fps_given: view.facts().fps_wanted,
         fps_seen: rate(now.seen, before.seen),
         fps_analysed: rate(now.analysed, before.analysed),
         frames_seen_total: now.seen,

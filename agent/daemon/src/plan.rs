@@ -14,7 +14,7 @@ use crate::home_assistant::listens_to;
 pub enum Change {
     /// It is new.
     Start,
-    /// Other zones or lines: nothing stops, tracks go on.
+    /// Other zones or lines, another floor or priority: nothing stops, tracks go on.
     Redraw,
     /// It is opened anew, alone.
     Restart,
@@ -87,13 +87,20 @@ fn change_of(
     (before, old): (&CameraConfig, &Config),
     (after, new): (&CameraConfig, &Config),
 ) -> Option<Change> {
-    let undrawn = |camera: &CameraConfig| CameraConfig { zone: vec![], line: vec![], ..camera.clone() };
+    // What the governor may take from it is looked up at each of its looks.
+    let undrawn = |camera: &CameraConfig| CameraConfig {
+        zone: vec![],
+        line: vec![],
+        min_fps: None,
+        priority: 0,
+        ..camera.clone()
+    };
     // The names of a chain may be the same and stand for something else.
     let links = |camera: &CameraConfig, config: &Config| chain::resolve(&camera.chain, &config.analyzer);
     if undrawn(before) != undrawn(after) || links(before, old) != links(after, new) {
         return Some(Change::Restart);
     }
-    (before.zone != after.zone || before.line != after.line).then_some(Change::Redraw)
+    (before != after).then_some(Change::Redraw)
 }
 
 #[cfg(test)]
@@ -139,6 +146,13 @@ mod tests {
     fn a_moved_corner_of_a_zone_restarts_nothing() {
         let moved = changes(|c| c.camera[0].zone[0].polygon.0[1] = [0.9, 0.0].into());
         assert_eq!(moved, [("dock".to_owned(), Change::Redraw)]);
+    }
+
+    #[test]
+    fn another_priority_or_floor_restarts_nothing() {
+        for change in [|c: &mut Config| c.camera[0].priority = 9, |c: &mut Config| c.camera[0].min_fps = Some(2.0)] {
+            assert_eq!(changes(change), [("dock".to_owned(), Change::Redraw)]);
+        }
     }
 
     #[test]

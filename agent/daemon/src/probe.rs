@@ -4,17 +4,24 @@
 
 use std::collections::BTreeMap;
 
+use std::path::Path;
+
+use aimass_core::governor::GovernorConfig;
 use aimass_media::probe::MediaReport;
 use serde::Serialize;
 
+use crate::capacity::{self, board};
 use crate::chain;
+use crate::config::{self, Config};
 use crate::exit::Failure;
+use crate::governor::sysfs::Tree;
 use crate::process;
 
 /// What a board has.
 #[derive(Debug, Serialize)]
 struct Report {
     version: &'static str,
+    board: Option<String>,
     architecture: &'static str,
     cpu: String,
     cores: usize,
@@ -22,22 +29,29 @@ struct Report {
     memory_bytes: u64,
     memory_available_bytes: u64,
     temperatures_c: BTreeMap<String, f32>,
+    trouble: board::Trouble,
+    disk: Option<board::Disk>,
     media: MediaReport,
     models: Vec<String>,
+    /// What the configuration costs here, if one was given.
+    capacity: Option<capacity::Report>,
     problems: Vec<String>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// None but bugs: what is missing is part of the report.
-pub fn run(json: bool) -> Result<(), Failure> {
-    let report = look();
+/// `BadInput` for a configuration that is none. What the board lacks is part of the report.
+pub fn run(config: Option<&Path>, json: bool) -> Result<(), Failure> {
+    let config = config.map(|file| config::load(file).map_err(|e| Failure::BadInput(e.to_string()))).transpose()?;
+    let mut report = look(config.as_ref());
+    report.capacity = config.as_ref().map(capacity::measure).transpose()?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(|e| Failure::Bug(e.to_string()))?);
         return Ok(());
     }
     println!("aimass-agent {} on {}", report.version, report.architecture);
+    println!("board         {}", report.board.as_deref().unwrap_or("unknown"));
     println!("processor     {} ({} cores; {})", report.cpu, report.cores, or_none(&report.cpu_features));
     println!(
         "memory        {} MiB, {} MiB available",
@@ -47,6 +61,16 @@ pub fn run(json: bool) -> Result<(), Failure> {
     let temperatures: Vec<String> =
         report.temperatures_c.iter().map(|(n, t)| format!("{n} {t:.0} °C")).collect();
     println!("temperatures  {}", or_none(&temperatures));
+    tell_trouble(&report.trouble);
+    if let Some(disk) = &report.disk {
+        let read_only = if disk.read_only { ", read-only" } else { "" };
+        println!(
+            "disk          {} MiB free of {} MiB at {}{read_only}",
+            disk.free_bytes >> 20,
+            disk.total_bytes >> 20,
+            disk.folder.display()
+        );
+    }
     println!("gstreamer     {}", report.media.gstreamer.as_deref().unwrap_or("not usable"));
     for codec in &report.media.codecs {
         let hardware = if codec.hardware.is_empty() {
@@ -67,17 +91,36 @@ pub fn run(json: bool) -> Result<(), Failure> {
         }
     }
     println!("models        {}", or_none(&report.models));
+    if let Some(capacity) = &report.capacity {
+        println!("capacity");
+        capacity::lines(capacity).iter().for_each(|line| println!("  {line}"));
+    }
     for problem in &report.problems {
         println!("problem       {problem}");
     }
     Ok(())
 }
 
+fn tell_trouble(trouble: &board::Trouble) {
+    let mut now = Vec::new();
+    if let Some(hottest) = &trouble.hottest {
+        now.push(format!("slows down at {:.0} °C of {}", hottest.limit_c, hottest.zone));
+    }
+    if let Some(f) = trouble.frequency {
+        now.push(format!("{} of {} MHz, {} allowed", f.now_mhz, f.able_mhz, f.allowed_mhz));
+    }
+    now.push(if trouble.throttled { "throttled now" } else { "not throttled" }.to_owned());
+    if trouble.under_voltage {
+        now.push("the supply is too weak".to_owned());
+    }
+    println!("governor      {}", or_none(&now));
+}
+
 fn or_none(list: &[String]) -> String {
     if list.is_empty() { "none".to_owned() } else { list.join(", ") }
 }
 
-fn look() -> Report {
+fn look(config: Option<&Config>) -> Report {
     let media = aimass_media::probe::media();
     let mut problems = Vec::new();
     if let Err(error) = &media.gstreamer {
@@ -86,7 +129,15 @@ fn look() -> Report {
     for codec in media.codecs.iter().filter(|c| c.decoders.is_empty()) {
         problems.push(format!("{} cannot be decoded: install the package gstreamer1.0-libav", codec.codec));
     }
-    let models = match chain::open_models(&[]) {
+    let usual = (GovernorConfig::default(), aimass_store::StoreConfig::default().path, Vec::new());
+    let (governor, store, folders) = config.map_or(usual, |c| {
+        (c.governor.clone(), c.store.path.clone(), c.inference.model_folders.clone())
+    });
+    let disk = board::disk(&store).map_err(|problem| problems.push(problem)).ok();
+    if disk.as_ref().is_some_and(|d| d.read_only) {
+        problems.push(format!("{} lies on a file system that is mounted read-only", store.display()));
+    }
+    let models = match chain::open_models(&folders) {
         Ok(models) => models.library().list().map(|(name, _)| name.to_owned()).collect(),
         Err(error) => {
             problems.push(error.to_string());
@@ -96,6 +147,7 @@ fn look() -> Report {
     let (memory_bytes, memory_available_bytes) = process::board_memory_bytes();
     Report {
         version: crate::node::VERSION,
+        board: board::model(),
         architecture: std::env::consts::ARCH,
         cpu: process::cpu_model(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -103,8 +155,11 @@ fn look() -> Report {
         memory_bytes,
         memory_available_bytes,
         temperatures_c: process::temperatures_c(),
+        trouble: board::trouble(&Tree::of_board(), &governor),
+        disk,
         media,
         models,
+        capacity: None,
         problems,
     }
 }

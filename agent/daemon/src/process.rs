@@ -39,6 +39,12 @@ pub fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
+/// CPU time of all threads of this process.
+pub fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
 /// Temperatures by sensor, in °C.
 pub fn temperatures_c() -> BTreeMap<String, f32> {
     temperatures_below(Path::new("/sys/class/thermal"))
@@ -63,9 +69,37 @@ pub fn cpu_model() -> String {
         info.lines().find_map(|l| Some(l.strip_prefix(name)?.split_once(':')?.1.trim().to_owned()))
     };
     field("model name")
-        .or_else(|| field("Model"))
+        .or_else(|| arm_core(&info))
         .or_else(|| field("Hardware"))
         .unwrap_or_else(|| "unknown".into())
+}
+
+/// 64-bit ARM kernels tell the core by numbers only: the common ones by name, both kinds where there are two.
+fn arm_core(cpuinfo: &str) -> Option<String> {
+    const PARTS: [(&str, &str); 12] = [
+        ("0xc07", "Cortex-A7"),
+        ("0xd03", "Cortex-A53"),
+        ("0xd04", "Cortex-A35"),
+        ("0xd05", "Cortex-A55"),
+        ("0xd07", "Cortex-A57"),
+        ("0xd08", "Cortex-A72"),
+        ("0xd09", "Cortex-A73"),
+        ("0xd0a", "Cortex-A75"),
+        ("0xd0b", "Cortex-A76"),
+        ("0xd0d", "Cortex-A77"),
+        ("0xd41", "Cortex-A78"),
+        ("0xd46", "Cortex-A510"),
+    ];
+    let value = |line: &str, name: &str| Some(line.strip_prefix(name)?.split_once(':')?.1.trim().to_owned());
+    let mut cores: Vec<String> = Vec::new();
+    for part in cpuinfo.lines().filter_map(|line| value(line, "CPU part")) {
+        let name = PARTS.iter().find(|(number, _)| *number == part);
+        let name = name.map_or_else(|| format!("ARM part {part}"), |(_, name)| (*name).to_owned());
+        if !cores.contains(&name) {
+            cores.push(name);
+        }
+    }
+    (!cores.is_empty()).then(|| cores.join(" + "))
 }
 
 /// Features of the processor that matter for models.
@@ -98,6 +132,18 @@ mod tests {
         let (now, peak) = memory_bytes();
         assert!(now > 100_000 && peak >= now, "{now} {peak}");
         assert!(cpu_seconds() >= 0.0);
+    }
+
+    #[test]
+    fn arm_cores_have_names_and_unknown_ones_their_number() {
+        let of = |parts: &[&str]| {
+            let text: String = parts.iter().map(|p| format!("processor\t: 0\nCPU part\t: {p}\n\n")).collect();
+            arm_core(&text)
+        };
+        assert_eq!(of(&["0xd08"; 4]).as_deref(), Some("Cortex-A72"));
+        assert_eq!(of(&["0xd05", "0xd05", "0xd0b"]).as_deref(), Some("Cortex-A55 + Cortex-A76"));
+        assert_eq!(of(&["0xfff"]).as_deref(), Some("ARM part 0xfff"));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

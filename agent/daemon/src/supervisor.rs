@@ -41,7 +41,10 @@ use crate::views::{LIVE_EVENTS, Views};
 mod parts;
 
 pub use parts::MQTT_SINK;
-use parts::{Api, Ground, STAGE_DEADLINE, bind, event_log, open_store, parallel, within, within_time};
+pub(crate) use parts::parallel;
+use parts::{
+    Api, Governing, Ground, STAGE_DEADLINE, bind, event_log, open_store, within, within_time,
+};
 
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
@@ -65,6 +68,7 @@ pub struct Running {
     link: Option<LinkHandle>,
     pushes: Option<watch::Receiver<Option<Bytes>>>,
     link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
+    governor: Governing,
     home: HomeAssistant,
     publisher: JoinHandle<()>,
     commands: Option<(mpsc::Sender<Asked>, JoinHandle<()>)>,
@@ -105,7 +109,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let accepting = accept::run(node.clone(), accept_queue, ground.store.clone(), viewers.clone());
     let accept = ground.task("accept", accepting);
     let (inputs, findings) = mpsc::channel(events::FINDINGS_QUEUE);
-    let outlets = Outlets { board: ground.board.clone(), accept: accept_in, clock: node.clock.clone() };
+    let outlets = Outlets { board: ground.board.clone(), accept: accept_in.clone(), clock: node.clock.clone() };
     let stop_events = CancellationToken::new();
     let sight = SightBook::load(node.clone(), &ground.store).await;
     let teller = NodeTeller::new(&inputs);
@@ -123,6 +127,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         fleet.start(camera, config).await?;
     }
     fleet.show(config);
+    let (governor, held_back) = ground.govern(config, fleet.sources(), accept_in).await;
 
     let needs = Needs {
         board: ground.board.clone(),
@@ -138,7 +143,8 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     }
 
     let (watch, store) = (ground.watch.clone(), ground.store.clone());
-    let monitor = Monitor::new(node.clone(), fleet.sources(), watch, store, link_status.subscribe());
+    let monitor =
+        Monitor::new(node.clone(), fleet.sources(), watch, store, link_status.subscribe(), held_back);
     let health = monitor.clone();
     let views = Views {
         sources: fleet.sources(),
@@ -163,6 +169,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         pushes: link.as_ref().map(LinkHandle::desired),
         link,
         link_status,
+        governor,
         home,
         publisher,
         commands: None,
@@ -267,6 +274,7 @@ impl Running {
             link.set_config_version(version);
         }
         self.home.set_config(&self.config);
+        self.governor.settings.send_replace(parts::settings_of(&self.config));
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
@@ -358,6 +366,9 @@ impl Running {
             commands.abort();
         }
         within("home-assistant", &mut self.publisher).await;
+        // What it has told as begun ends; it holds a way to the store.
+        self.governor.stop.cancel();
+        within("governor", &mut self.governor.task).await;
         // A thread that hangs keeps the queue open: it is closed for it.
         self.stop_events.cancel();
         within("events", &mut self.events).await;

@@ -20,6 +20,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
+use crate::governor::Share;
+
 /// Events that a slow viewer may fall behind before it is told that it missed some.
 pub const LIVE_EVENTS: usize = 128;
 
@@ -114,6 +116,8 @@ pub struct Counters {
     pub track_us: AtomicU64,
     /// Times a model ran.
     pub inferences: AtomicU64,
+    /// Microseconds in the chain, by the wall.
+    pub busy_us: AtomicU64,
     /// CPU microseconds of the analyzer's thread, loading models.
     pub load_cpu_us: AtomicU64,
     /// CPU microseconds of the analyzer's thread, in the chain.
@@ -141,6 +145,10 @@ impl Counters {
 pub struct SourceFacts {
     /// Analysed frames a second, at most; 0 is no limit.
     pub fps_wanted: f32,
+    /// Analysed frames a second that it keeps in any case.
+    pub fps_floor: f32,
+    /// How much it matters: 1 gives up first, 9 last.
+    pub priority: u8,
     /// Whether its frames come as fast as they are analysed, as those of a file without `realtime`, instead of at
     /// the pace of life.
     pub unpaced: bool,
@@ -159,6 +167,8 @@ pub struct SourceView {
     pub id: Name,
     /// Figures.
     pub counters: Counters,
+    /// What it is given of what the board can carry.
+    pub share: Share,
     /// Whether the motion gate sees motion.
     pub motion: AtomicBool,
     unanalysed: AtomicBool,
@@ -179,6 +189,7 @@ impl SourceView {
             unanalysed: AtomicBool::new(false),
             facts: Mutex::new(Arc::new(facts)),
             counters: Counters::default(),
+            share: Share::default(),
             motion: AtomicBool::new(false),
             status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
             stream: Mutex::new(None),

@@ -17,6 +17,7 @@ pub mod uri;
 #[cfg(feature = "v4l2")]
 mod v4l2;
 
+pub use limit::Pace;
 pub use options::{SourceOptions, Transport};
 pub use run::{SourceState, camera_backoff, run_forever};
 pub use stills::Stills;

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gst::GstSource;
+use crate::limit::Pace;
 use crate::still_source::StillSource;
 use crate::stills;
 use crate::uri::SourceUri;
@@ -43,6 +44,8 @@ pub struct SourceOptions {
     pub password_file: Option<PathBuf>,
     /// Frames a second that are delivered, at most; 0 delivers all.
     pub fps: f32,
+    /// What may slow it down further while it runs.
+    pub pace: Pace,
     /// The longest side that is of use, in pixels; pictures more than a quarter larger are shrunk. 0 never shrinks.
     pub max_side_px: u32,
     /// A live source that decodes nothing for so long has stalled.
@@ -68,6 +71,7 @@ impl SourceOptions {
             username: None,
             password_file: None,
             fps: 5.0,
+            pace: Pace::default(),
             max_side_px: 0,
             stall_after: Duration::from_secs(5),
             open_timeout: Duration::from_secs(10),

@@ -18,7 +18,7 @@ use crate::stills;
 use crate::uri::SourceUri;
 
 /// Frames a second where no limit is given.
-const DEFAULT_FPS: f64 = 5.0;
+const DEFAULT_FPS: f32 = 5.0;
 
 /// Repeats one picture: for ever, or once when it is not to keep a pace (`realtime=false`).
 pub(crate) struct StillSource {
@@ -78,8 +78,7 @@ impl Source for StillSource {
     fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &Stop) -> Result<Ended, SourceError> {
         let (picture, info) = self.load()?;
         let once = matches!(&self.options.uri, SourceUri::File(clip) if !clip.realtime && !clip.looped);
-        let fps = if self.options.fps > 0.0 { f64::from(self.options.fps) } else { DEFAULT_FPS };
-        let interval = Duration::from_secs_f64(1.0 / fps);
+        let fps = if self.options.fps > 0.0 { self.options.fps } else { DEFAULT_FPS };
         let opened = self.clock.wall();
         let base = self.elapsed;
         sink.opened(&info);
@@ -97,6 +96,7 @@ impl Source for StillSource {
             let frame =
                 Frame { source: self.options.id.clone(), seq: self.seq, stamp, picture: picture.clone() };
             self.seq += 1;
+            let interval = Duration::from_secs_f64(1.0 / f64::from(self.options.pace.of(fps)));
             self.elapsed += interval;
             if sink.frame(frame) == Flow::Stop {
                 return Ok(Ended::Stopped);

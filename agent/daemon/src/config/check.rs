@@ -34,6 +34,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         let message = format!("{parallel} is not within 1..64: give one of these, or leave it out");
         problems.push(Problem::new("inference.parallel", message));
     }
+    for (field, message) in config.governor.check() {
+        problems.push(Problem::new(format!("governor.{field}"), message));
+    }
     if let Err(error) = config.http.check() {
         problems.push(in_section("http", &error.to_string()));
     }
@@ -80,6 +83,12 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
     }
     if !(camera.fps > 0.0 && camera.fps <= MAX_FPS) {
         say("fps", format!("{} is not above 0 and at most {MAX_FPS}", camera.fps));
+    }
+    if let Some(floor) = camera.min_fps.filter(|floor| !(*floor > 0.0 && *floor <= camera.fps)) {
+        say("min_fps", format!("{floor} is not above 0 and at most fps, which is {}", camera.fps));
+    }
+    if !(1..=9).contains(&camera.priority) {
+        say("priority", format!("{} is not within 1..9", camera.priority));
     }
     for (field, value) in [("stall_after_s", camera.stall_after_s), ("open_timeout_s", camera.open_timeout_s)]
     {

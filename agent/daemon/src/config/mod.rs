@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aimass_core::geometry::Polygon;
+use aimass_core::governor::GovernorConfig;
 use aimass_core::id::Name;
 use aimass_core::line::LineConfig;
 use aimass_core::motion::MotionConfig;
@@ -54,6 +55,9 @@ pub struct Config {
     /// How models are run.
     #[serde(default)]
     pub inference: InferenceConfig,
+    /// What the node leaves out when its board is too hot, throttled or late.
+    #[serde(default)]
+    pub governor: GovernorConfig,
     /// The HTTP API and the page.
     #[serde(default)]
     pub http: HttpConfig,
@@ -109,6 +113,14 @@ pub struct CameraConfig {
     /// Analysed frames a second, at most. Above 0, at most 60.
     #[serde(default = "default_fps")]
     pub fps: f32,
+    /// Analysed frames a second that the governor always leaves. Above 0, at most `fps`. Default: 1, or `fps` if that
+    /// is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_fps: Option<f32>,
+    /// How much the camera matters when the board cannot carry them all: 1 gives up first, 9 last.
+    #[serde(default = "default_priority")]
+    #[schemars(range(min = 1, max = 9))]
+    pub priority: u8,
     /// A camera that delivers nothing for so many seconds has stalled and is opened anew. 1 to 600.
     #[serde(default = "default_stall_after_s")]
     pub stall_after_s: f32,
@@ -165,6 +177,20 @@ fn default_latency_ms() -> u32 {
 
 fn default_fps() -> f32 {
     5.0
+}
+
+/// Analysed frames a second that a camera keeps if its configuration says nothing else.
+const USUAL_FLOOR_FPS: f32 = 1.0;
+
+impl CameraConfig {
+    /// Analysed frames a second that it keeps in any case.
+    pub fn floor_fps(&self) -> f32 {
+        self.min_fps.unwrap_or(USUAL_FLOOR_FPS).min(self.fps)
+    }
+}
+
+fn default_priority() -> u8 {
+    5
 }
 
 fn default_stall_after_s() -> f32 {

@@ -183,6 +183,19 @@ fn of_node(entities: &mut Entities<'_>) {
         }),
     );
     diagnostic(
+        "binary_sensor",
+        "degraded",
+        "held back",
+        "health",
+        json!({
+            "device_class": "problem",
+            "value_template": "{{ 'ON' if value_json.governor.state == 'degraded' else 'OFF' }}",
+            "json_attributes_topic": health,
+            "json_attributes_template":
+                "{{ {'reason': value_json.governor.reason, 'cameras': value_json.governor.cameras} | tojson }}",
+        }),
+    );
+    diagnostic(
         "sensor",
         "version",
         "version",

@@ -6,14 +6,17 @@ use std::time::Duration;
 use aimass_core::worker::{Pulse, Watch};
 use aimass_link::{BrokerConfig, Extras, Link, LinkHandle, NodeIdentity, StateBoard};
 use aimass_store::{ErrorKind, Store};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::governor::{self, GovernorHealth, Settings, sysfs::Tree};
 use crate::http::{self, HttpErrorKind};
 use crate::node::{Node, clock_ok};
-use crate::views::{EventLog, Views};
+use crate::accept::Told;
+use crate::views::{EventLog, SourceView, Views};
 
 /// How long any one stage may take to end.
 pub(super) const STAGE_DEADLINE: Duration = Duration::from_secs(2);
@@ -31,6 +34,18 @@ pub(super) async fn bind(config: &Config) -> Result<http::Server, Failure> {
         HttpErrorKind::Config => Failure::BadInput(e.to_string()),
         HttpErrorKind::Unavailable => Failure::Unavailable(e.to_string()),
     })
+}
+
+/// The governor at work.
+pub(super) struct Governing {
+    pub(super) settings: watch::Sender<Settings>,
+    pub(super) stop: CancellationToken,
+    pub(super) task: JoinHandle<()>,
+}
+
+/// What of a configuration the governor follows.
+pub(super) fn settings_of(config: &Config) -> Settings {
+    Settings { governor: config.governor.clone(), parallel: parallel(config) }
 }
 
 /// Notes an end that nobody asked for: one that was, as when the port changes, is not that of the program.
@@ -73,6 +88,20 @@ impl Ground {
             pulse.around(task).await;
             tracing::debug!(task = name, "A task has ended.");
         })
+    }
+
+    pub(super) async fn govern(
+        &self,
+        config: &Config,
+        sources: watch::Receiver<Arc<Vec<Arc<SourceView>>>>,
+        accept: mpsc::Sender<Told>,
+    ) -> (Governing, watch::Receiver<Arc<GovernorHealth>>) {
+        let (node, store) = (self.node.clone(), self.store.clone());
+        let needs = governor::Needs { node, store, sources, accept, tree: Tree::of_board() };
+        let (task, settings, health) = governor::new(needs, settings_of(config)).await;
+        let stop = CancellationToken::new();
+        let task = self.task("governor", task.run(stop.clone()));
+        (Governing { settings, stop, task }, health)
     }
 
     pub(super) fn serve(&self, server: http::Server, views: &Views) -> Api {
@@ -131,7 +160,7 @@ pub(super) async fn within_time(name: &'static str, limit: Duration, task: &mut 
 }
 
 /// How many inferences may run at once.
-pub(super) fn parallel(config: &Config) -> usize {
+pub(crate) fn parallel(config: &Config) -> usize {
     let spare = || std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1));
     config.inference.parallel.map_or_else(spare, usize::from).max(1)
 }

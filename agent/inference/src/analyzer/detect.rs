@@ -19,6 +19,10 @@ use crate::manifest::{Precision, Task};
 pub struct DetectConfig {
     /// Name of the model in the library.
     pub model: String,
+    /// A model that costs less and finds the same classes: it takes over while the governor has no frames left to
+    /// leave out. Left out, there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smaller_model: Option<String>,
     /// Score below which nothing is reported, 0..1; left out, the model's own default.
     pub min_score: Option<f32>,
     /// Only these classes; empty means all.
@@ -29,7 +33,13 @@ pub struct DetectConfig {
 
 impl Default for DetectConfig {
     fn default() -> Self {
-        DetectConfig { model: "coco-ssd-lite".into(), min_score: None, labels: Vec::new(), precision: None }
+        DetectConfig {
+            model: "coco-ssd-lite".into(),
+            smaller_model: None,
+            min_score: None,
+            labels: Vec::new(),
+            precision: None,
+        }
     }
 }
 

@@ -25,6 +25,10 @@ use crate::manifest::{Precision, Task};
 pub struct FacesConfig {
     /// Name of the model in the library.
     pub model: String,
+    /// A model that costs less: it takes over while the governor has no frames left to leave out. Left out, there is
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smaller_model: Option<String>,
     /// Score below which nothing is reported, 0..1; left out, the model's own default.
     pub min_score: Option<f32>,
     /// Faces lower than this part of the frame's height are left out.
@@ -40,6 +44,7 @@ impl Default for FacesConfig {
     fn default() -> Self {
         FacesConfig {
             model: "centerface".into(),
+            smaller_model: None,
             min_score: None,
             min_size: 0.0,
             inside: None,

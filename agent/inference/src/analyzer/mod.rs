@@ -48,6 +48,14 @@ impl AnalyzerConfig {
         }
     }
 
+    /// The model that takes over when there is not enough time for the other.
+    pub fn smaller_model(&self) -> Option<&str> {
+        match self {
+            AnalyzerConfig::Detect(config) => config.smaller_model.as_deref(),
+            AnalyzerConfig::Faces(config) => config.smaller_model.as_deref(),
+        }
+    }
+
     /// Score below which nothing is reported; `None` is the model's own default.
     pub fn min_score(&self) -> Option<f32> {
         match self {
@@ -75,6 +83,9 @@ impl AnalyzerConfig {
         if let Some(score) = self.min_score().filter(|s| outside(*s)) {
             wrong.push(("min_score", format!("{score} is not within 0..1")));
         }
+        if self.smaller_model() == Some(self.model()) {
+            wrong.push(("smaller_model", format!("\"{}\" is the model itself: leave it out", self.model())));
+        }
         if let AnalyzerConfig::Faces(config) = self
             && outside(config.min_size)
         {
@@ -83,9 +94,11 @@ impl AnalyzerConfig {
         wrong
     }
 
-    /// The longest side, in pixels, that is of use to it; `None` if its model is unknown.
+    /// The longest side, in pixels, that is of use to it, whichever of its models does the work; `None` if its model
+    /// is unknown.
     pub fn useful_side_px(&self, models: &crate::library::Library) -> Option<u32> {
-        models.get(self.model()).ok().map(|entry| useful_side(&entry.manifest.input))
+        let side = |model: &str| models.get(model).ok().map(|entry| useful_side(&entry.manifest.input));
+        side(self.model()).max(self.smaller_model().and_then(side))
     }
 }
 

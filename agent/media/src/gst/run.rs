@@ -18,6 +18,7 @@ use super::errors::{self, Problem};
 use super::frames::Frames;
 use super::head;
 use super::tail::{Tail, TailOptions};
+use crate::limit::RateLimit;
 use crate::options::SourceOptions;
 use crate::uri::SourceUri;
 
@@ -89,7 +90,7 @@ impl<'a> Run<'a> {
             _ => gst::BusSyncReply::Drop,
         });
         let tail_options = TailOptions {
-            fps: options.fps,
+            limit: RateLimit::of(options),
             max_side: options.max_side_px,
             masks: &options.masks,
             drop_when_full: live,

@@ -54,7 +54,7 @@ impl Watch {
 /// What the tail does to frames.
 #[derive(Debug)]
 pub(super) struct TailOptions<'a> {
-    pub(super) fps: f32,
+    pub(super) limit: RateLimit,
     pub(super) max_side: u32,
     pub(super) masks: &'a [Polygon],
     /// Newest frames win; otherwise the pipeline waits for us.
@@ -99,7 +99,7 @@ impl Tail {
         let entry = pad(&scale, "sink")?;
         let exit = pad(sink.upcast_ref(), "sink")?;
         let watch = Arc::new(Watch::default());
-        let limit = Arc::new(Mutex::new(RateLimit::new(options.fps)));
+        let limit = Arc::new(Mutex::new(options.limit.clone()));
         shrink_and_convert(&entry, &filter, options.max_side, watch.clone());
         limit_rate(&entry, limit.clone(), watch.clone(), false);
         announce_video_meta(&exit);

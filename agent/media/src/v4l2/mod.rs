@@ -164,7 +164,7 @@ fn capture(
     let mut camera = Camera::with_backend(CameraIndex::Index(index), request, ApiBackend::Video4Linux)
         .map_err(|e| opening(&device.path, &e.to_string()))?;
     camera.open_stream().map_err(|e| opening(&device.path, &e.to_string()))?;
-    let (mut limit, mut pictures) = (RateLimit::new(options.fps), Pictures::new(format, options));
+    let (mut limit, mut pictures) = (RateLimit::of(options), Pictures::new(format, options));
     loop {
         let raw = camera
             .frame_raw()

@@ -79,11 +79,19 @@ function showHealth(health) {
   $('health').className = health.healthy ? 'health good' : 'health bad';
   setText($('health-text'), health.healthy ? 'healthy' : problems.length > 1 ? `${problems.length} problems` : '1 problem');
   const lines = problems.length ? problems.map((p) => el('li', '', p)) : [el('li', 'fine', `Nothing is wrong. Up for ${duration(health.uptime_s)}, ${Math.round(health.rss_bytes / 1048576)} MiB in use.`)];
+  if (health.governor?.state === 'degraded') lines.push(el('li', 'held', heldBack(health.governor)));
   $('problems').replaceChildren(...lines);
   setText($('version'), `v${health.version}`);
   setText($('node'), health.node ?? 'AI Mass Edge');
   setText($('site'), health.site ?? '');
   document.title = `${health.node ?? 'node'} · AI Mass Edge`;
+}
+
+/** What is not watched now, in one line. */
+function heldBack({ reason, cameras }) {
+  const less = cameras.filter((c) => c.fps_given < c.fps_wanted || c.smaller_models);
+  const shown = less.map((c) => `${c.id} ${c.fps_given.toFixed(1)} of ${c.fps_wanted} fps${c.smaller_models ? ' by a smaller model' : ''}`);
+  return `Held back (${reason}): ${shown.join(', ')}.`;
 }
 
 function duration(seconds) {

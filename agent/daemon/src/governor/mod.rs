@@ -1,0 +1,280 @@
+//! Keeps the node within what its board can carry: reads the board, asks [`aimass_core::governor`], gives each camera its
+//! share, and tells what is not watched now.
+//!
+//! Owner: the task `governor`, woken every `period_s` while a camera delivers, every sixth as often while all are away,
+//! never while there is none. Invariants: files are read on a blocking thread; what a camera is given takes effect at its
+//! next frame, without opening it anew; a governor that is switched off, or ends, gives everything back.
+
+mod book;
+pub mod health;
+mod share;
+pub mod sysfs;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aimass_core::governor::{Doing, Given, Governor, GovernorConfig, Terms};
+use aimass_core::id::Name;
+use aimass_store::Store;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use health::{CameraShare, GovernorHealth};
+pub use share::{ChainModels, Share};
+
+use crate::accept::Told;
+use crate::node::Node;
+use crate::views::SourceView;
+use book::Book;
+use sysfs::{Look, Tree};
+
+/// How much more seldom the board is looked at while no camera delivers.
+const SELDOM: u32 = 6;
+
+/// What the governor needs of the node.
+pub struct Needs {
+    /// Who the node is.
+    pub node: Node,
+    /// Where it keeps what it has told.
+    pub store: Store,
+    /// The cameras.
+    pub sources: watch::Receiver<Arc<Vec<Arc<SourceView>>>>,
+    /// To the task `accept`.
+    pub accept: mpsc::Sender<Told>,
+    /// Where the kernel shows the board.
+    pub tree: Tree,
+}
+
+/// What may change while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// When cameras are slowed down.
+    pub governor: GovernorConfig,
+    /// How many chains run at once.
+    pub parallel: usize,
+}
+
+/// The counters of a source at the last look.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    analysed: u64,
+    late: u64,
+    busy_us: u64,
+}
+
+/// The governor of one node.
+pub struct Task {
+    needs: Needs,
+    settings: watch::Receiver<Settings>,
+    told: watch::Sender<Arc<GovernorHealth>>,
+    governor: Governor,
+    before: HashMap<Name, Counted>,
+    book: Book,
+}
+
+/// A governor, and what others see of it: the settings that it follows and its part of the health.
+pub async fn new(
+    needs: Needs,
+    settings: Settings,
+) -> (Task, watch::Sender<Settings>, watch::Receiver<Arc<GovernorHealth>>) {
+    let governor = Governor::new(settings.governor.clone());
+    let (asked, settings) = watch::channel(settings);
+    let (told, health) = watch::channel(Arc::default());
+    let book = Book::load(needs.node.clone(), &needs.store).await;
+    (Task { needs, settings, told, governor, before: HashMap::new(), book }, asked, health)
+}
+
+impl Task {
+    /// Governs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let former = self.book.end("restarted");
+        self.tell(former).await;
+        self.look().await;
+        loop {
+            let wait = self.wait();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                // An error says that the node is stopping: `stop` follows.
+                changed = self.settings.changed() => match changed {
+                    Ok(()) => self.follow_settings().await,
+                    Err(_) => { stop.cancelled().await; break }
+                },
+                changed = self.needs.sources.changed() => match changed {
+                    Ok(()) => self.look().await,
+                    Err(_) => { stop.cancelled().await; break }
+                },
+                () = sleep(wait), if wait.is_some() => self.look().await,
+            }
+        }
+        self.let_go("node_stopping").await;
+    }
+
+    /// How long until the next look; `None` while there is nothing to look for.
+    fn wait(&self) -> Option<Duration> {
+        let sources = self.needs.sources.borrow();
+        let config = self.governor.config();
+        if !config.enabled || !sources.iter().any(|source| is_governed(source)) {
+            return None;
+        }
+        let period = Duration::try_from_secs_f32(config.period_s).unwrap_or(Duration::from_secs(5));
+        let delivers = sources.iter().any(|source| source.status().state == "delivering");
+        Some(if delivers { period } else { period * SELDOM })
+    }
+
+    async fn follow_settings(&mut self) {
+        let config = self.settings.borrow_and_update().governor.clone();
+        if config == *self.governor.config() {
+            return;
+        }
+        if !config.enabled {
+            self.let_go("switched_off").await;
+            self.governor = Governor::new(config);
+            return;
+        }
+        self.governor.set_config(config);
+        self.look().await;
+    }
+
+    /// Everybody has what they want again.
+    async fn let_go(&mut self, why: &'static str) {
+        for source in self.needs.sources.borrow().iter() {
+            source.share.give_all();
+        }
+        self.told.send_replace(Arc::default());
+        let told = self.book.end(why);
+        self.tell(told).await;
+    }
+
+    async fn look(&mut self) {
+        if !self.governor.config().enabled {
+            return;
+        }
+        let tree = self.needs.tree.clone();
+        // An error only when the program is ending.
+        let Ok(look) = tokio::task::spawn_blocking(move || tree.look()).await else { return };
+        let sources = self.needs.sources.borrow().clone();
+        let doing = self.doing(&sources);
+        let parallel = self.settings.borrow().parallel;
+        let now = self.needs.node.clock.monotonic();
+        let changed = self.governor.look(now, &look.signs, &doing, parallel);
+        for source in sources.iter() {
+            match self.governor.given(&source.id) {
+                Some(given) if given.fps < source.facts().fps_wanted || given.smaller => source.share.give(given),
+                _ => source.share.give_all(),
+            }
+        }
+        let mut health = self.health(&look, &sources);
+        if changed {
+            tracing::info!(
+                level = health.level, levels = health.levels, reason = health.reason,
+                hottest_c = health.hottest.as_ref().map(|h| h.celsius),
+                "The governor gives the cameras another share."
+            );
+            let told = self.book.note(&health);
+            self.tell(told).await;
+        }
+        health.since = self.book.since();
+        self.told.send_replace(Arc::new(health));
+    }
+
+    /// How the cameras did since the last look.
+    fn doing(&mut self, sources: &[Arc<SourceView>]) -> BTreeMap<Name, Doing> {
+        let mut all = BTreeMap::new();
+        let mut counted = HashMap::new();
+        for source in sources.iter().filter(|source| is_governed(source)) {
+            let c = &source.counters;
+            let now = Counted {
+                analysed: c.analysed.load(Ordering::Relaxed),
+                late: c.replaced.load(Ordering::Relaxed),
+                busy_us: c.busy_us.load(Ordering::Relaxed),
+            };
+            let before = self.before.get(&source.id).copied();
+            let facts = source.facts();
+            let terms = Terms {
+                wanted_fps: facts.fps_wanted,
+                floor_fps: facts.fps_floor,
+                priority: facts.priority,
+                has_smaller: source.share.models().smaller.is_some(),
+            };
+            let at_work = source.status().state == "delivering"
+                && source.is_analysed()
+                && source.share.is_ready()
+                && before.is_some();
+            let before = before.unwrap_or(now);
+            let doing = Doing {
+                terms,
+                at_work,
+                smaller: source.share.is_smaller(),
+                analysed: now.analysed.saturating_sub(before.analysed),
+                late: now.late.saturating_sub(before.late),
+                busy: Duration::from_micros(now.busy_us.saturating_sub(before.busy_us)),
+            };
+            all.insert(source.id.clone(), doing);
+            counted.insert(source.id.clone(), now);
+        }
+        self.before = counted;
+        all
+    }
+
+    fn health(&self, look: &Look, sources: &[Arc<SourceView>]) -> GovernorHealth {
+        let (level, levels) = self.governor.level();
+        let share = |source: &Arc<SourceView>| {
+            let (facts, models) = (source.facts(), source.share.models());
+            let whole = Given { fps: facts.fps_wanted, smaller: false };
+            let given = self.governor.given(&source.id).unwrap_or(whole);
+            let models = match &models.smaller {
+                Some(smaller) if given.smaller => smaller.clone(),
+                _ => models.usual.clone(),
+            };
+            CameraShare {
+                id: source.id.to_string(),
+                priority: facts.priority,
+                fps_wanted: facts.fps_wanted,
+                fps_given: given.fps,
+                smaller_models: given.smaller,
+                models,
+            }
+        };
+        let cameras: Vec<CameraShare> = sources.iter().filter(|s| is_governed(s)).map(share).collect();
+        let state = match (level, cameras.is_empty()) {
+            (0, true) => "idle",
+            (0, false) => "watching",
+            _ => "degraded",
+        };
+        GovernorHealth {
+            state,
+            level,
+            levels,
+            reason: self.governor.reason().map(aimass_core::governor::Reason::as_str),
+            since: None,
+            hottest: self.governor.config().hottest(&look.signs),
+            throttled: look.signs.throttled,
+            under_voltage: look.signs.under_voltage,
+            frequency: look.frequency,
+            cameras,
+        }
+    }
+
+    async fn tell(&self, told: Option<Told>) {
+        if let Some(told) = told {
+            // An error only when the program is ending beyond its deadline.
+            self.needs.accept.send(told).await.ok();
+        }
+    }
+}
+
+/// Files that are read as fast as they are analysed have no pace to slow down, and a camera that is only shown has no
+/// chain that could be spared.
+fn is_governed(source: &SourceView) -> bool {
+    let facts = source.facts();
+    !facts.unpaced && !facts.chain.is_empty()
+}
+
+async fn sleep(wait: Option<Duration>) {
+    tokio::time::sleep(wait.unwrap_or_default()).await;
+}
