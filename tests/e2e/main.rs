@@ -4,10 +4,12 @@
 
 mod analyze;
 mod cameras;
+mod capacity;
 mod centre;
 mod commands;
 mod configuration;
 mod delivery;
+mod governor;
 mod home_assistant;
 mod http;
 mod node;
@@ -18,7 +20,8 @@ mod watchdog;
 
 use std::path::Path;
 
-/// A configuration with one clip that is analysed frame by frame, as fast as the machine can.
+/// A configuration with one clip that is analysed frame by frame, as fast as the machine can. Without the
+/// governor: a machine that is busy with tests is slow enough for it.
 fn clip_config(broker: &str, store: &Path, source: &str) -> String {
     format!(
         r#"
@@ -39,6 +42,8 @@ polygon = [[0.0,0.3],[0.999,0.3],[0.999,0.999],[0.0,0.999]]
 id = "middle"
 from = [0.5,0.99]
 to = [0.5,0.1]
+[governor]
+enabled = false
 [http]
 listen = "127.0.0.1:0"
 [store]
@@ -52,7 +57,7 @@ path = "{}"
 fn lone_config(folder: &Path, tables: &str) -> String {
     let store = folder.join("agent.db");
     format!(
-        "[node]\nsite = \"test\"\nid = \"board\"\n[http]\nlisten = \"127.0.0.1:0\"\n[store]\npath = \"{}\"\n{tables}",
+        "[node]\nsite = \"test\"\nid = \"board\"\n[governor]\nenabled = false\n[http]\nlisten = \"127.0.0.1:0\"\n[store]\npath = \"{}\"\n{tables}",
         store.display()
     )
 }

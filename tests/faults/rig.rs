@@ -68,7 +68,7 @@ impl Rig {
 
     pub(crate) fn config(&self) -> String {
         format!(
-            "[node]\nsite = \"test\"\nid = \"board\"\n[broker]\nurl = \"{}\"\n{}[http]\nlisten = \"127.0.0.1:0\"\n\
+            "[node]\nsite = \"test\"\nid = \"board\"\n[broker]\nurl = \"{}\"\n{}[governor]\nenabled = false\n[http]\nlisten = \"127.0.0.1:0\"\n\
              [store]\npath = \"{}\"\n{}",
             self.url.clone().unwrap_or_else(|| self.way.url()),
             self.broker_lines,

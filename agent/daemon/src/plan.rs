@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn another_priority_or_floor_restarts_nothing() {
-        for change in [|c: &mut Config| c.camera[0].priority = 9, |c: &mut Config| c.camera[0].min_fps = Some(2.0)] {
+        for change in
+            [|c: &mut Config| c.camera[0].priority = 9, |c: &mut Config| c.camera[0].min_fps = Some(2.0)]
+        {
             assert_eq!(changes(change), [("dock".to_owned(), Change::Redraw)]);
         }
     }

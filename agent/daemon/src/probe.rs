@@ -43,7 +43,8 @@ struct Report {
 /// # Errors
 /// `BadInput` for a configuration that is none. What the board lacks is part of the report.
 pub fn run(config: Option<&Path>, json: bool) -> Result<(), Failure> {
-    let config = config.map(|file| config::load(file).map_err(|e| Failure::BadInput(e.to_string()))).transpose()?;
+    let config =
+        config.map(|file| config::load(file).map_err(|e| Failure::BadInput(e.to_string()))).transpose()?;
     let mut report = look(config.as_ref());
     report.capacity = config.as_ref().map(capacity::measure).transpose()?;
     if json {
@@ -130,9 +131,8 @@ fn look(config: Option<&Config>) -> Report {
         problems.push(format!("{} cannot be decoded: install the package gstreamer1.0-libav", codec.codec));
     }
     let usual = (GovernorConfig::default(), aimass_store::StoreConfig::default().path, Vec::new());
-    let (governor, store, folders) = config.map_or(usual, |c| {
-        (c.governor.clone(), c.store.path.clone(), c.inference.model_folders.clone())
-    });
+    let (governor, store, folders) = config
+        .map_or(usual, |c| (c.governor.clone(), c.store.path.clone(), c.inference.model_folders.clone()));
     let disk = board::disk(&store).map_err(|problem| problems.push(problem)).ok();
     if disk.as_ref().is_some_and(|d| d.read_only) {
         problems.push(format!("{} lies on a file system that is mounted read-only", store.display()));

@@ -42,9 +42,7 @@ mod parts;
 
 pub use parts::MQTT_SINK;
 pub(crate) use parts::parallel;
-use parts::{
-    Api, Governing, Ground, STAGE_DEADLINE, bind, event_log, open_store, within, within_time,
-};
+use parts::{Api, Governing, Ground, STAGE_DEADLINE, bind, event_log, open_store, within, within_time};
 
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
@@ -109,7 +107,8 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let accepting = accept::run(node.clone(), accept_queue, ground.store.clone(), viewers.clone());
     let accept = ground.task("accept", accepting);
     let (inputs, findings) = mpsc::channel(events::FINDINGS_QUEUE);
-    let outlets = Outlets { board: ground.board.clone(), accept: accept_in.clone(), clock: node.clock.clone() };
+    let outlets =
+        Outlets { board: ground.board.clone(), accept: accept_in.clone(), clock: node.clock.clone() };
     let stop_events = CancellationToken::new();
     let sight = SightBook::load(node.clone(), &ground.store).await;
     let teller = NodeTeller::new(&inputs);

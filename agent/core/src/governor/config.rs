@@ -25,7 +25,8 @@ pub struct GovernorConfig {
     /// Thermal zones that count, by type as `aimass-agent probe` shows them. Empty: all but those of radios and
     /// batteries.
     pub zones: Vec<String>,
-    /// Seconds between two looks at the board; none while no camera is at work. 0.5 to 60.
+    /// Seconds between two looks at the board, six times that while all cameras are away, none while there is no camera.
+    /// 0.5 to 60.
     pub period_s: f32,
     /// Seconds that trouble must last before a step down, and between two of them. 1 to 600.
     pub step_down_after_s: f32,
@@ -67,8 +68,9 @@ impl GovernorConfig {
             ("longest_wait_s", self.longest_wait_s, 1.0, 86_400.0),
         ];
         let wrong = within.iter().filter(|(_, value, least, most)| !(least..=most).contains(&value));
-        let mut wrong: Vec<_> =
-            wrong.map(|(name, v, least, most)| (*name, format!("{v} is not within {least}..{most}"))).collect();
+        let mut wrong: Vec<_> = wrong
+            .map(|(name, v, least, most)| (*name, format!("{v} is not within {least}..{most}")))
+            .collect();
         if self.longest_wait_s < self.step_up_after_s {
             let text = format!("{} is below step_up_after_s: give at least that", self.longest_wait_s);
             wrong.push(("longest_wait_s", text));

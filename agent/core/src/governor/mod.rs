@@ -24,8 +24,8 @@ use serde::Serialize;
 
 use crate::id::Name;
 
-use camera::{BUSY_AT_MOST, Camera};
 pub use camera::Doing;
+use camera::{BUSY_AT_MOST, Camera};
 pub use config::GovernorConfig;
 pub use ladder::{Given, Terms};
 pub use signs::{Hottest, Signs, Zone};
@@ -265,8 +265,12 @@ impl Governor {
     /// The usual models come back first, then frames; the most important camera's before the others'.
     fn up(&mut self, parallel: usize) -> bool {
         let has_smaller = |c: &Camera| c.rung > c.terms.fps_rungs();
-        let mut groups: Vec<(bool, u8)> =
-            self.cameras.values().filter(|c| c.rung > 0).map(|c| (has_smaller(c), c.terms.priority)).collect();
+        let mut groups: Vec<(bool, u8)> = self
+            .cameras
+            .values()
+            .filter(|c| c.rung > 0)
+            .map(|c| (has_smaller(c), c.terms.priority))
+            .collect();
         groups.sort_unstable();
         groups.dedup();
         while let Some((smaller, priority)) = groups.pop() {

@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn a_name_from_the_device_tree_loses_its_zero() {
-        assert_eq!(named(b"Raspberry Pi 4 Model B Rev 1.4\0").as_deref(), Some("Raspberry Pi 4 Model B Rev 1.4"));
+        assert_eq!(
+            named(b"Raspberry Pi 4 Model B Rev 1.4\0").as_deref(),
+            Some("Raspberry Pi 4 Model B Rev 1.4")
+        );
         assert_eq!(named(b"\0\n"), None);
     }
 

@@ -160,9 +160,9 @@ fn propose(room: &Room, base_bytes: u64, loads: &[Load]) -> Proposal {
     // Those that cannot have their floor even alone on the board, then as many as must go.
     loop {
         let floors: Vec<Load> = left.iter().map(|l| Load { fps: l.floor_fps, ..l.clone() }).collect();
-        let Some(worst) = (0..left.len()).min_by_key(|&n| {
-            (floors[n].fps <= floors[n].most_fps(), left[n].priority, std::cmp::Reverse(n))
-        }) else {
+        let Some(worst) = (0..left.len())
+            .min_by_key(|&n| (floors[n].fps <= floors[n].most_fps(), left[n].priority, std::cmp::Reverse(n)))
+        else {
             break;
         };
         if fits(&floors) {

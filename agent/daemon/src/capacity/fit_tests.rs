@@ -31,7 +31,10 @@ fn too_much_is_refused_with_its_reason_and_the_least_important_gives() {
     let loads = [load("door", 5.0, 9, 100.0), load("yard", 5.0, 2, 100.0), load("lot", 10.0, 2, 200.0)];
     let verdict = judge(&BOARD, 50 << 20, &loads);
     assert!(!verdict.fits);
-    assert!(verdict.reasons.iter().any(|r| r.contains("camera lot") && r.contains("at most 3.5")), "{verdict:?}");
+    assert!(
+        verdict.reasons.iter().any(|r| r.contains("camera lot") && r.contains("at most 3.5")),
+        "{verdict:?}"
+    );
     assert!(verdict.reasons.iter().any(|r| r.contains("3.00 cores")), "{verdict:?}");
     let proposal = verdict.proposal.unwrap();
     assert_eq!(proposal.leave_out, Vec::<String>::new());

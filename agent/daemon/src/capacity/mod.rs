@@ -97,7 +97,8 @@ pub fn measure(config: &Config) -> Result<Report, Failure> {
     for (camera, measured) in config.camera.iter().zip(&cameras) {
         let cost = chains.iter().find(|c| c.cameras.contains(&measured.id)).map(|c| &c.cost);
         if !measuring.is_paced(camera) {
-            let text = "it is read as fast as it is analysed, takes what the others leave, and is not in the sum";
+            let text =
+                "it is read as fast as it is analysed, takes what the others leave, and is not in the sum";
             measuring.warnings.push(format!("camera {}: {text}", camera.id));
             continue;
         }

@@ -164,14 +164,18 @@ impl Task {
         let changed = self.governor.look(now, &look.signs, &doing, parallel);
         for source in sources.iter() {
             match self.governor.given(&source.id) {
-                Some(given) if given.fps < source.facts().fps_wanted || given.smaller => source.share.give(given),
+                Some(given) if given.fps < source.facts().fps_wanted || given.smaller => {
+                    source.share.give(given)
+                }
                 _ => source.share.give_all(),
             }
         }
         let mut health = self.health(&look, &sources);
         if changed {
             tracing::info!(
-                level = health.level, levels = health.levels, reason = health.reason,
+                level = health.level,
+                levels = health.levels,
+                reason = health.reason,
                 hottest_c = health.hottest.as_ref().map(|h| h.celsius),
                 "The governor gives the cameras another share."
             );

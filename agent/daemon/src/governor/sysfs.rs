@@ -189,13 +189,18 @@ pub(crate) mod tests {
     #[test]
     fn each_sign_of_trouble_is_read_where_its_kernel_shows_it() {
         let firmware = "devices/platform/soc/soc:firmware/get_throttled";
-        for (bits, throttled, under_voltage) in
-            [("1", false, true), ("4", true, false), ("0x50008", true, false), ("50005", true, true), ("0", false, false)]
-        {
+        for (bits, throttled, under_voltage) in [
+            ("1", false, true),
+            ("4", true, false),
+            ("0x50008", true, false),
+            ("50005", true, true),
+            ("0", false, false),
+        ] {
             let signs = look(&[(firmware, bits)]).signs;
             assert_eq!((signs.throttled, signs.under_voltage), (throttled, under_voltage), "{bits}");
         }
-        let weak = look(&[("class/hwmon/hwmon2/name", "rpi_volt\n"), ("class/hwmon/hwmon2/in0_lcrit_alarm", "1\n")]);
+        let weak =
+            look(&[("class/hwmon/hwmon2/name", "rpi_volt\n"), ("class/hwmon/hwmon2/in0_lcrit_alarm", "1\n")]);
         assert!(weak.signs.under_voltage);
         let slowed = look(&[
             ("class/thermal/cooling_device1/type", "thermal-cpufreq-0\n"),

@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::Told;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::governor::{self, GovernorHealth, Settings, sysfs::Tree};
 use crate::http::{self, HttpErrorKind};
 use crate::node::{Node, clock_ok};
-use crate::accept::Told;
 use crate::views::{EventLog, SourceView, Views};
 
 /// How long any one stage may take to end.

@@ -1,0 +1,211 @@
+//! A board that gets too hot, or too slow for what is asked of it, watches less, says so, and watches all again.
+
+use std::path::Path;
+
+use aimass_core::files::write_atomically;
+use harness::PATIENCE;
+use harness::agent::Agent;
+use harness::broker::Broker;
+use harness::subscriber::{Message, Subscriber};
+use serde_json::Value;
+
+use crate::http::{address_of, get, get_json};
+
+fn config(broker: &str, folder: &Path, late_share: f32, camera: &str) -> String {
+    format!(
+        r#"
+[node]
+site = "test"
+id = "board"
+[broker]
+url = "{broker}"
+[http]
+listen = "127.0.0.1:0"
+[store]
+path = "{}"
+[governor]
+period_s = 0.5
+step_down_after_s = 1
+step_up_after_s = 1
+longest_wait_s = 4
+late_share = {late_share}
+[[camera]]
+id = "street"
+{camera}
+"#,
+        folder.join("agent.db").display()
+    )
+}
+
+const FACES: &str = r#"
+source = "test:?pattern=snow"
+fps = 4
+chain = ["faces"]
+[[camera.mask]]
+polygon = [[0,0],[1,0],[1,1],[0,1]]
+[camera.motion]
+enabled = false
+[analyzer.faces]
+model = "centerface"
+smaller_model = "blazeface-back"
+"#;
+
+/// A board's tree of files below this folder, and how hot it is.
+fn tree(folder: &Path) -> (String, String) {
+    std::fs::create_dir_all(folder.join("class/thermal/thermal_zone0")).unwrap();
+    write_atomically(&folder.join("class/thermal/thermal_zone0/type"), b"cpu-thermal\n").unwrap();
+    heat(folder, 45.0);
+    ("AIMASS_TEST_SYS_ROOT".to_owned(), folder.display().to_string())
+}
+
+fn heat(folder: &Path, celsius: f32) {
+    let file = folder.join("class/thermal/thermal_zone0/temp");
+    write_atomically(&file, format!("{:.0}\n", celsius * 1000.0).as_bytes()).unwrap();
+}
+
+/// The events `degraded` that came, in order; once each, as a kill may have them sent again.
+fn degraded(all: &[Message]) -> Vec<Value> {
+    let of_node = all.iter().filter(|m| m.topic == "aimass/v1/test/board/event/node/node").map(Message::json);
+    let mut events: Vec<Value> = Vec::new();
+    for event in of_node.filter(|event| event["label"] == "degraded") {
+        if !events.iter().any(|known| known["id"] == event["id"]) {
+            events.push(event);
+        }
+    }
+    events
+}
+
+async fn phase(subscriber: &Subscriber, phase: &str) -> Value {
+    let has = |all: &[Message]| degraded(all).iter().any(|event| event["phase"] == phase);
+    let all = subscriber.expect_all(phase, PATIENCE, has).await;
+    degraded(&all).into_iter().find(|event| event["phase"] == phase).unwrap()
+}
+
+async fn until(address: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    harness::eventually(what, PATIENCE, async || {
+        let health = get_json(address, "/healthz").await;
+        fits(&health).then_some(health)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn heat_takes_frames_and_then_the_larger_model_and_gives_them_back() {
+    let broker = Broker::plain().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let folder = tempfile::tempdir().unwrap();
+    let root = tree(folder.path());
+    let mut agent = Agent::run_with(&config(&broker.url(), folder.path(), 1.0, FACES), &[root]);
+    let address = address_of(&agent).await;
+    let share = |health: &Value| health["governor"]["cameras"][0].clone();
+    let health = until(&address, "frames analysed, board watched", |h| {
+        h["sources"][0]["frames_analysed_total"].as_u64() > Some(0) && h["governor"]["state"] == "watching"
+    })
+    .await;
+    assert_eq!(health["governor"]["hottest"]["celsius"], 45.0);
+    assert_eq!(
+        (share(&health)["fps_given"].as_f64(), health["governor"]["levels"].as_u64()),
+        (Some(4.0), Some(3))
+    );
+
+    heat(folder.path(), 91.0);
+    let began = phase(&subscriber, "began").await;
+    assert_eq!(
+        (&began["kind"], &began["source"], &began["severity"]),
+        (&"node".into(), &"node".into(), &"notice".into())
+    );
+    assert_eq!(began["attributes"]["reason"], "hot", "{began}");
+    let held = &began["attributes"]["cameras"][0];
+    assert_eq!(
+        (&held["id"], held["fps_wanted"].as_f64(), held["fps_given"].as_f64()),
+        (&"street".into(), Some(4.0), Some(2.0))
+    );
+    let low = until(&address, "the floor, and the smaller model at work", |h| {
+        share(h)["models"][0] == "blazeface-back"
+            && h["sources"][0]["fps_seen"].as_f64().is_some_and(|fps| fps < 1.7)
+    })
+    .await;
+    assert_eq!((share(&low)["fps_given"].as_f64(), low["governor"]["level"].as_u64()), (Some(1.0), Some(3)));
+    let ready = |smaller: &'static str| {
+        move |line: &str| line.contains("The chain is ready") && line.contains(&format!("smaller={smaller}"))
+    };
+    agent.stderr().expect("the smaller model", PATIENCE, ready("true")).await;
+    let before = low["sources"][0]["frames_analysed_total"].as_u64().unwrap();
+    until(&address, "still analysed", |h| {
+        h["sources"][0]["frames_analysed_total"].as_u64() > Some(before + 1)
+    })
+    .await;
+    let metrics = String::from_utf8(get(&address, "/metrics").await.body).unwrap();
+    assert!(metrics.contains("aimass_governor_level_count 3\n"), "{metrics}");
+    assert!(metrics.contains("aimass_source_given_fps{source=\"street\"} 1\n"), "{metrics}");
+    let picture = get(&address, "/v1/sources/street/frame.jpg").await;
+    assert!(
+        picture.status == 200 && picture.body.len() < 8_000,
+        "the mask holds: {} bytes",
+        picture.body.len()
+    );
+
+    heat(folder.path(), 50.0);
+    let ended = phase(&subscriber, "ended").await;
+    assert_eq!((&ended["thing"], &ended["attributes"]["ended_by"]), (&began["thing"], &"recovered".into()));
+    let whole = until(&address, "everything again", |h| {
+        h["governor"]["state"] == "watching"
+            && h["sources"][0]["fps_seen"].as_f64().is_some_and(|fps| fps > 3.0)
+    })
+    .await;
+    assert_eq!(share(&whole)["models"][0], "centerface");
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    let all = degraded(&subscriber.all());
+    let count = |phase: &str| all.iter().filter(|event| event["phase"] == phase).count();
+    assert_eq!((count("began"), count("ended")), (1, 1), "{all:?}");
+    assert!(count("updated") >= 3, "two more rungs down, one at least up: {all:?}");
+    assert!(all.iter().all(|event| event["thing"] == began["thing"]));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_open_is_ended_by_the_next_life_and_an_orderly_stop_ends_its_own() {
+    let broker = Broker::plain().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let folder = tempfile::tempdir().unwrap();
+    let root = tree(folder.path());
+    let camera = "source = \"test:\"\nfps = 4\nchain = [\"detect\"]";
+    let config = config(&broker.url(), folder.path(), 1.0, camera);
+    heat(folder.path(), 90.0);
+    let mut agent = Agent::run_with(&config, std::slice::from_ref(&root));
+    let began = phase(&subscriber, "began").await;
+    agent.kill().await;
+    let mut agent = Agent::run_with(&config, &[root]);
+    let ended = phase(&subscriber, "ended").await;
+    assert_eq!((&ended["thing"], &ended["attributes"]["ended_by"]), (&began["thing"], &"restarted".into()));
+    let twice = |all: &[Message]| degraded(all).iter().filter(|event| event["phase"] == "began").count() == 2;
+    subscriber.expect_all("still hot", PATIENCE, twice).await;
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    let stopped = |all: &[Message]| {
+        degraded(all).last().is_some_and(|event| event["attributes"]["ended_by"] == "node_stopping")
+    };
+    subscriber.expect_all("ended by the stop", PATIENCE, stopped).await;
+}
+
+#[tokio::test]
+async fn a_chain_that_is_too_slow_for_its_camera_is_given_what_it_can_do() {
+    let broker = Broker::plain().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let folder = tempfile::tempdir().unwrap();
+    let root = tree(folder.path());
+    let camera = "source = \"test:?fps=60\"\nfps = 60\nchain = [\"faces\"]\n[camera.motion]\nenabled = false";
+    let mut agent = Agent::run_with(&config(&broker.url(), folder.path(), 0.25, camera), &[root]);
+    let began = phase(&subscriber, "began").await;
+    assert_eq!(began["attributes"]["reason"], "late", "{began}");
+    let address = address_of(&agent).await;
+    let health = until(&address, "slowed to what it can do", |h| {
+        let source = &h["sources"][0];
+        let (given, analysed) = (source["fps_given"].as_f64(), source["fps_analysed"].as_f64());
+        given < Some(60.0) && given.zip(analysed).is_some_and(|(given, analysed)| analysed > 0.6 * given)
+    })
+    .await;
+    assert_eq!(health["governor"]["reason"], "late");
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+}
