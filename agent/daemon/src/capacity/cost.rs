@@ -1,7 +1,7 @@
 //! What a chain and a camera cost on this machine, measured by running them.
 //!
 //! Owner: the caller's thread. CPU time of the whole process counts, not time on the wall, so what other programs take
-//! meanwhile does not. Invariant: no measurement takes longer than [`AT_MOST`], but for loading a model and for one run
+//! meanwhile does not. Invariant: no measurement takes longer than five seconds, but for loading a model and for one run
 //! that alone does.
 
 use std::time::Duration;

@@ -182,12 +182,10 @@ fn propose(room: &Room, base_bytes: u64, loads: &[Load]) -> Proposal {
         }
         // All of the same importance by the same part of what lies above their floors.
         let scaled = |part: f64| -> Vec<Load> {
-            let scale = |load: &Load| match load.priority == priority {
-                true => {
-                    let fps = load.floor_fps + (load.fps - load.floor_fps) * part;
-                    Load { fps: lowered(fps, load), ..load.clone() }
-                }
-                false => load.clone(),
+            let scale = |load: &Load| {
+                let fps = load.floor_fps + (load.fps - load.floor_fps) * part;
+                let fps = if load.priority == priority { lowered(fps, load) } else { load.fps };
+                Load { fps, ..load.clone() }
             };
             left.iter().map(scale).collect()
         };

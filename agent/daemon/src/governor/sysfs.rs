@@ -13,9 +13,10 @@ use serde::Serialize;
 const UNDER_VOLTAGE: u32 = 1;
 /// Frequency capped, throttled, soft temperature limit.
 const THROTTLED: u32 = 0b1110;
-/// Where Raspberry Pi's kernels show what `vcgencmd get_throttled` prints.
-const GET_THROTTLED: [&str; 2] =
-    ["devices/platform/soc/soc:firmware/get_throttled", "devices/platform/axi/axi:firmware/get_throttled"];
+/// The folder in which Raspberry Pi's kernels show what `vcgencmd get_throttled` prints, on most of them …
+const FIRMWARE: &str = "devices/platform/soc/soc:firmware";
+/// … and where links to it lie on all.
+const FIRMWARE_DRIVER: &str = "bus/platform/drivers/raspberrypi-firmware";
 
 /// How fast the processor runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -96,11 +97,12 @@ impl Tree {
     }
 
     fn firmware_bits(&self) -> u32 {
-        let read = |path: &&str| {
-            let text = text(&self.0.join(path))?;
+        let read = |folder: PathBuf| {
+            let text = text(&folder.join("get_throttled"))?;
             u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()
         };
-        GET_THROTTLED.iter().find_map(read).unwrap_or(0)
+        let usual = read(self.0.join(FIRMWARE));
+        usual.or_else(|| self.below(FIRMWARE_DRIVER, "").into_iter().find_map(read)).unwrap_or(0)
     }
 
     fn has_low_supply(&self) -> bool {
@@ -199,6 +201,8 @@ pub(crate) mod tests {
             let signs = look(&[(firmware, bits)]).signs;
             assert_eq!((signs.throttled, signs.under_voltage), (throttled, under_voltage), "{bits}");
         }
+        let driver = "bus/platform/drivers/raspberrypi-firmware/soc@1:firmware/get_throttled";
+        assert!(look(&[(driver, "2\n")]).signs.throttled);
         let weak =
             look(&[("class/hwmon/hwmon2/name", "rpi_volt\n"), ("class/hwmon/hwmon2/in0_lcrit_alarm", "1\n")]);
         assert!(weak.signs.under_voltage);
