@@ -56,9 +56,9 @@ fn cameras_go_when_even_their_floors_are_too_much() {
 
 #[test]
 fn how_many_fit_falls_with_their_rate() {
-    let like = load("a", 5.0, 5, 100.0);
+    let like = Load { source_cores: 0.09, ..load("a", 5.0, 5, 100.0) };
     assert_eq!(how_many(&BOARD, 0, &like, 5.0), 4, "permits: 2.1 cores by half a core");
-    assert_eq!(how_many(&BOARD, 0, &like, 1.0), 14, "cores: 2.8 by a fifth");
+    assert_eq!(how_many(&BOARD, 0, &like, 1.0), 14, "cores: 2.8 by 0.19");
     assert_eq!(how_many(&BOARD, 0, &like, 10.0), 0, "one thread");
 }
 
