@@ -83,7 +83,7 @@ impl Default for TestPicture {
 #[error("{0}")]
 pub struct BadUri(String);
 
-fn bad<T>(message: impl Into<String>) -> Result<T, BadUri> {
+pub(crate) fn bad<T>(message: impl Into<String>) -> Result<T, BadUri> {
     Err(BadUri(message.into()))
 }
 
@@ -154,7 +154,7 @@ impl FromStr for SourceUri {
         match scheme.as_str() {
             "rtsp" | "rtsps" => rtsp(&scheme, rest),
             "v4l2" => v4l2(rest),
-            "file" => file(rest),
+            "file" => file_clip(rest, "/path/clip.mp4").map(SourceUri::File),
             "gst" if rest.trim().is_empty() => {
                 bad("gst: needs a pipeline that ends in a raw pad, such as gst:videotestsrc ! videoconvert")
             }
@@ -208,7 +208,8 @@ fn v4l2(rest: &str) -> Result<SourceUri, BadUri> {
     Ok(SourceUri::V4l2(device))
 }
 
-fn file(rest: &str) -> Result<SourceUri, BadUri> {
+/// A path with options; `example` is shown to those who give none.
+pub(crate) fn file_clip(rest: &str, example: &str) -> Result<FileClip, BadUri> {
     // file:///x is what browsers and desktops write.
     let rest = rest.strip_prefix("//").filter(|r| r.starts_with('/')).unwrap_or(rest);
     if rest.starts_with("//") {
@@ -216,7 +217,7 @@ fn file(rest: &str) -> Result<SourceUri, BadUri> {
     }
     let (path, options) = split_options(rest);
     if path.is_empty() {
-        return bad("file: needs a path: file:/path/clip.mp4");
+        return bad(format!("file: needs a path: file:{example}"));
     }
     let mut clip = FileClip { path: PathBuf::from(path), looped: false, realtime: true };
     for (key, value) in options {
@@ -226,7 +227,7 @@ fn file(rest: &str) -> Result<SourceUri, BadUri> {
             other => return unknown_option("file:", other, "loop, realtime"),
         }
     }
-    Ok(SourceUri::File(clip))
+    Ok(clip)
 }
 
 fn test(rest: &str) -> Result<SourceUri, BadUri> {
@@ -253,24 +254,24 @@ fn test(rest: &str) -> Result<SourceUri, BadUri> {
 const PATTERNS: [&str; 6] = ["ball", "smpte", "snow", "black", "gradient", "circular"];
 
 /// Options follow the last '?', so that a path may hold one when a '?' is put behind it.
-fn split_options(rest: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
+pub(crate) fn split_options(rest: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
     let (path, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
     let options = options.split('&').filter(|o| !o.is_empty());
     (path, options.map(|option| option.split_once('=').unwrap_or((option, "true"))))
 }
 
-fn unknown_option<T>(kind: &str, option: &str, known: &str) -> Result<T, BadUri> {
+pub(crate) fn unknown_option<T>(kind: &str, option: &str, known: &str) -> Result<T, BadUri> {
     bad(format!("{kind} has no option \"{}\"; known are {known}", redacted(option)))
 }
 
-fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, BadUri> {
+pub(crate) fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, BadUri> {
     match value.parse() {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
         _ => bad(format!("{key}={value}: give a whole number from {least} to {most}")),
     }
 }
 
-fn yes_or_no(key: &str, value: &str) -> Result<bool, BadUri> {
+pub(crate) fn yes_or_no(key: &str, value: &str) -> Result<bool, BadUri> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -290,15 +291,7 @@ impl fmt::Display for SourceUri {
                 options.number("height", device.height)?;
                 options.text("format", device.format.as_deref())
             }
-            SourceUri::File(clip) => {
-                write!(f, "file:{}", clip.path.display())?;
-                let mut options = Options(f, '?');
-                options.text("loop", clip.looped.then_some("true"))?;
-                options.text("realtime", (!clip.realtime).then_some("false"))?;
-                // A '?' in the path would be read as the start of options.
-                let ambiguous = clip.path.to_string_lossy().contains('?') && options.1 == '?';
-                if ambiguous { f.write_str("?") } else { Ok(()) }
-            }
+            SourceUri::File(clip) => clip.fmt(f),
             SourceUri::Gst(pipeline) => write!(f, "gst:{}", redacted(pipeline)),
             SourceUri::Test(test) => {
                 f.write_str("test:")?;
@@ -314,18 +307,30 @@ impl fmt::Display for SourceUri {
     }
 }
 
+impl fmt::Display for FileClip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file:{}", self.path.display())?;
+        let mut options = Options(f, '?');
+        options.text("loop", self.looped.then_some("true"))?;
+        options.text("realtime", (!self.realtime).then_some("false"))?;
+        // A '?' in the path would be read as the start of options.
+        let ambiguous = self.path.to_string_lossy().contains('?') && options.1 == '?';
+        if ambiguous { f.write_str("?") } else { Ok(()) }
+    }
+}
+
 /// Writes `?a=1&b=2`; the char is what comes before the next option.
-struct Options<'a, 'b>(&'a mut fmt::Formatter<'b>, char);
+pub(crate) struct Options<'a, 'b>(pub(crate) &'a mut fmt::Formatter<'b>, pub(crate) char);
 
 impl Options<'_, '_> {
-    fn text(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
+    pub(crate) fn text(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
         write!(self.0, "{}{key}={value}", self.1)?;
         self.1 = '&';
         Ok(())
     }
 
-    fn number(&mut self, key: &str, value: Option<u32>) -> fmt::Result {
+    pub(crate) fn number(&mut self, key: &str, value: Option<u32>) -> fmt::Result {
         self.text(key, value.map(|n| n.to_string()).as_deref())
     }
 }

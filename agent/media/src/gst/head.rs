@@ -3,6 +3,7 @@
 //! Owner: the source's thread builds it; pads are linked on GStreamer's threads as they appear.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use aimass_core::ports::SourceErrorKind;
@@ -67,6 +68,16 @@ fn decoder(pipeline: &gst::Pipeline, tail: &Tail) -> Made<gst::Element> {
 }
 
 fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
+    readable(&clip.path, "check that it is a clip")?;
+    let source = make("filesrc")?;
+    source.set_property("location", clip.path.as_os_str().to_string_lossy().as_ref());
+    let decoder = decoder(pipeline, tail)?;
+    pipeline.add(&source).map_err(broken)?;
+    source.link(&decoder).map_err(broken)
+}
+
+/// Looks whether a file can be read and holds anything.
+pub(crate) fn readable(path: &Path, check: &str) -> Made<()> {
     let not_found = |error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => SourceErrorKind::NotFound,
@@ -74,22 +85,14 @@ fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
         };
         Problem::new(kind, format!("cannot be read ({error}): check the path and its permissions"))
     };
-    let about = fs::metadata(&clip.path).map_err(not_found)?;
+    let about = fs::metadata(path).map_err(not_found)?;
     if about.is_dir() {
-        return Err(Problem::new(SourceErrorKind::NotMedia, "is a folder: give a clip or a picture"));
+        return Err(Problem::new(SourceErrorKind::NotMedia, "is a folder: give a file"));
     }
     if about.is_file() && about.len() == 0 {
-        return Err(Problem::new(
-            SourceErrorKind::NotMedia,
-            "the file is empty (0 bytes): check that it is a clip",
-        ));
+        return Err(Problem::new(SourceErrorKind::NotMedia, format!("the file is empty (0 bytes): {check}")));
     }
-    fs::File::open(&clip.path).map_err(not_found)?;
-    let source = make("filesrc")?;
-    source.set_property("location", clip.path.as_os_str().to_string_lossy().as_ref());
-    let decoder = decoder(pipeline, tail)?;
-    pipeline.add(&source).map_err(broken)?;
-    source.link(&decoder).map_err(broken)
+    fs::File::open(path).map(drop).map_err(not_found)
 }
 
 fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOptions, udp: bool) -> Made<()> {
@@ -149,7 +152,8 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
     Ok(())
 }
 
-fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
+/// A pipeline of the administrator's own, with one pad `src`; `ends_in` says what it should end in.
+pub(crate) fn own_bin(description: &str, ends_in: &str) -> Made<gst::Bin> {
     // GStreamer's parser takes a format only between two elements.
     let last = description.rsplit('!').next().unwrap_or_default();
     let ends_in_caps =
@@ -162,11 +166,17 @@ fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
         Problem::new(SourceErrorKind::Config, format!("GStreamer cannot read the pipeline ({said})"))
     })?;
     let Some(end) = bin.find_unlinked_pad(gst::PadDirection::Src) else {
-        let text = "the pipeline has no open end: let it end in a raw video pad, such as … ! videoconvert";
+        let text = format!("the pipeline has no open end: let it end in {ends_in}");
         return Err(Problem::new(SourceErrorKind::Config, text));
     };
-    let pad = gst::GhostPad::with_target(&end).map_err(broken)?;
+    let pad = gst::GhostPad::builder_with_target(&end).map_err(broken)?.name("src").build();
     bin.add_pad(&pad).map_err(broken)?;
+    Ok(bin)
+}
+
+fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
+    let bin = own_bin(description, "a raw video pad, such as … ! videoconvert")?;
+    let pad = bin.static_pad("src").ok_or_else(|| errors::missing_element("bin"))?;
     pipeline.add(&bin).map_err(broken)?;
     match pad.link(&tail.entry) {
         Ok(_) => Ok(()),
