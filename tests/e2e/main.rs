@@ -10,6 +10,7 @@ mod configuration;
 mod delivery;
 mod home_assistant;
 mod http;
+mod microphones;
 mod node;
 mod refusals;
 mod sight;

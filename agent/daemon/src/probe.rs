@@ -66,6 +66,10 @@ pub fn run(json: bool) -> Result<(), Failure> {
             println!("      {format}");
         }
     }
+    for microphone in &report.media.microphones {
+        let problem = microphone.problem.as_deref().unwrap_or("");
+        println!("microphone    {}  {}  {problem}", microphone.source, microphone.name);
+    }
     println!("models        {}", or_none(&report.models));
     for problem in &report.problems {
         println!("problem       {problem}");

@@ -5,9 +5,13 @@
 use std::fs;
 use std::path::PathBuf;
 
+mod microphones;
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use serde::Serialize;
+
+pub use microphones::MicrophoneReport;
 
 /// A camera on this board.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +44,8 @@ pub struct MediaReport {
     pub gstreamer: Result<String, String>,
     /// Cameras on this board; empty without the feature `v4l2`.
     pub cameras: Vec<CameraReport>,
+    /// Microphones on this board, as ALSA knows them.
+    pub microphones: Vec<MicrophoneReport>,
     /// Every codec we look for, also those without a decoder.
     pub codecs: Vec<CodecReport>,
 }
@@ -58,7 +64,7 @@ const CODECS: [(&str, &str); 7] = [
 pub fn media() -> MediaReport {
     let gstreamer = crate::gst::init().map(|()| gst::version_string().to_string());
     let codecs = if gstreamer.is_ok() { codecs() } else { Vec::new() };
-    MediaReport { gstreamer, cameras: cameras(), codecs }
+    MediaReport { gstreamer, cameras: cameras(), microphones: microphones::on_this_board(), codecs }
 }
 
 fn codecs() -> Vec<CodecReport> {

@@ -25,15 +25,19 @@ use crate::http::HttpConfig;
 mod check;
 mod load;
 pub mod merge;
+mod microphone;
 pub mod reference;
 
 pub use load::{ConfigErrors, Problem, from_document, load, parse, read, tree};
 pub use merge::effective;
+pub use microphone::MicrophoneConfig;
 
 /// The most analysed frames a second of one camera.
 pub const MAX_FPS: f32 = 60.0;
 /// The most cameras of one node.
 pub const MAX_CAMERAS: usize = 64;
+/// The most microphones of one node.
+pub const MAX_MICROPHONES: usize = 16;
 
 /// The configuration of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +51,9 @@ pub struct Config {
     /// The cameras.
     #[serde(default)]
     pub camera: Vec<CameraConfig>,
+    /// The microphones.
+    #[serde(default)]
+    pub microphone: Vec<MicrophoneConfig>,
     /// The analyzers that chains name. A chain may also name a kind (`detect`, `faces`), which then has its
     /// defaults. A table that is named after a kind needs no `kind`.
     #[serde(default)]
