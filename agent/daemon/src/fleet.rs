@@ -263,6 +263,7 @@ pub fn source_of(camera: &CameraConfig) -> Result<SourceOptions, Failure> {
     options.open_timeout = Duration::from_secs_f32(camera.open_timeout_s);
     options.transport = camera.transport;
     options.latency_ms = camera.latency_ms;
+    options.controls = camera.controls.clone();
     options.masks = camera.mask.iter().map(|m| m.polygon.clone()).collect();
     Ok(options)
 }

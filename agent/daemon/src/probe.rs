@@ -62,8 +62,14 @@ pub fn run(json: bool) -> Result<(), Failure> {
     );
     for camera in &report.media.cameras {
         println!("  {} {} {}", camera.path.display(), camera.name, camera.problem.as_deref().unwrap_or(""));
+        if camera.device != camera.path {
+            println!("      now {}", camera.device.display());
+        }
         for format in &camera.formats {
             println!("      {format}");
+        }
+        for control in &camera.controls {
+            println!("      control {control}");
         }
     }
     for microphone in &report.media.microphones {

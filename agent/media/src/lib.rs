@@ -4,6 +4,7 @@
 //! [`SourceUri`] is what people write, [`SourceOptions::build`] makes the source, [`run_forever`] keeps it going.
 //! This crate is the only one that names GStreamer and nokhwa.
 
+pub mod controls;
 mod convert;
 mod gst;
 mod limit;
@@ -19,6 +20,7 @@ pub mod uri;
 #[cfg(feature = "v4l2")]
 mod v4l2;
 
+pub use controls::{ControlValue, Controls};
 pub use options::{SourceOptions, Transport};
 pub use run::{SourceState, camera_backoff, run_forever};
 pub use sound::{MicrophoneOptions, MicrophoneUri};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::redact::{has_port, redacted};
 
-const KINDS: &str = "rtsp://host/path, rtsps://host/path, v4l2:/dev/video0, file:/path/clip.mp4, \
+const KINDS: &str = "rtsp://host/path, rtsps://host/path, v4l2:/dev/video0, libcamera:, file:/path/clip.mp4, \
                      gst:<pipeline ending in a raw pad>, test:";
 
 /// Where frames come from.
@@ -23,6 +23,8 @@ pub enum SourceUri {
     Rtsp(String),
     /// `v4l2:/dev/video0`: a camera on this board.
     V4l2(V4l2Device),
+    /// `libcamera:` or `csi:`: a camera on a CSI connector.
+    Libcamera(CsiCamera),
     /// `file:/path`: a clip or a still picture.
     File(FileClip),
     /// `gst:…`: a GStreamer pipeline of the administrator's own, ending in a raw video pad.
@@ -31,7 +33,7 @@ pub enum SourceUri {
     Test(TestPicture),
 }
 
-/// A camera on this board. Options: `?width=…&height=…&format=mjpeg|yuyv|nv12`.
+/// A camera on this board. Options: `?width=…&height=…&format=mjpeg|yuyv|nv12|i420|gray`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct V4l2Device {
     /// The device, or a link to it, such as those in `/dev/v4l/by-id/`.
@@ -40,8 +42,25 @@ pub struct V4l2Device {
     pub width: Option<u32>,
     /// Wanted height in pixels; `None` takes what suits the chain.
     pub height: Option<u32>,
-    /// Wanted pixel format: `mjpeg`, `yuyv` or `nv12`; `None` takes the cheapest.
+    /// Wanted pixel format: `mjpeg`, `yuyv`, `nv12`, `i420` or `gray`; `None` takes the cheapest.
     pub format: Option<String>,
+}
+
+/// A camera on a CSI connector, through libcamera. Options: `?width=1280&height=720`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CsiCamera {
+    /// What libcamera calls it (`cam -l` lists the names); `None` takes the first.
+    pub name: Option<String>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+impl Default for CsiCamera {
+    fn default() -> Self {
+        CsiCamera { name: None, width: 1280, height: 720 }
+    }
 }
 
 /// A clip or a still. Options: `?loop=true` begins anew at the end, `realtime=false` delivers as fast as it is taken.
@@ -94,7 +113,7 @@ impl SourceUri {
         match &mut self {
             SourceUri::File(clip) => (clip.looped, clip.realtime) = (false, false),
             SourceUri::Test(test) => test.realtime = false,
-            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => {}
+            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) => {}
         }
         self
     }
@@ -112,16 +131,17 @@ impl SourceUri {
         match self {
             SourceUri::File(clip) => clip.realtime,
             SourceUri::Test(test) => test.realtime,
-            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => true,
+            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) => true,
         }
     }
 
-    /// The scheme: `rtsp`, `rtsps`, `v4l2`, `file`, `gst` or `test`.
+    /// The scheme: `rtsp`, `rtsps`, `v4l2`, `libcamera`, `file`, `gst` or `test`.
     pub fn kind(&self) -> &'static str {
         match self {
             SourceUri::Rtsp(url) if url.starts_with("rtsps:") => "rtsps",
             SourceUri::Rtsp(_) => "rtsp",
             SourceUri::V4l2(_) => "v4l2",
+            SourceUri::Libcamera(_) => "libcamera",
             SourceUri::File(_) => "file",
             SourceUri::Gst(_) => "gst",
             SourceUri::Test(_) => "test",
@@ -154,6 +174,7 @@ impl FromStr for SourceUri {
         match scheme.as_str() {
             "rtsp" | "rtsps" => rtsp(&scheme, rest),
             "v4l2" => v4l2(rest),
+            "libcamera" | "csi" => csi(rest),
             "file" => file_clip(rest, "/path/clip.mp4").map(SourceUri::File),
             "gst" if rest.trim().is_empty() => {
                 bad("gst: needs a pipeline that ends in a raw pad, such as gst:videotestsrc ! videoconvert")
@@ -200,12 +221,30 @@ fn v4l2(rest: &str) -> Result<SourceUri, BadUri> {
         match key {
             "width" => device.width = Some(number(key, value, 16, 8192)?),
             "height" => device.height = Some(number(key, value, 16, 8192)?),
-            "format" if ["mjpeg", "yuyv", "nv12"].contains(&value) => device.format = Some(value.to_owned()),
-            "format" => return bad(format!("format={value}: known are mjpeg, yuyv, nv12")),
+            "format" if FORMATS.contains(&value) => device.format = Some(value.to_owned()),
+            "format" => return bad(format!("format={value}: known are {}", FORMATS.join(", "))),
             other => return unknown_option("v4l2:", other, "width, height, format"),
         }
     }
     Ok(SourceUri::V4l2(device))
+}
+
+const FORMATS: [&str; 5] = ["mjpeg", "yuyv", "nv12", "i420", "gray"];
+
+fn csi(rest: &str) -> Result<SourceUri, BadUri> {
+    let (name, options) = split_options(rest);
+    if name.contains(char::is_whitespace) {
+        return bad("libcamera: the name of a camera cannot hold blanks: `cam -l` lists the names");
+    }
+    let mut camera = CsiCamera { name: (!name.is_empty()).then(|| name.to_owned()), ..Default::default() };
+    for (key, value) in options {
+        match key {
+            "width" => camera.width = number(key, value, 16, 8192)?,
+            "height" => camera.height = number(key, value, 16, 8192)?,
+            other => return unknown_option("libcamera:", other, "width, height"),
+        }
+    }
+    Ok(SourceUri::Libcamera(camera))
 }
 
 /// A path with options; `example` is shown to those who give none.
@@ -291,6 +330,12 @@ impl fmt::Display for SourceUri {
                 options.number("height", device.height)?;
                 options.text("format", device.format.as_deref())
             }
+            SourceUri::Libcamera(camera) => {
+                write!(f, "libcamera:{}", camera.name.as_deref().unwrap_or_default())?;
+                let mut options = Options(f, '?');
+                options.number("width", Some(camera.width))?;
+                options.number("height", Some(camera.height))
+            }
             SourceUri::File(clip) => clip.fmt(f),
             SourceUri::Gst(pipeline) => write!(f, "gst:{}", redacted(pipeline)),
             SourceUri::Test(test) => {
@@ -362,7 +407,7 @@ impl JsonSchema for SourceUri {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(rtsps?://|v4l2:|file:|gst:|test:)" })
+        json_schema!({ "type": "string", "pattern": "^(rtsps?://|v4l2:|libcamera:|csi:|file:|gst:|test:)" })
     }
 }
 

@@ -89,6 +89,9 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
             }
         }
     }
+    if !camera.controls.is_empty() && !camera.source.trim().to_ascii_lowercase().starts_with("v4l2:") {
+        say("controls", "are for v4l2: sources only: leave them out".to_owned());
+    }
     if camera.id.as_str() == "node" {
         say("id", "\"node\" is the source of the node's own events: choose another name".to_owned());
     }

@@ -72,7 +72,7 @@ fn may_stand_still(uri: &SourceUri) -> bool {
     match uri {
         SourceUri::Test(_) => true,
         SourceUri::File(clip) => !clip.realtime || is_still(&clip.path),
-        SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => false,
+        SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) => false,
     }
 }
 

@@ -132,6 +132,7 @@ pub(super) fn missing_element(name: &str) -> Problem {
     let package = match name {
         "rtspsrc" | "videotestsrc" if name == "videotestsrc" => "gstreamer1.0-plugins-base",
         "rtspsrc" => "gstreamer1.0-plugins-good",
+        "libcamerasrc" => "gstreamer1.0-libcamera",
         _ => "gstreamer1.0-plugins-base",
     };
     Problem::new(

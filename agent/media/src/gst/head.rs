@@ -14,7 +14,7 @@ use gstreamer::prelude::*;
 use super::errors::{self, Problem};
 use super::tail::Tail;
 use crate::options::SourceOptions;
-use crate::uri::{FileClip, SourceUri, TestPicture};
+use crate::uri::{CsiCamera, FileClip, SourceUri, TestPicture};
 
 type Made<T> = Result<T, Problem>;
 
@@ -23,6 +23,7 @@ pub(super) fn build(pipeline: &gst::Pipeline, tail: &Tail, options: &SourceOptio
     match &options.uri {
         SourceUri::File(clip) => file(pipeline, tail, clip),
         SourceUri::Rtsp(url) => rtsp(pipeline, tail, url, options, udp),
+        SourceUri::Libcamera(camera) => csi(pipeline, tail, camera),
         SourceUri::Gst(description) => own(pipeline, tail, description),
         SourceUri::Test(test) => test_picture(pipeline, tail, test),
         SourceUri::V4l2(_) => Err(Problem::new(SourceErrorKind::Config, "is not a GStreamer source")),
@@ -185,6 +186,25 @@ fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
             Err(Problem::new(SourceErrorKind::Config, text))
         }
     }
+}
+
+/// A camera on a CSI connector: its pictures come processed, in the cheapest format that the board's pipeline makes.
+fn csi(pipeline: &gst::Pipeline, tail: &Tail, camera: &CsiCamera) -> Made<()> {
+    let source = make("libcamerasrc")?;
+    if let Some(name) = &camera.name {
+        source.set_property("camera-name", name);
+    }
+    let filter = make("capsfilter")?;
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("format", gst::List::new(["NV12", "I420", "YUY2", "UYVY", "RGB", "BGR", "RGBx", "BGRx"]))
+        .field("width", camera.width as i32)
+        .field("height", camera.height as i32)
+        .build();
+    filter.set_property("caps", caps);
+    pipeline.add_many([&source, &filter]).map_err(broken)?;
+    source.link(&filter).map_err(broken)?;
+    let end = filter.static_pad("src").ok_or_else(|| errors::missing_element("capsfilter"))?;
+    end.link(&tail.entry).map(|_| ()).map_err(broken)
 }
 
 fn test_picture(pipeline: &gst::Pipeline, tail: &Tail, test: &TestPicture) -> Made<()> {

@@ -77,7 +77,9 @@ impl<'a> Run<'a> {
             SourceUri::File(clip) => (false, clip.realtime),
             SourceUri::Test(test) => (test.realtime, false),
             // Whether an own pipeline is live is known once it is paused.
-            SourceUri::Rtsp(_) | SourceUri::Gst(_) | SourceUri::V4l2(_) => (true, false),
+            SourceUri::Rtsp(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) | SourceUri::V4l2(_) => {
+                (true, false)
+            }
         };
         let pipeline = gst::Pipeline::new();
         let bus = quiet_bus(&pipeline)?;
