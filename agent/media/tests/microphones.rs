@@ -126,7 +126,12 @@ fn kinds(folder: &Path) -> Vec<Kind> {
         kind("own live pipeline", live_pipeline.into(), None, true),
     ];
     match std::env::var("AIMASS_TEST_MICROPHONE") {
-        Ok(uri) => kinds.push(Kind { name: "device", uri, seconds: None, live: true, rms_dbfs: None }),
+        Ok(uri) => {
+            // A tone of 440 Hz that is played to it all the time, if so, and how loud.
+            let rms_dbfs =
+                std::env::var("AIMASS_TEST_MICROPHONE_DBFS").ok().map(|dbfs| dbfs.parse().unwrap());
+            kinds.push(Kind { name: "device", uri, seconds: None, live: true, rms_dbfs });
+        }
         Err(_) => println!("skipped: AIMASS_TEST_MICROPHONE is not set, no real device is listened to"),
     }
     kinds
