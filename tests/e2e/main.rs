@@ -12,6 +12,7 @@ mod delivery;
 mod governor;
 mod home_assistant;
 mod http;
+mod microphones;
 mod node;
 mod refusals;
 mod sight;

@@ -30,7 +30,7 @@ pub enum Kind {
     Sound,
     /// Spoken words.
     Speech,
-    /// How well a camera sees.
+    /// How well a camera sees or a microphone hears.
     Sight,
     /// The node itself.
     Node,

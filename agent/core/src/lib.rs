@@ -21,6 +21,7 @@ pub mod ports;
 pub mod scene;
 pub mod sight;
 pub mod slot;
+pub mod sound;
 pub mod stop;
 pub mod tracker;
 pub mod worker;

@@ -5,19 +5,20 @@ use std::future::Future;
 
 use crate::event::{Event, Severity};
 use crate::finding::Findings;
-use crate::frame::Frame;
+use crate::frame::{Frame, Stamp};
+use crate::sound::Window;
 use crate::stop::Stop;
 
 /// What a source is made of, told once it is open.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StreamInfo {
-    /// Width as the camera sends it, in pixels.
+    /// Width as the camera sends it, in pixels; 0 for sound.
     pub width: u32,
-    /// Height as the camera sends it, in pixels.
+    /// Height as the camera sends it, in pixels; 0 for sound.
     pub height: u32,
-    /// Frames a second as declared; 0 if unknown.
+    /// Frames a second as declared; 0 if unknown, and for sound.
     pub fps: f64,
-    /// For people: container, codec, pixel format.
+    /// For people: container, codec, pixel format; rate and channels.
     pub description: String,
 }
 
@@ -30,12 +31,30 @@ pub enum Flow {
     Stop,
 }
 
+/// What a source delivers: pictures ([`Frame`]) or sound ([`Window`]).
+pub trait Captured {
+    /// When it was in front of the camera or the microphone.
+    fn stamp(&self) -> &Stamp;
+}
+
+impl Captured for Frame {
+    fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+}
+
+impl Captured for Window {
+    fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+}
+
 /// Where a source delivers to. Called on the source's thread.
-pub trait FrameSink {
+pub trait FrameSink<F = Frame> {
     /// The source is open and knows what it delivers. Called again when that changes in mid-stream.
     fn opened(&mut self, info: &StreamInfo);
     /// A frame. A live source expects this to return within milliseconds.
-    fn frame(&mut self, frame: Frame) -> Flow;
+    fn frame(&mut self, frame: F) -> Flow;
 }
 
 /// Why a source's run ended without an error.
@@ -54,7 +73,7 @@ pub enum SourceErrorKind {
     Unauthorised,
     /// No such file, device, host or stream.
     NotFound,
-    /// There is something, but no pictures that we can decode.
+    /// There is something, but no pictures or no sound that we can decode.
     NotMedia,
     /// It refuses, is busy, or cannot be reached now.
     Unavailable,
@@ -90,14 +109,14 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// Something that delivers frames.
-pub trait Source: Send {
+/// Something that delivers frames: a camera's pictures, or a microphone's windows.
+pub trait Source<F = Frame>: Send {
     /// One honest attempt: opens, delivers until the end, the stop or an error, and closes.
     /// Looks at `stop` at least every 500 ms.
     ///
     /// # Errors
     /// See [`SourceErrorKind`]. The source can be run again after any of them.
-    fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &Stop) -> Result<Ended, SourceError>;
+    fn run_once(&mut self, sink: &mut dyn FrameSink<F>, stop: &Stop) -> Result<Ended, SourceError>;
 }
 
 /// Why a frame could not be analysed.

@@ -20,10 +20,11 @@ use aimass_core::stop::Stop;
 use aimass_core::worker::{RestartPolicy, Watch, Worker, WorkerContext};
 use aimass_inference::{InferenceError, ModelCache};
 use aimass_media::options::SourceOptions;
-use aimass_media::run::{SourceState, camera_backoff, run_forever};
+use aimass_media::run::{camera_backoff, run_forever};
 use tokio::sync::mpsc;
 
 use crate::chain::{self, Chain, Link};
+use crate::connection;
 use crate::events::Input;
 use crate::process::thread_cpu;
 use crate::sight::Eyes;
@@ -128,39 +129,7 @@ fn run_source(
                 // Whatever ends late has no say any more: the same camera may be at work anew.
                 return;
             }
-            match &state {
-                SourceState::Connecting { .. } => {
-                    // A reason that is known stays on display while the next attempt runs.
-                    let error = view.status().error;
-                    view.set_status("connecting", error, now());
-                }
-                SourceState::Delivering(info) => {
-                    view.set_stream(info.clone());
-                    view.set_status("delivering", None, now());
-                    tracing::info!(source = %view.id, width = info.width, height = info.height, stream = info.description, "The source delivers.");
-                    failures = 0;
-                }
-                SourceState::Stalled { message, .. } => {
-                    view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
-                    view.set_status("stalled", Some(message.clone()), now());
-                    tracing::warn!(source = %view.id, error = message, "The source has stalled.");
-                }
-                SourceState::Failed { error, retry_in } => {
-                    if retry_in.is_some() {
-                        view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
-                    }
-                    view.set_status("failed", Some(error.to_string()), now());
-                    // Once, then every hundredth time: a camera that is away for days must not fill the log.
-                    if failures.is_multiple_of(100) {
-                        tracing::warn!(source = %view.id, %error, attempts = failures + 1, "The source does not deliver; trying again.");
-                    }
-                    failures += 1;
-                }
-                SourceState::Ended(_) => {
-                    view.set_status("ended", None, now());
-                    tracing::info!(source = %view.id, "The source has ended.");
-                }
-            }
+            connection::note(view, &state, &mut failures, now());
             if let Some(report) = eyes.borrow_mut().state(&state) {
                 context.rest();
                 tell(report);

@@ -33,9 +33,12 @@ pub fn validate(path: &Path, on_this_board: bool, json: bool) -> Result<(), Fail
     match outcome {
         Ok(config) => {
             if !json {
-                let (cameras, broker) =
-                    (config.camera.len(), if config.broker.is_some() { "a" } else { "no" });
-                println!("{} is valid: {cameras} camera(s), {broker} broker", path.display());
+                let (cameras, microphones) = (config.camera.len(), config.microphone.len());
+                let broker = if config.broker.is_some() { "a" } else { "no" };
+                println!(
+                    "{} is valid: {cameras} camera(s), {microphones} microphone(s), {broker} broker",
+                    path.display()
+                );
             }
             Ok(())
         }

@@ -128,8 +128,8 @@ impl Control {
                 }
                 Some(request) = requests.recv() => self.take_request(request).await,
                 Some(id) = self.restarts.recv() => {
-                    if let Err(error) = self.running.restart_camera(id.as_str()).await {
-                        tracing::error!(source = %id, %error, "The camera could not be opened anew.");
+                    if let Err(error) = self.running.restart_source(id.as_str()).await {
+                        tracing::error!(source = %id, %error, "The source could not be opened anew.");
                     }
                 }
                 Some(()) = hangup.recv() => {
@@ -165,19 +165,19 @@ impl Control {
     async fn take_request(&mut self, request: Request) {
         match request {
             Request::RestartSource { id, reply } => {
-                let outcome = self.running.restart_camera(&id).await.map_err(|e| e.to_string());
+                let outcome = self.running.restart_source(&id).await.map_err(|e| e.to_string());
                 reply.send(outcome).ok();
             }
             Request::CloseSources { reply } => {
                 if self.drained.is_none() {
                     self.drained = Some(self.vitals());
                 }
-                self.running.close_cameras().await;
+                self.running.close_sources().await;
                 reply.send(Ok(())).ok();
             }
             Request::OpenSources { reply } => {
                 self.drained = None;
-                reply.send(self.running.open_cameras().await.map_err(|e| e.to_string())).ok();
+                reply.send(self.running.open_sources().await.map_err(|e| e.to_string())).ok();
             }
         }
     }
@@ -201,7 +201,7 @@ impl Control {
         // before a drain.
         let drained = self.drained.take();
         if drained.is_some() {
-            self.running.open_cameras().await?;
+            self.running.open_sources().await?;
         }
         let before = match self.trial.take() {
             Some(trial) => trial.before,

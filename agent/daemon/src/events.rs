@@ -3,13 +3,14 @@
 //! Invariants: what happens at a source is told in the order in which it happened; nothing that a scene told is
 //! dropped: when the way to disk ([`crate::accept`]) is slow, this task waits, then the analyzers.
 
+mod tell;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aimass_core::clock::{SharedClock, Stopwatch};
-use aimass_core::event::Happening;
 use aimass_core::finding::Findings;
 use aimass_core::frame::{Stamp, TimeSource};
 use aimass_core::geometry::Point;
@@ -22,8 +23,9 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::tell::{note_told, set_state, tell_sight};
 use crate::accept::Told;
-use crate::former;
+use crate::microphone::{LEVEL, level_value};
 use crate::sight::{Report, SightBook, node_source};
 use crate::views::{Overlay, OverlayTrack, SourceView};
 
@@ -72,6 +74,13 @@ pub enum Input {
     Pause {
         /// The source.
         source: Name,
+    },
+    /// A value of a source's own, such as a microphone's level.
+    State {
+        /// The source.
+        source: Name,
+        /// Its name and value.
+        state: State,
     },
     /// How a source, or the node itself, sees.
     Sight {
@@ -291,6 +300,11 @@ async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut SightBook, input:
             set_state(&source, &mut watched.states, state, out);
             watched.show();
         }
+        Input::State { source, state } => {
+            let Some(watched) = scenes.get_mut(&source) else { return };
+            set_state(&source, &mut watched.states, state, out);
+            note_told(watched, Vec::new(), Vec::new(), out).await;
+        }
         Input::Sight { source, report } => {
             let watched = scenes.get_mut(&source);
             // Only what is watched, and the node itself, has a sight.
@@ -311,17 +325,13 @@ fn see(watched: Option<&mut Watched>, source: &Name, report: &Report, out: &Outl
     watched.view.set_sight(Some(report.state));
     // A camera that sees badly still delivers: what is found in its pictures goes on.
     watched.blind = report.is_blind();
+    if watched.blind && watched.states.contains_key(LEVEL) {
+        let state = State { name: LEVEL.to_owned(), value: level_value(None) };
+        set_state(source, &mut watched.states, state, out);
+    }
     if watched.blind && watched.view.motion.swap(false, Ordering::Relaxed) {
         let state = State { name: "motion".to_owned(), value: false.into() };
         set_state(source, &mut watched.states, state, out);
-    }
-}
-
-/// Hands losses of sight on, with what is open from then on: kept together, so that the next life can end it.
-async fn tell_sight(sight: &SightBook, happenings: Vec<Happening>, out: &Outlets) {
-    if !happenings.is_empty() {
-        // An error only when the program is ending beyond its deadline.
-        out.accept.send(Told { happenings, values: vec![sight.value()] }).await.ok();
     }
 }
 
@@ -356,27 +366,5 @@ async fn deliver(watched: &mut Watched, seen: Observation, out: &Outlets) {
     if counted {
         values.push((totals_key(&id), serde_json::to_value(watched.scene.totals()).unwrap_or_default()));
     }
-    if watched.states.keys().any(|name| !watched.told.contains(name)) {
-        watched.told.extend(watched.states.keys().cloned());
-        values.push((former::key(&id), serde_json::to_value(&watched.told).unwrap_or_default()));
-    }
-    if !values.is_empty() || !seen.happenings.is_empty() {
-        // An error only when the program is ending beyond its deadline.
-        out.accept.send(Told { happenings: seen.happenings, values }).await.ok();
-    }
-}
-
-fn set_state(source: &Name, states: &mut BTreeMap<String, serde_json::Value>, state: State, out: &Outlets) {
-    let topic = format!("state/{source}/{}", state.name);
-    if state.value.is_null() {
-        // What is not watched any longer: the broker forgets it too.
-        out.board.remove(&topic);
-        states.remove(&state.name);
-        return;
-    }
-    let payload = state.value.to_string();
-    if let Err(error) = out.board.set(&topic, payload, true) {
-        tracing::warn!(%source, state = state.name, %error, "A state could not be told.");
-    }
-    states.insert(state.name, state.value);
+    note_told(watched, seen.happenings, values, out).await;
 }

@@ -1,7 +1,7 @@
-//! The cameras at work: each can be started, opened anew and taken down while the others go on.
+//! The sources at work, cameras and microphones: each can be started, opened anew and taken down while the others go on.
 //!
-//! Owner: the task that runs the supervisor. Invariant: what is done to one camera touches the threads, the scene
-//! and the states of that camera only.
+//! Owner: the task that runs the supervisor. Invariant: what is done to one source touches the threads, the scene
+//! and the states of that source only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,9 @@ use crate::exit::Failure;
 use crate::former;
 use crate::node::Node;
 use crate::sight::{Meaning, Report};
-use crate::views::{Shape, Shapes, SourceFacts, SourceView};
+use crate::views::{Shape, Shapes, SourceFacts, SourceKind, SourceView};
+
+mod microphones;
 
 /// How long the threads of a camera may take to end.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -51,28 +53,29 @@ pub struct Shared {
     pub inputs: mpsc::Sender<Input>,
 }
 
-struct Camera {
+/// A source with its threads.
+struct AtWork {
     view: Arc<SourceView>,
     stop: Stop,
     workers: Vec<Worker>,
 }
 
-/// All cameras of the node.
+/// All sources of the node.
 pub struct Fleet {
     shared: Shared,
-    cameras: BTreeMap<Name, Camera>,
-    sources: watch::Sender<Arc<Vec<Arc<SourceView>>>>,
+    sources: BTreeMap<Name, AtWork>,
+    shown: watch::Sender<Arc<Vec<Arc<SourceView>>>>,
 }
 
 impl Fleet {
     /// None at work yet.
     pub fn new(shared: Shared) -> Self {
-        Fleet { shared, cameras: BTreeMap::new(), sources: watch::Sender::default() }
+        Fleet { shared, sources: BTreeMap::new(), shown: watch::Sender::default() }
     }
 
     /// What can be seen of them, in the order of the configuration.
     pub fn sources(&self) -> watch::Receiver<Arc<Vec<Arc<SourceView>>>> {
-        self.sources.subscribe()
+        self.shown.subscribe()
     }
 
     /// How many inferences may run at once.
@@ -85,7 +88,7 @@ impl Fleet {
     /// # Errors
     /// A chain or a source that cannot be built, or the system refuses a thread. A camera that is away is none.
     pub async fn start(&mut self, camera: &CameraConfig, config: &Config) -> Result<(), Failure> {
-        let known = self.cameras.remove(&camera.id).map(|c| c.view);
+        let known = self.sources.remove(&camera.id).map(|c| c.view);
         let now = self.shared.node.clock.wall();
         let view =
             known.unwrap_or_else(|| Arc::new(SourceView::new(camera.id.clone(), facts_of(camera), now)));
@@ -118,7 +121,7 @@ impl Fleet {
             stop.request();
             Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", camera.id))
         })?;
-        self.cameras.insert(camera.id.clone(), Camera { view, stop, workers: workers.into() });
+        self.sources.insert(camera.id.clone(), AtWork { view, stop, workers: workers.into() });
         Ok(())
     }
 
@@ -127,7 +130,7 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::start`]; the camera is closed then.
     pub async fn restart(&mut self, camera: &CameraConfig, config: &Config) -> Result<(), Failure> {
-        if let Some(known) = self.cameras.get(&camera.id) {
+        if let Some(known) = self.sources.get(&camera.id) {
             end(&[known]).await;
             known.view.begin_anew(facts_of(camera), self.shared.node.clock.wall());
         }
@@ -136,15 +139,15 @@ impl Fleet {
 
     /// Other zones and lines for a camera that goes on.
     pub async fn redraw(&mut self, camera: &CameraConfig) {
-        let Some(known) = self.cameras.get(&camera.id) else { return };
+        let Some(known) = self.sources.get(&camera.id) else { return };
         known.view.set_facts(facts_of(camera));
         let (source, zones, lines) = (camera.id.clone(), camera.zone.clone(), camera.line.clone());
         self.tell(Input::Redraw { source, zones, lines }).await;
     }
 
-    /// Closes a camera for good: what was in view has ended, what it told is withdrawn.
+    /// Closes a source for good: what was in view has ended, what it told is withdrawn.
     pub async fn remove(&mut self, id: &Name) {
-        let Some(gone) = self.cameras.remove(id) else { return };
+        let Some(gone) = self.sources.remove(id) else { return };
         end(&[&gone]).await;
         for worker in &gone.workers {
             self.shared.watch.forget(&worker.health().name);
@@ -152,20 +155,22 @@ impl Fleet {
         self.tell(Input::Forget { source: id.clone() }).await;
     }
 
-    /// Shows viewers the cameras that `config` has, in its order.
+    /// Shows viewers the sources that `config` has, in its order, cameras first.
     pub fn show(&self, config: &Config) {
-        let view = |c: &CameraConfig| self.cameras.get(&c.id).map(|known| known.view.clone());
-        self.sources.send_replace(Arc::new(config.camera.iter().filter_map(view).collect()));
+        let microphones = config.microphone.iter().map(|m| &m.id);
+        let ids = config.camera.iter().map(|c| &c.id).chain(microphones);
+        let views = ids.filter_map(|id| self.sources.get(id).map(|known| known.view.clone()));
+        self.shown.send_replace(Arc::new(views.collect()));
     }
 
-    /// Closes all cameras; what was in view of them has not ended yet. They can be started again.
+    /// Closes all sources; what was in view of them has not ended yet. They can be started again.
     pub async fn stop_all(&self) {
-        end(&self.cameras.values().collect::<Vec<_>>()).await;
+        end(&self.sources.values().collect::<Vec<_>>()).await;
     }
 
-    /// Says of all cameras, which are closed and not gone, that they have ended, and ends what was in view of them.
+    /// Says of all sources, which are closed and not gone, that they have ended, and ends what was in view of them.
     pub async fn end_views(&self) {
-        for (source, camera) in &self.cameras {
+        for (source, camera) in &self.sources {
             camera.view.set_status("ended", None, self.shared.node.clock.wall());
             self.tell(Input::Pause { source: source.clone() }).await;
             let report = Report::new("ended", Meaning::StateOnly);
@@ -178,10 +183,19 @@ impl Fleet {
         self.shared.inputs.send(input).await.ok();
     }
 
+    fn scene(&self, id: &Name, laws: SceneConfig) -> Scene {
+        let ids = self.shared.node.clone();
+        Scene::new(id.clone(), laws, Box::new(move |unix_ms| ids.make_id(unix_ms)))
+    }
+
+    /// For a source without pictures: nothing goes on before it.
+    fn scene_without_laws(&self, id: &Name) -> Scene {
+        self.scene(id, SceneConfig::default())
+    }
+
     async fn scene_of(&self, camera: &CameraConfig, tracker: TrackerConfig) -> Scene {
         let laws = SceneConfig { tracker, zones: camera.zone.clone(), lines: camera.line.clone() };
-        let ids = self.shared.node.clone();
-        let mut scene = Scene::new(camera.id.clone(), laws, Box::new(move |unix_ms| ids.make_id(unix_ms)));
+        let mut scene = self.scene(&camera.id, laws);
         let known = self.shared.store.get_value(&events::totals_key(&camera.id)).await;
         let totals = match known {
             Ok(Some(known)) => serde_json::from_value::<Vec<LineTotals>>(known).map_err(|e| e.to_string()),
@@ -199,7 +213,7 @@ impl Fleet {
 }
 
 /// Stops the threads of cameras, all at once, and waits for them within the deadline.
-async fn end(cameras: &[&Camera]) {
+async fn end(cameras: &[&AtWork]) {
     cameras.iter().for_each(|camera| camera.stop.request());
     let workers = || cameras.iter().flat_map(|camera| &camera.workers);
     let ended = async {
@@ -219,6 +233,7 @@ fn facts_of(camera: &CameraConfig) -> SourceFacts {
         |l: &aimass_core::line::LineConfig| Shape { id: l.id.clone(), points: Polygon(vec![l.from, l.to]) };
     let uri = camera.source.parse::<SourceUri>().ok();
     SourceFacts {
+        kind: SourceKind::Camera,
         fps_wanted: camera.fps,
         fps_floor: camera.floor_fps(),
         priority: camera.priority,
@@ -252,6 +267,7 @@ pub fn source_of(camera: &CameraConfig) -> Result<SourceOptions, Failure> {
     options.open_timeout = Duration::from_secs_f32(camera.open_timeout_s);
     options.transport = camera.transport;
     options.latency_ms = camera.latency_ms;
+    options.controls = camera.controls.clone();
     options.masks = camera.mask.iter().map(|m| m.polygon.clone()).collect();
     Ok(options)
 }

@@ -11,7 +11,8 @@ use aimass_link::StateBoard;
 use aimass_store::Store;
 use serde_json::Value;
 
-use crate::config::CameraConfig;
+use crate::config::{CameraConfig, Config};
+use crate::microphone::{LEVEL, level_value};
 
 /// The key of the list of sources that have told states.
 const SOURCES: &str = "told_sources";
@@ -30,18 +31,31 @@ enum Fate {
     /// It is still so, or is told anew at once.
     Stays,
     /// To this value, until something else is known.
-    Reset(&'static str),
+    Reset(String),
     /// Nobody watches it any longer.
     Withdrawn,
 }
 
-fn fate(state: &str, camera: Option<&CameraConfig>) -> Fate {
-    let Some(camera) = camera else { return Fate::Withdrawn };
+fn fate(state: &str, source: &Name, config: &Config) -> Fate {
+    if config.microphone.iter().any(|m| m.id == *source) {
+        return match state {
+            "sight" => Fate::Stays,
+            LEVEL => Fate::Reset(level_value(None).to_string()),
+            _ => Fate::Withdrawn,
+        };
+    }
+    let Some(camera) = config.camera.iter().find(|c| c.id == *source) else { return Fate::Withdrawn };
+    of_camera(state, camera)
+}
+
+fn of_camera(state: &str, camera: &CameraConfig) -> Fate {
     let mut levels = state.split('/');
     match (levels.next(), levels.next()) {
-        (Some("motion"), None) => Fate::Reset("false"),
+        (Some("motion"), None) => Fate::Reset("false".to_owned()),
         (Some("sight"), None) => Fate::Stays,
-        (Some("count"), Some(zone)) if camera.zone.iter().any(|z| z.id.as_str() == zone) => Fate::Reset("0"),
+        (Some("count"), Some(zone)) if camera.zone.iter().any(|z| z.id.as_str() == zone) => {
+            Fate::Reset("0".to_owned())
+        }
         // Totals go on where they were.
         (Some("line"), Some(line)) if camera.line.iter().any(|l| l.id.as_str() == line) => Fate::Stays,
         _ => Fate::Withdrawn,
@@ -50,13 +64,12 @@ fn fate(state: &str, camera: Option<&CameraConfig>) -> Fate {
 
 /// Settles the states of the former life. What cannot be read is left as it is: a wrong retained value must not
 /// keep the node from its work.
-pub async fn settle(cameras: &[CameraConfig], store: &Store, board: &StateBoard) {
+pub async fn settle(config: &Config, store: &Store, board: &StateBoard) {
     let sources: BTreeSet<Name> = read(store, SOURCES).await.unwrap_or_default();
     for source in &sources {
-        let camera = cameras.iter().find(|c| c.id == *source);
         for state in read::<BTreeSet<String>>(store, &key(source)).await.unwrap_or_default() {
             let topic = format!("state/{source}/{state}");
-            let told = match fate(&state, camera) {
+            let told = match fate(&state, source, config) {
                 Fate::Stays => Ok(()),
                 Fate::Reset(value) => board.set(&topic, value, true),
                 Fate::Withdrawn => {
@@ -70,15 +83,16 @@ pub async fn settle(cameras: &[CameraConfig], store: &Store, board: &StateBoard)
             }
         }
     }
-    remember(cameras, store).await;
+    remember(config, store).await;
 }
 
 /// Notes which sources may tell states from now on. Those that are gone stay on the list, up to 128 of
 /// all: whether the broker has forgotten them, a life that never reached it cannot know, and to withdraw them once
 /// more at each start costs little.
-pub async fn remember(cameras: &[CameraConfig], store: &Store) {
+pub async fn remember(config: &Config, store: &Store) {
     let known: BTreeSet<Name> = read(store, SOURCES).await.unwrap_or_default();
-    let now: BTreeSet<Name> = cameras.iter().map(|c| c.id.clone()).collect();
+    let microphones = config.microphone.iter().map(|m| &m.id);
+    let now: BTreeSet<Name> = config.camera.iter().map(|c| &c.id).chain(microphones).cloned().collect();
     let mut all: BTreeSet<Name> = known.union(&now).cloned().collect();
     for gone in known.difference(&now).take(all.len().saturating_sub(MOST_KNOWN)) {
         write(store, &key(gone), &Value::Null).await;
@@ -130,21 +144,30 @@ mod tests {
             id = "door"
             from = [0.1,0.6]
             to = [0.9,0.6]
+            [[microphone]]
+            id = "door"
+            source = "test:"
             "#,
         )
         .unwrap();
-        let camera = Some(&config.camera[0]);
+        let [dock, door, gone] = ["dock", "door", "gone"].map(|id| id.parse::<Name>().unwrap());
         for (state, expected) in [
-            ("motion", Fate::Reset("false")),
+            ("motion", Fate::Reset("false".into())),
             ("sight", Fate::Stays),
-            ("count/bay/traffic-light", Fate::Reset("0")),
+            ("count/bay/traffic-light", Fate::Reset("0".into())),
             ("count/yard/person", Fate::Withdrawn),
             ("line/door/in", Fate::Stays),
             ("line/gate/in", Fate::Withdrawn),
             ("what", Fate::Withdrawn),
         ] {
-            assert_eq!(fate(state, camera), expected, "{state}");
-            assert_eq!(fate(state, None), Fate::Withdrawn, "{state} of a camera that is gone");
+            assert_eq!(fate(state, &dock, &config), expected, "{state}");
+            assert_eq!(fate(state, &gone, &config), Fate::Withdrawn, "{state} of a source that is gone");
+        }
+        let unknown = r#"{"rms_dbfs":null,"peak_dbfs":null}"#;
+        for (state, expected) in
+            [("level", Fate::Reset(unknown.into())), ("sight", Fate::Stays), ("motion", Fate::Withdrawn)]
+        {
+            assert_eq!(fate(state, &door, &config), expected, "{state} of a microphone");
         }
     }
 }

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 
 use aimass_core::id::Name;
+use aimass_core::sound::Level;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::governor::GovernorHealth;
+use crate::views::SourceKind;
 
 /// How one source is doing. Rates and stage times are means over the last ten seconds or so.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceHealth {
     /// Its id.
     pub id: String,
+    /// `camera` or `microphone`. The frames of a microphone are windows of half a second; what only cameras have is 0.
+    pub kind: SourceKind,
     /// `connecting`, `delivering`, `stalled`, `failed` or `ended`.
     pub state: String,
     /// The latest error: one line, no secrets.
@@ -53,6 +57,8 @@ pub struct SourceHealth {
     pub motion: bool,
     /// How it sees, as its state `sight` tells; null before the first word.
     pub sight: Option<&'static str>,
+    /// How loud the latest window of a microphone was; null for a camera, and while nothing is heard.
+    pub level: Option<Level>,
 }
 
 impl SourceHealth {

@@ -169,6 +169,15 @@ fn sources(t: &mut Text, sources: &[SourceHealth]) {
         s.reconnects_total
     });
     t.by_source(s, "aimass_source_inferences_total", "Times a model ran.", |s| s.inferences_total);
+    let heard: Vec<_> = sources.iter().filter_map(|s| Some((s, s.level?))).collect();
+    if !heard.is_empty() {
+        t.family("aimass_source_rms_dbfs", "Mean level of the latest window of a microphone.");
+        heard.iter().for_each(|(s, l)| t.sample("aimass_source_rms_dbfs", &[("source", &s.id)], l.rms_dbfs));
+        t.family("aimass_source_peak_dbfs", "Peak level of the latest window of a microphone.");
+        heard
+            .iter()
+            .for_each(|(s, l)| t.sample("aimass_source_peak_dbfs", &[("source", &s.id)], l.peak_dbfs));
+    }
     t.family("aimass_source_stage_seconds_total", "Time spent by stage.");
     for source in sources {
         for (stage, seconds) in &source.stage_seconds_total {

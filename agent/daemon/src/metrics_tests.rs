@@ -6,6 +6,7 @@ use aimass_core::id::Name;
 
 use super::*;
 use crate::health::{BrokerHealth, OutboxHealth};
+use crate::views::SourceKind;
 
 const NAMES: &str = "\
 aimass_broker_delivered_events_total aimass_broker_in_flight_events aimass_broker_online_state \
@@ -17,7 +18,8 @@ aimass_outbox_newest_seq aimass_outbox_oldest_age_seconds aimass_outbox_size_byt
 aimass_process_cpu_seconds_total aimass_process_peak_resident_bytes aimass_process_resident_bytes \
 aimass_source_analysed_fps aimass_source_analysed_frames_total aimass_source_errors_total aimass_source_given_fps \
 aimass_source_height_pixels aimass_source_idle_frames_total aimass_source_inferences_total \
-aimass_source_motion_state aimass_source_reconnects_total aimass_source_replaced_frames_total \
+aimass_source_motion_state aimass_source_peak_dbfs aimass_source_reconnects_total \
+aimass_source_replaced_frames_total aimass_source_rms_dbfs \
 aimass_source_seen_fps aimass_source_seen_frames_total aimass_source_stage_seconds_total \
 aimass_source_status_state aimass_source_wanted_fps aimass_source_width_pixels \
 aimass_worker_heartbeat_age_seconds aimass_worker_restarts_total aimass_worker_running_state";
@@ -44,6 +46,7 @@ pub(crate) fn health() -> HealthDocument {
         outbox: OutboxHealth { newest_seq: 41, ..OutboxHealth::default() },
         sources: vec![SourceHealth {
             id: "dock".into(),
+            kind: SourceKind::Camera,
             state: "delivering".into(),
             error: None,
             width: 768,
@@ -64,6 +67,7 @@ pub(crate) fn health() -> HealthDocument {
             stage_seconds_total: BTreeMap::from([("infer", 3.1), ("gate", 0.1)]),
             motion: true,
             sight: Some("ok"),
+            level: Some(aimass_core::sound::Level { rms_dbfs: -42.5, peak_dbfs: -20.0 }),
         }],
         workers: vec![WorkerHealth {
             name: "src-dock".into(),
@@ -102,6 +106,7 @@ fn every_sample_follows_the_help_and_type_of_its_family() {
     }
     assert!(text.contains("aimass_http_viewers_count 3\n"));
     assert!(text.contains("aimass_source_seen_frames_total{source=\"dock\"} 250\n"));
+    assert!(text.contains("aimass_source_rms_dbfs{source=\"dock\"} -42.5\n"));
     assert!(text.contains("aimass_source_status_state{source=\"dock\",state=\"stalled\"} 0\n"));
 }
 

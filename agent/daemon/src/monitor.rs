@@ -226,6 +226,7 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     SourceHealth {
         id: view.id.to_string(),
+        kind: view.facts().kind,
         state: status.state.to_owned(),
         error: view.problem().or(status.error),
         width: stream.width,
@@ -246,6 +247,7 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         stage_seconds_total,
         motion: view.motion.load(Ordering::Relaxed),
         sight: view.sight(),
+        level: view.level(),
     }
 }
 

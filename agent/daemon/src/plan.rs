@@ -6,10 +6,10 @@
 use aimass_core::id::Name;
 
 use crate::chain;
-use crate::config::{CameraConfig, Config, Problem};
+use crate::config::{CameraConfig, Config, MicrophoneConfig, Problem};
 use crate::home_assistant::listens_to;
 
-/// What becomes of a camera.
+/// What becomes of a camera or a microphone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// It is new.
@@ -27,6 +27,8 @@ pub enum Change {
 pub struct Plan {
     /// By camera; those that are gone first, so that their devices are free for others.
     pub cameras: Vec<(Name, Change)>,
+    /// By microphone, likewise.
+    pub microphones: Vec<(Name, Change)>,
     /// The link connects anew.
     pub broker: bool,
     /// The page and the API move.
@@ -53,6 +55,7 @@ impl Plan {
         }
         Plan {
             cameras,
+            microphones: of_microphones(&old.microphone, &new.microphone),
             // What the link listens to is settled when it begins.
             broker: old.broker != new.broker || listens_to(old) != listens_to(new),
             http: old.http != new.http,
@@ -81,6 +84,16 @@ pub fn needs_a_new_start(old: &Config, new: &Config) -> Vec<Problem> {
 
 fn find<'a>(config: &'a Config, id: &Name) -> Option<&'a CameraConfig> {
     config.camera.iter().find(|c| c.id == *id)
+}
+
+fn of_microphones(old: &[MicrophoneConfig], new: &[MicrophoneConfig]) -> Vec<(Name, Change)> {
+    let known = |list: &[MicrophoneConfig], id: &Name| list.iter().find(|m| m.id == *id).cloned();
+    let gone = old.iter().filter(|m| known(new, &m.id).is_none()).map(|m| (m.id.clone(), Change::Stop));
+    let others = new.iter().filter_map(|m| match known(old, &m.id) {
+        None => Some((m.id.clone(), Change::Start)),
+        Some(before) => (before != *m).then(|| (m.id.clone(), Change::Restart)),
+    });
+    gone.chain(others).collect()
 }
 
 fn change_of(
@@ -177,6 +190,21 @@ mod tests {
     fn cameras_that_go_make_room_before_others_come() {
         let swapped = changes(|c| c.camera[0].id = "door".parse().unwrap());
         assert_eq!(swapped, [("dock".to_owned(), Change::Stop), ("door".to_owned(), Change::Start)]);
+    }
+
+    #[test]
+    fn a_changed_microphone_restarts_alone() {
+        let with = |source: &str| {
+            let text = format!("id = \"door\"\nsource = \"{source}\"\n");
+            let microphone: MicrophoneConfig = toml::from_str(&text).unwrap();
+            config(move |c| c.microphone = vec![microphone.clone()])
+        };
+        let plan = Plan::between(&with("test:"), &with("test:?hz=1000"));
+        assert_eq!(plan.microphones, [("door".parse().unwrap(), Change::Restart)]);
+        assert_eq!(Plan { microphones: vec![], ..plan }, Plan::default());
+        let (none, some) = (config(|_| {}), with("test:"));
+        assert_eq!(Plan::between(&none, &some).microphones[0].1, Change::Start);
+        assert_eq!(Plan::between(&some, &none).microphones[0].1, Change::Stop);
     }
 
     #[test]

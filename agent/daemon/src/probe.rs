@@ -87,9 +87,19 @@ pub fn run(config: Option<&Path>, json: bool) -> Result<(), Failure> {
     );
     for camera in &report.media.cameras {
         println!("  {} {} {}", camera.path.display(), camera.name, camera.problem.as_deref().unwrap_or(""));
+        if camera.device != camera.path {
+            println!("      now {}", camera.device.display());
+        }
         for format in &camera.formats {
             println!("      {format}");
         }
+        for control in &camera.controls {
+            println!("      control {control}");
+        }
+    }
+    for microphone in &report.media.microphones {
+        let problem = microphone.problem.as_deref().unwrap_or("");
+        println!("microphone    {}  {}  {problem}", microphone.source, microphone.name);
     }
     println!("models        {}", or_none(&report.models));
     if let Some(capacity) = &report.capacity {

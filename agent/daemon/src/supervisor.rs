@@ -34,11 +34,12 @@ use crate::home_assistant::{HomeAssistant, Needs, listens_to};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::orders;
-use crate::plan::{Change, Plan, needs_a_new_start};
+use crate::plan::{Plan, needs_a_new_start};
 use crate::sight::{NodeTeller, SightBook};
 use crate::views::{LIVE_EVENTS, Views};
 
 mod parts;
+mod sources;
 
 pub use parts::MQTT_SINK;
 pub(crate) use parts::parallel;
@@ -94,7 +95,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         node: node.clone(),
         store,
     };
-    former::settle(&config.camera, &ground.store, &ground.board).await;
+    former::settle(config, &ground.store, &ground.board).await;
 
     let link = match &config.broker {
         None => None,
@@ -124,6 +125,9 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     });
     for camera in &config.camera {
         fleet.start(camera, config).await?;
+    }
+    for microphone in &config.microphone {
+        fleet.start_microphone(microphone).await?;
     }
     fleet.show(config);
     let (governor, held_back) = ground.govern(config, fleet.sources(), accept_in).await;
@@ -235,7 +239,7 @@ impl Running {
             return Err(problems);
         }
         let plan = Plan::between(&self.config, new);
-        tracing::info!(version, cameras = ?plan.cameras, broker = plan.broker, http = plan.http, "Another configuration is applied.");
+        tracing::info!(version, cameras = ?plan.cameras, microphones = ?plan.microphones, broker = plan.broker, http = plan.http, "Another configuration is applied.");
         // From here on what runs is neither: a later plan must look at what differs from `new`.
         let old = std::mem::replace(&mut self.config, new.clone());
         self.node.set_config_version(version);
@@ -243,16 +247,11 @@ impl Running {
             self.fleet.permits().set_limit(parallel(new));
         }
         let mut problems = Vec::new();
-        let mut failed = Vec::new();
-        for (id, change) in &plan.cameras {
-            if let Err(error) = self.change_camera(id, *change, new).await {
-                failed.push(id.clone());
-                problems.push(Problem::new(format!("camera.{id}"), error.to_string()));
-            }
-        }
-        // A camera that could not be built is not at work, whatever the configuration says.
+        let failed = self.change_sources(&plan, new, &mut problems).await;
+        // A source that could not be built is not at work, whatever the configuration says.
         self.config.camera.retain(|c| !failed.contains(&c.id));
-        former::remember(&new.camera, &self.ground.store).await;
+        self.config.microphone.retain(|m| !failed.contains(&m.id));
+        former::remember(new, &self.ground.store).await;
         self.fleet.show(new);
         if plan.broker
             && let Err(error) = self.change_link(new).await
@@ -275,17 +274,6 @@ impl Running {
         self.home.set_config(&self.config);
         self.governor.settings.send_replace(parts::settings_of(&self.config));
         if problems.is_empty() { Ok(()) } else { Err(problems) }
-    }
-
-    async fn change_camera(&mut self, id: &Name, change: Change, new: &Config) -> Result<(), Failure> {
-        let camera = new.camera.iter().find(|c| c.id == *id);
-        match (change, camera) {
-            (Change::Start, Some(camera)) => self.fleet.start(camera, new).await?,
-            (Change::Restart, Some(camera)) => self.fleet.restart(camera, new).await?,
-            (Change::Redraw, Some(camera)) => self.fleet.redraw(camera).await,
-            (_, _) => self.fleet.remove(id).await,
-        }
-        Ok(())
     }
 
     async fn change_link(&mut self, new: &Config) -> Result<(), Failure> {
@@ -321,36 +309,9 @@ impl Running {
         outcome
     }
 
-    /// Opens one camera anew, with the configuration that is in force.
-    ///
-    /// # Errors
-    /// `BadInput` if there is no such camera, otherwise as at the start.
-    pub async fn restart_camera(&mut self, id: &str) -> Result<(), Failure> {
-        let camera = self.config.camera.iter().find(|c| c.id.as_str() == id).cloned();
-        let camera = camera.ok_or_else(|| Failure::BadInput(format!("no camera is named \"{id}\"")))?;
-        self.fleet.restart(&camera, &self.config).await
-    }
-
     /// The cameras that Home Assistant wants opened anew; closed from the second call on.
     pub fn take_restarts(&mut self) -> tokio::sync::mpsc::Receiver<Name> {
         self.home.take_restarts()
-    }
-
-    /// Closes all cameras and ends what was in view of them; everything else goes on.
-    pub async fn close_cameras(&mut self) {
-        self.fleet.stop_all().await;
-        self.fleet.end_views().await;
-    }
-
-    /// Opens all cameras anew.
-    ///
-    /// # Errors
-    /// As at the start.
-    pub async fn open_cameras(&mut self) -> Result<(), Failure> {
-        for camera in &self.config.camera {
-            self.fleet.restart(camera, &self.config).await?;
-        }
-        Ok(())
     }
 
     /// Stops the heads; the rest ends because its input closes.

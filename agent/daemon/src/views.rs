@@ -16,6 +16,7 @@ use aimass_core::frame::Frame;
 use aimass_core::geometry::{Point, Polygon, Region};
 use aimass_core::id::Name;
 use aimass_core::ports::StreamInfo;
+use aimass_core::sound::Level;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
@@ -140,9 +141,22 @@ impl Counters {
     }
 }
 
+/// What a source is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// Delivers pictures.
+    #[default]
+    Camera,
+    /// Delivers sound; its frames are windows of it.
+    Microphone,
+}
+
 /// What the configuration says of a source.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SourceFacts {
+    /// What it is.
+    pub kind: SourceKind,
     /// Analysed frames a second, at most; 0 is no limit.
     pub fps_wanted: f32,
     /// Analysed frames a second that it keeps in any case.
@@ -177,6 +191,7 @@ pub struct SourceView {
     stream: Mutex<Option<StreamInfo>>,
     problem: Mutex<Option<String>>,
     sight: Mutex<Option<&'static str>>,
+    level: Mutex<Option<Level>>,
     frame: watch::Sender<Option<Frame>>,
     overlay: watch::Sender<Arc<Overlay>>,
 }
@@ -195,6 +210,7 @@ impl SourceView {
             stream: Mutex::new(None),
             problem: Mutex::new(None),
             sight: Mutex::new(None),
+            level: Mutex::new(None),
             frame: watch::Sender::new(None),
             overlay: watch::Sender::default(),
         }
@@ -226,6 +242,7 @@ impl SourceView {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.set_sight(None);
+        self.set_level(None);
         self.motion.store(false, Ordering::Relaxed);
         // The last picture may show what a new mask covers.
         self.frame.send_replace(None);
@@ -264,6 +281,16 @@ impl SourceView {
     /// Notes how it sees.
     pub fn set_sight(&self, sight: Option<&'static str>) {
         *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = sight;
+    }
+
+    /// How loud the latest window of a microphone was; `None` for cameras, and while it delivers nothing.
+    pub fn level(&self) -> Option<Level> {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how loud it is.
+    pub fn set_level(&self, level: Option<Level>) {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
     }
 
     /// What the stream is made of, once it was open.

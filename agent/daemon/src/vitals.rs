@@ -73,8 +73,11 @@ impl Vitals {
         let mut problems = self.hopeless_since(before, config);
         for camera in before.delivering.difference(&self.delivering) {
             let why = self.silent.get(camera).map_or("it is not there", String::as_str);
-            let message = format!("the camera delivered before and does not now: {why}");
-            problems.extend(place(config, camera).map(|at| Problem::new(at, message)));
+            let at = place(config, camera);
+            let kind =
+                if at.as_deref().is_some_and(|at| at.starts_with('m')) { "microphone" } else { "camera" };
+            let message = format!("the {kind} delivered before and does not now: {why}");
+            problems.extend(at.map(|at| Problem::new(at, message)));
         }
         if before.online == Some(true) && self.online == Some(false) {
             let why = self.offline_because.as_deref().unwrap_or("no connection");
@@ -85,9 +88,11 @@ impl Vitals {
     }
 }
 
-/// Where a camera stands in a configuration; `None` if it is not there, and then nobody misses it.
+/// Where a camera or a microphone stands in a configuration; `None` if it is not there, and then nobody misses it.
 fn place(config: &Config, camera: &str) -> Option<String> {
-    config.camera.iter().position(|c| c.id.as_str() == camera).map(|n| format!("camera[{n}]"))
+    let at = config.camera.iter().position(|c| c.id.as_str() == camera).map(|n| format!("camera[{n}]"));
+    let microphone = || config.microphone.iter().position(|m| m.id.as_str() == camera);
+    at.or_else(|| microphone().map(|n| format!("microphone[{n}]")))
 }
 
 #[cfg(test)]

@@ -54,22 +54,60 @@ pub(crate) fn rgb_to_i420(rgb: &[u8], width: usize, height: usize, planes: &mut 
     }
 }
 
-/// YUYV (4:2:2, two pixels in four bytes) to I420. Chroma of two rows is averaged. The width must be even.
+/// Luma and both chromas of each pixel, as a JPEG decoder gives them, to I420. Chroma is the mean of its up to 4 pixels.
 ///
 /// # Panics
 /// If a plane is shorter than the size asks for.
 #[cfg_attr(not(feature = "v4l2"), allow(dead_code))]
-pub(crate) fn yuyv_to_i420(yuyv: &[u8], width: usize, height: usize, planes: &mut [&mut [u8]]) {
+pub(crate) fn ycbcr_to_i420(pixels: &[u8], width: usize, height: usize, planes: &mut [&mut [u8]]) {
     let [y_plane, u_plane, v_plane] = planes else { panic!("I420 has three planes") };
-    for (out, row) in y_plane.chunks_exact_mut(width).zip(yuyv.chunks_exact(width * 2)).take(height) {
+    for (out, row) in y_plane.chunks_exact_mut(width).zip(pixels.chunks_exact(width * 3)).take(height) {
+        for (luma, pixel) in out.iter_mut().zip(row.chunks_exact(3)) {
+            *luma = pixel[0];
+        }
+    }
+    let half = width.div_ceil(2);
+    for cy in 0..height.div_ceil(2) {
+        let upper = &pixels[cy * 2 * width * 3..][..width * 3];
+        let lower = &pixels[(cy * 2 + 1).min(height - 1) * width * 3..][..width * 3];
+        let (u_row, v_row) = (&mut u_plane[cy * half..][..half], &mut v_plane[cy * half..][..half]);
+        // The last pair of an odd width is one pixel: taken twice.
+        for (((u, v), a), b) in
+            u_row.iter_mut().zip(v_row.iter_mut()).zip(upper.chunks(6)).zip(lower.chunks(6))
+        {
+            let mean = |c: usize| {
+                let right = if a.len() == 6 { c + 3 } else { c };
+                let sum = [a[c], a[right], b[c], b[right]].into_iter().map(u16::from).sum::<u16>();
+                ((sum + 2) / 4) as u8
+            };
+            (*u, *v) = (mean(1), mean(2));
+        }
+    }
+}
+
+/// YUYV (4:2:2, two pixels in four bytes) to I420. Chroma of two rows is averaged. The width must be even; rows begin
+/// `stride` bytes after each other.
+///
+/// # Panics
+/// If a plane is shorter than the size asks for.
+#[cfg_attr(not(feature = "v4l2"), allow(dead_code))]
+pub(crate) fn yuyv_to_i420(
+    yuyv: &[u8],
+    stride: usize,
+    width: usize,
+    height: usize,
+    planes: &mut [&mut [u8]],
+) {
+    let [y_plane, u_plane, v_plane] = planes else { panic!("I420 has three planes") };
+    for (out, row) in y_plane.chunks_exact_mut(width).zip(yuyv.chunks(stride)).take(height) {
         for (pair, four) in out.chunks_exact_mut(2).zip(row.chunks_exact(4)) {
             pair.copy_from_slice(&[four[0], four[2]]);
         }
     }
     let half = width / 2;
     for cy in 0..height.div_ceil(2) {
-        let upper = &yuyv[cy * 2 * width * 2..][..width * 2];
-        let lower = &yuyv[(cy * 2 + 1).min(height - 1) * width * 2..][..width * 2];
+        let upper = &yuyv[cy * 2 * stride..][..width * 2];
+        let lower = &yuyv[(cy * 2 + 1).min(height - 1) * stride..][..width * 2];
         let (u_row, v_row) = (&mut u_plane[cy * half..][..half], &mut v_plane[cy * half..][..half]);
         for (((u, v), a), b) in
             u_row.iter_mut().zip(v_row.iter_mut()).zip(upper.chunks_exact(4)).zip(lower.chunks_exact(4))
@@ -114,8 +152,21 @@ mod tests {
     fn yuyv_keeps_luma_and_averages_the_chroma_of_two_rows() {
         let yuyv = [1, 100, 2, 200, 3, 100, 4, 200, 5, 110, 6, 220, 7, 110, 8, 220];
         let (mut y, mut u, mut v) = ([0; 8], [0; 2], [0; 2]);
-        yuyv_to_i420(&yuyv, 4, 2, &mut [&mut y, &mut u, &mut v]);
+        yuyv_to_i420(&yuyv, 8, 4, 2, &mut [&mut y, &mut u, &mut v]);
         assert_eq!((y, u, v), ([1, 2, 3, 4, 5, 6, 7, 8], [105; 2], [210; 2]));
+        let padded = [&yuyv[..8], &[0; 4], &yuyv[8..]].concat();
+        yuyv_to_i420(&padded, 12, 4, 2, &mut [&mut y, &mut u, &mut v]);
+        assert_eq!((y, u, v), ([1, 2, 3, 4, 5, 6, 7, 8], [105; 2], [210; 2]));
+    }
+
+    #[test]
+    fn luma_and_chroma_side_by_side_become_planes_also_for_odd_sizes() {
+        let pixel = |n: u8| [n, 10 * n, 200 - n];
+        let pixels: Vec<u8> = (1..=9).flat_map(pixel).collect();
+        let (mut y, mut u, mut v) = ([0; 9], [0; 4], [0; 4]);
+        ycbcr_to_i420(&pixels, 3, 3, &mut [&mut y, &mut u, &mut v]);
+        assert_eq!(y, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!((u, v), ([30, 45, 75, 90], [197, 196, 193, 191]));
     }
 
     #[test]

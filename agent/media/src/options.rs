@@ -12,6 +12,7 @@ use aimass_core::ports::{Source, SourceError, SourceErrorKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::controls::Controls;
 use crate::gst::GstSource;
 use crate::limit::Pace;
 use crate::still_source::StillSource;
@@ -60,6 +61,8 @@ pub struct SourceOptions {
     pub tls_ca_file: Option<PathBuf>,
     /// Areas that are painted over before anybody sees a frame.
     pub masks: Vec<Polygon>,
+    /// A V4L2 camera's controls, set at each opening.
+    pub controls: Controls,
 }
 
 impl SourceOptions {
@@ -79,6 +82,7 @@ impl SourceOptions {
             latency_ms: 200,
             tls_ca_file: None,
             masks: Vec::new(),
+            controls: Controls::new(),
         }
     }
 
@@ -102,9 +106,11 @@ impl SourceOptions {
             SourceUri::File(clip) if stills::is_still(&clip.path) => {
                 Ok(Box::new(StillSource::new(self, clock)))
             }
-            SourceUri::Rtsp(_) | SourceUri::File(_) | SourceUri::Gst(_) | SourceUri::Test(_) => {
-                Ok(Box::new(GstSource::new(self, clock)?))
-            }
+            SourceUri::Rtsp(_)
+            | SourceUri::Libcamera(_)
+            | SourceUri::File(_)
+            | SourceUri::Gst(_)
+            | SourceUri::Test(_) => Ok(Box::new(GstSource::new(self, clock)?)),
             #[cfg(feature = "v4l2")]
             SourceUri::V4l2(_) => Ok(Box::new(crate::v4l2::V4l2Source::new(self, clock))),
             #[cfg(not(feature = "v4l2"))]
@@ -139,6 +145,9 @@ impl SourceOptions {
             return config(
                 "username, password_file and tls_ca_file are for rtsp:// and rtsps:// only".into(),
             );
+        }
+        if !self.controls.is_empty() && !matches!(self.uri, SourceUri::V4l2(_)) {
+            return config("controls are for v4l2: sources only".into());
         }
         for (n, polygon) in self.masks.iter().enumerate() {
             if let Err(problem) = polygon.check() {

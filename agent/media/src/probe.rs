@@ -3,21 +3,29 @@
 //! Owner: the caller. Invariant: nothing found is not an error; what is missing is said.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+mod microphones;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use serde::Serialize;
 
+pub use microphones::MicrophoneReport;
+
 /// A camera on this board.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CameraReport {
-    /// The device.
+    /// What to give as its source: by its id where there is one, which stays when numbers change.
     pub path: PathBuf,
+    /// The device as it is called now.
+    pub device: PathBuf,
     /// What the driver calls it.
     pub name: String,
-    /// What it can send: format, size and frames a second, one entry each.
+    /// What it can send: format and size, with the frames a second.
     pub formats: Vec<String>,
+    /// What can be set on it, and to what.
+    pub controls: Vec<String>,
     /// Why it cannot be asked, if so.
     pub problem: Option<String>,
 }
@@ -40,6 +48,8 @@ pub struct MediaReport {
     pub gstreamer: Result<String, String>,
     /// Cameras on this board; empty without the feature `v4l2`.
     pub cameras: Vec<CameraReport>,
+    /// Microphones on this board, as ALSA knows them.
+    pub microphones: Vec<MicrophoneReport>,
     /// Every codec we look for, also those without a decoder.
     pub codecs: Vec<CodecReport>,
 }
@@ -58,7 +68,7 @@ const CODECS: [(&str, &str); 7] = [
 pub fn media() -> MediaReport {
     let gstreamer = crate::gst::init().map(|()| gst::version_string().to_string());
     let codecs = if gstreamer.is_ok() { codecs() } else { Vec::new() };
-    MediaReport { gstreamer, cameras: cameras(), codecs }
+    MediaReport { gstreamer, cameras: cameras(), microphones: microphones::on_this_board(), codecs }
 }
 
 fn codecs() -> Vec<CodecReport> {
@@ -97,31 +107,48 @@ fn cameras() -> Vec<CameraReport> {
     let mut numbers: Vec<u32> =
         entries.filter_map(|e| e.file_name().to_str()?.strip_prefix("video")?.parse().ok()).collect();
     numbers.sort_unstable();
-    numbers.into_iter().map(camera).collect()
+    numbers.into_iter().filter_map(camera).collect()
 }
 
-fn camera(number: u32) -> CameraReport {
+/// `None` for a device that is no camera, such as the one that brings a USB camera's metadata.
+fn camera(number: u32) -> Option<CameraReport> {
+    let device = PathBuf::from(format!("/dev/video{number}"));
     let name = fs::read_to_string(format!("/sys/class/video4linux/video{number}/name")).unwrap_or_default();
-    let (formats, problem) = match formats(number) {
-        Ok(formats) => (formats, None),
-        Err(problem) => (Vec::new(), Some(problem)),
+    let (formats, controls, problem) = match ask(&device) {
+        Ok(Some((formats, controls))) => (formats, controls, None),
+        Ok(None) => return None,
+        Err(problem) => (Vec::new(), Vec::new(), Some(problem)),
     };
-    CameraReport {
-        path: format!("/dev/video{number}").into(),
-        name: name.trim().to_owned(),
-        formats,
-        problem,
-    }
+    let path = by_id(&device).unwrap_or_else(|| device.clone());
+    Some(CameraReport { path, device, name: name.trim().to_owned(), formats, controls, problem })
 }
+
+/// The link that leads to a device and outlasts its number: by the camera's id, else by its plug.
+fn by_id(device: &Path) -> Option<PathBuf> {
+    let device = device.canonicalize().ok()?;
+    ["/dev/v4l/by-id", "/dev/v4l/by-path"].iter().find_map(|folder| {
+        let links = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+        links.filter(|link| link.canonicalize().is_ok_and(|end| end == device)).min()
+    })
+}
+
+/// Formats and controls.
+type Abilities = (Vec<String>, Vec<String>);
 
 #[cfg(feature = "v4l2")]
-fn formats(number: u32) -> Result<Vec<String>, String> {
-    let offers = crate::v4l2::offers(number)?;
-    Ok(offers.iter().map(|offer| crate::v4l2::listed(std::slice::from_ref(offer))).collect())
+fn ask(device: &Path) -> Result<Option<Abilities>, String> {
+    use crate::v4l2::{controls, device as v4l2};
+    let opened = v4l2::open(device).map_err(|(_, text)| text)?;
+    if v4l2::is_camera(&opened).is_err() {
+        return Ok(None);
+    }
+    let offers = v4l2::offers(&opened, &crate::uri::V4l2Device::default()).map_err(|e| e.to_string())?;
+    let controls = controls::of_device(&opened)?;
+    Ok(Some((offers.lines(), controls.iter().map(controls::Control::shown).collect())))
 }
 
 #[cfg(not(feature = "v4l2"))]
-fn formats(_: u32) -> Result<Vec<String>, String> {
+fn ask(_: &Path) -> Result<Option<Abilities>, String> {
     Err("built without the feature v4l2".to_owned())
 }
 

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use aimass_core::backoff::Backoff;
-use aimass_core::frame::Frame;
 use aimass_core::id::Name;
-use aimass_core::ports::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
+use aimass_core::ports::{
+    Captured, Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo,
+};
 use aimass_core::stop::Stop;
 
 /// How a source is doing.
@@ -59,9 +60,9 @@ pub fn camera_backoff(id: &Name) -> Backoff {
 ///
 /// # Errors
 /// [`SourceErrorKind::Config`] only: everything else is tried again.
-pub fn run_forever(
-    source: &mut dyn Source,
-    sink: &mut dyn FrameSink,
+pub fn run_forever<F: Captured>(
+    source: &mut dyn Source<F>,
+    sink: &mut dyn FrameSink<F>,
     stop: &Stop,
     backoff: &mut Backoff,
     mut on_state: impl FnMut(SourceState),
@@ -106,8 +107,8 @@ pub fn run_forever(
 }
 
 /// The sink, with an eye on the first frame and on how long they have come.
-struct Watched<'a> {
-    sink: &'a mut dyn FrameSink,
+struct Watched<'a, F> {
+    sink: &'a mut dyn FrameSink<F>,
     on_state: &'a mut dyn FnMut(SourceState),
     info: Option<StreamInfo>,
     /// The first frame's place on the source's timeline.
@@ -115,14 +116,14 @@ struct Watched<'a> {
     steady: bool,
 }
 
-impl FrameSink for Watched<'_> {
+impl<F: Captured> FrameSink<F> for Watched<'_, F> {
     fn opened(&mut self, info: &StreamInfo) {
         self.info = Some(info.clone());
         self.sink.opened(info);
     }
 
-    fn frame(&mut self, frame: Frame) -> Flow {
-        let now = frame.stamp.elapsed;
+    fn frame(&mut self, frame: F) -> Flow {
+        let now = frame.stamp().elapsed;
         if let Some(since) = self.since {
             self.steady |= now.saturating_sub(since) >= STEADY;
         } else {
@@ -135,7 +136,7 @@ impl FrameSink for Watched<'_> {
 
 #[cfg(test)]
 mod tests {
-    use aimass_core::frame::{Picture, Stamp, TimeSource};
+    use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
 
     use super::*;
 

@@ -12,7 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::redact::{has_port, redacted};
 
-const KINDS: &str = "rtsp://host/path, rtsps://host/path, v4l2:/dev/video0, file:/path/clip.mp4, \
+pub(crate) mod text;
+
+use text::{Options, number, split_options, unknown_option, yes_or_no};
+
+const KINDS: &str = "rtsp://host/path, rtsps://host/path, v4l2:/dev/video0, libcamera:, file:/path/clip.mp4, \
                      gst:<pipeline ending in a raw pad>, test:";
 
 /// Where frames come from.
@@ -23,6 +27,8 @@ pub enum SourceUri {
     Rtsp(String),
     /// `v4l2:/dev/video0`: a camera on this board.
     V4l2(V4l2Device),
+    /// `libcamera:` or `csi:`: a camera on a CSI connector.
+    Libcamera(CsiCamera),
     /// `file:/path`: a clip or a still picture.
     File(FileClip),
     /// `gst:…`: a GStreamer pipeline of the administrator's own, ending in a raw video pad.
@@ -31,7 +37,7 @@ pub enum SourceUri {
     Test(TestPicture),
 }
 
-/// A camera on this board. Options: `?width=…&height=…&format=mjpeg|yuyv|nv12`.
+/// A camera on this board. Options: `?width=…&height=…&format=mjpeg|yuyv|nv12|i420|gray`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct V4l2Device {
     /// The device, or a link to it, such as those in `/dev/v4l/by-id/`.
@@ -40,8 +46,25 @@ pub struct V4l2Device {
     pub width: Option<u32>,
     /// Wanted height in pixels; `None` takes what suits the chain.
     pub height: Option<u32>,
-    /// Wanted pixel format: `mjpeg`, `yuyv` or `nv12`; `None` takes the cheapest.
+    /// Wanted pixel format: `mjpeg`, `yuyv`, `nv12`, `i420` or `gray`; `None` takes the cheapest.
     pub format: Option<String>,
+}
+
+/// A camera on a CSI connector, through libcamera. Options: `?width=1280&height=720`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CsiCamera {
+    /// What libcamera calls it (`cam -l` lists the names); `None` takes the first.
+    pub name: Option<String>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+impl Default for CsiCamera {
+    fn default() -> Self {
+        CsiCamera { name: None, width: 1280, height: 720 }
+    }
 }
 
 /// A clip or a still. Options: `?loop=true` begins anew at the end, `realtime=false` delivers as fast as it is taken.
@@ -83,7 +106,7 @@ impl Default for TestPicture {
 #[error("{0}")]
 pub struct BadUri(String);
 
-fn bad<T>(message: impl Into<String>) -> Result<T, BadUri> {
+pub(crate) fn bad<T>(message: impl Into<String>) -> Result<T, BadUri> {
     Err(BadUri(message.into()))
 }
 
@@ -94,7 +117,7 @@ impl SourceUri {
         match &mut self {
             SourceUri::File(clip) => (clip.looped, clip.realtime) = (false, false),
             SourceUri::Test(test) => test.realtime = false,
-            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => {}
+            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) => {}
         }
         self
     }
@@ -112,16 +135,17 @@ impl SourceUri {
         match self {
             SourceUri::File(clip) => clip.realtime,
             SourceUri::Test(test) => test.realtime,
-            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => true,
+            SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) => true,
         }
     }
 
-    /// The scheme: `rtsp`, `rtsps`, `v4l2`, `file`, `gst` or `test`.
+    /// The scheme: `rtsp`, `rtsps`, `v4l2`, `libcamera`, `file`, `gst` or `test`.
     pub fn kind(&self) -> &'static str {
         match self {
             SourceUri::Rtsp(url) if url.starts_with("rtsps:") => "rtsps",
             SourceUri::Rtsp(_) => "rtsp",
             SourceUri::V4l2(_) => "v4l2",
+            SourceUri::Libcamera(_) => "libcamera",
             SourceUri::File(_) => "file",
             SourceUri::Gst(_) => "gst",
             SourceUri::Test(_) => "test",
@@ -154,7 +178,8 @@ impl FromStr for SourceUri {
         match scheme.as_str() {
             "rtsp" | "rtsps" => rtsp(&scheme, rest),
             "v4l2" => v4l2(rest),
-            "file" => file(rest),
+            "libcamera" | "csi" => csi(rest),
+            "file" => file_clip(rest, "/path/clip.mp4").map(SourceUri::File),
             "gst" if rest.trim().is_empty() => {
                 bad("gst: needs a pipeline that ends in a raw pad, such as gst:videotestsrc ! videoconvert")
             }
@@ -200,15 +225,34 @@ fn v4l2(rest: &str) -> Result<SourceUri, BadUri> {
         match key {
             "width" => device.width = Some(number(key, value, 16, 8192)?),
             "height" => device.height = Some(number(key, value, 16, 8192)?),
-            "format" if ["mjpeg", "yuyv", "nv12"].contains(&value) => device.format = Some(value.to_owned()),
-            "format" => return bad(format!("format={value}: known are mjpeg, yuyv, nv12")),
+            "format" if FORMATS.contains(&value) => device.format = Some(value.to_owned()),
+            "format" => return bad(format!("format={value}: known are {}", FORMATS.join(", "))),
             other => return unknown_option("v4l2:", other, "width, height, format"),
         }
     }
     Ok(SourceUri::V4l2(device))
 }
 
-fn file(rest: &str) -> Result<SourceUri, BadUri> {
+const FORMATS: [&str; 5] = ["mjpeg", "yuyv", "nv12", "i420", "gray"];
+
+fn csi(rest: &str) -> Result<SourceUri, BadUri> {
+    let (name, options) = split_options(rest);
+    if name.contains(char::is_whitespace) {
+        return bad("libcamera: the name of a camera cannot hold blanks: `cam -l` lists the names");
+    }
+    let mut camera = CsiCamera { name: (!name.is_empty()).then(|| name.to_owned()), ..Default::default() };
+    for (key, value) in options {
+        match key {
+            "width" => camera.width = number(key, value, 16, 8192)?,
+            "height" => camera.height = number(key, value, 16, 8192)?,
+            other => return unknown_option("libcamera:", other, "width, height"),
+        }
+    }
+    Ok(SourceUri::Libcamera(camera))
+}
+
+/// A path with options; `example` is shown to those who give none.
+pub(crate) fn file_clip(rest: &str, example: &str) -> Result<FileClip, BadUri> {
     // file:///x is what browsers and desktops write.
     let rest = rest.strip_prefix("//").filter(|r| r.starts_with('/')).unwrap_or(rest);
     if rest.starts_with("//") {
@@ -216,7 +260,7 @@ fn file(rest: &str) -> Result<SourceUri, BadUri> {
     }
     let (path, options) = split_options(rest);
     if path.is_empty() {
-        return bad("file: needs a path: file:/path/clip.mp4");
+        return bad(format!("file: needs a path: file:{example}"));
     }
     let mut clip = FileClip { path: PathBuf::from(path), looped: false, realtime: true };
     for (key, value) in options {
@@ -226,7 +270,7 @@ fn file(rest: &str) -> Result<SourceUri, BadUri> {
             other => return unknown_option("file:", other, "loop, realtime"),
         }
     }
-    Ok(SourceUri::File(clip))
+    Ok(clip)
 }
 
 fn test(rest: &str) -> Result<SourceUri, BadUri> {
@@ -252,32 +296,6 @@ fn test(rest: &str) -> Result<SourceUri, BadUri> {
 
 const PATTERNS: [&str; 6] = ["ball", "smpte", "snow", "black", "gradient", "circular"];
 
-/// Options follow the last '?', so that a path may hold one when a '?' is put behind it.
-fn split_options(rest: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
-    let (path, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
-    let options = options.split('&').filter(|o| !o.is_empty());
-    (path, options.map(|option| option.split_once('=').unwrap_or((option, "true"))))
-}
-
-fn unknown_option<T>(kind: &str, option: &str, known: &str) -> Result<T, BadUri> {
-    bad(format!("{kind} has no option \"{}\"; known are {known}", redacted(option)))
-}
-
-fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, BadUri> {
-    match value.parse() {
-        Ok(n) if (least..=most).contains(&n) => Ok(n),
-        _ => bad(format!("{key}={value}: give a whole number from {least} to {most}")),
-    }
-}
-
-fn yes_or_no(key: &str, value: &str) -> Result<bool, BadUri> {
-    match value {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => bad(format!("{key}={value}: give true or false")),
-    }
-}
-
 impl fmt::Display for SourceUri {
     /// As it is written in a configuration, without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -290,15 +308,13 @@ impl fmt::Display for SourceUri {
                 options.number("height", device.height)?;
                 options.text("format", device.format.as_deref())
             }
-            SourceUri::File(clip) => {
-                write!(f, "file:{}", clip.path.display())?;
+            SourceUri::Libcamera(camera) => {
+                write!(f, "libcamera:{}", camera.name.as_deref().unwrap_or_default())?;
                 let mut options = Options(f, '?');
-                options.text("loop", clip.looped.then_some("true"))?;
-                options.text("realtime", (!clip.realtime).then_some("false"))?;
-                // A '?' in the path would be read as the start of options.
-                let ambiguous = clip.path.to_string_lossy().contains('?') && options.1 == '?';
-                if ambiguous { f.write_str("?") } else { Ok(()) }
+                options.number("width", Some(camera.width))?;
+                options.number("height", Some(camera.height))
             }
+            SourceUri::File(clip) => clip.fmt(f),
             SourceUri::Gst(pipeline) => write!(f, "gst:{}", redacted(pipeline)),
             SourceUri::Test(test) => {
                 f.write_str("test:")?;
@@ -314,19 +330,15 @@ impl fmt::Display for SourceUri {
     }
 }
 
-/// Writes `?a=1&b=2`; the char is what comes before the next option.
-struct Options<'a, 'b>(&'a mut fmt::Formatter<'b>, char);
-
-impl Options<'_, '_> {
-    fn text(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
-        let Some(value) = value else { return Ok(()) };
-        write!(self.0, "{}{key}={value}", self.1)?;
-        self.1 = '&';
-        Ok(())
-    }
-
-    fn number(&mut self, key: &str, value: Option<u32>) -> fmt::Result {
-        self.text(key, value.map(|n| n.to_string()).as_deref())
+impl fmt::Display for FileClip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file:{}", self.path.display())?;
+        let mut options = Options(f, '?');
+        options.text("loop", self.looped.then_some("true"))?;
+        options.text("realtime", (!self.realtime).then_some("false"))?;
+        // A '?' in the path would be read as the start of options.
+        let ambiguous = self.path.to_string_lossy().contains('?') && options.1 == '?';
+        if ambiguous { f.write_str("?") } else { Ok(()) }
     }
 }
 
@@ -357,7 +369,7 @@ impl JsonSchema for SourceUri {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(rtsps?://|v4l2:|file:|gst:|test:)" })
+        json_schema!({ "type": "string", "pattern": "^(rtsps?://|v4l2:|libcamera:|csi:|file:|gst:|test:)" })
     }
 }
 

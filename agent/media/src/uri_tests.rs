@@ -19,6 +19,13 @@ fn every_kind_is_read_as_it_is_documented() {
     assert_eq!(parse("rtsp://[fe80::1]:8554/x").kind(), "rtsp");
     let SourceUri::V4l2(device) = parse("v4l2:/dev/v4l/by-id/usb-x?width=640&format=mjpeg") else { panic!() };
     assert_eq!((device.width, device.format.as_deref()), (Some(640), Some("mjpeg")));
+    assert_eq!(parse("csi:"), SourceUri::Libcamera(CsiCamera::default()));
+    let SourceUri::Libcamera(camera) = parse("libcamera:/base/soc/i2c@1/imx219@10?width=640&height=480")
+    else {
+        panic!()
+    };
+    assert_eq!(camera.name.as_deref(), Some("/base/soc/i2c@1/imx219@10"));
+    assert_eq!((camera.width, camera.height), (640, 480));
     let clip = FileClip { path: "/path/clip.mp4".into(), looped: true, realtime: false };
     assert_eq!(parse("file:/path/clip.mp4?loop=true&realtime=false"), SourceUri::File(clip));
     let SourceUri::File(clip) = parse("file:///a b.mp4") else { panic!() };
@@ -37,7 +44,7 @@ fn a_plain_path_is_answered_with_the_scheme_it_lacks() {
     assert!(refusal("/data/clip.mp4").contains("write file:/data/clip.mp4"));
     assert!(refusal("clip.mp4").contains("write file:clip.mp4"));
     assert!(refusal("http://x/").contains("\"http:\" is not known"));
-    for known in ["rtsp://", "rtsps://", "v4l2:", "file:", "gst:", "test:"] {
+    for known in ["rtsp://", "rtsps://", "v4l2:", "libcamera:", "file:", "gst:", "test:"] {
         assert!(refusal("what").contains(known), "{known}");
     }
 }

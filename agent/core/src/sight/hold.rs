@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     active_since: Option<Duration>,
     /// Since when what is seen has contradicted that.
     pending_since: Option<Duration>,
 }
 
 impl Hold {
-    pub(super) fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.active_since.is_some()
     }
 
-    pub(super) fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         self.pending_since.is_some()
     }
 
     /// Takes in what is seen; `None`: it cannot be told, and all stays as it is.
-    pub(super) fn step(&mut self, seen: Option<bool>, now: Duration, hold_s: f32, recover_s: f32) {
+    pub(crate) fn step(&mut self, seen: Option<bool>, now: Duration, hold_s: f32, recover_s: f32) {
         if seen.is_none_or(|seen| seen == self.is_active()) {
             self.pending_since = None;
             return;
@@ -33,7 +33,7 @@ impl Hold {
     }
 
     /// Whether it has been active for so long; never for 0.
-    pub(super) fn lasts(&self, now: Duration, s: f32) -> bool {
+    pub(crate) fn lasts(&self, now: Duration, s: f32) -> bool {
         s > 0.0 && self.active_since.is_some_and(|since| now.saturating_sub(since).as_secs_f32() >= s)
     }
 }

@@ -17,7 +17,7 @@
 //! pictures, whatever the frame rate; after the first picture of a size nothing is allocated per frame.
 
 mod config;
-mod hold;
+pub(crate) mod hold;
 mod rows;
 mod structure;
 

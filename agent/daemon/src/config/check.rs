@@ -7,7 +7,7 @@ use aimass_core::scene::MOST_PLACES;
 use aimass_inference::analyzer::AnalyzerConfig;
 use aimass_media::uri::SourceUri;
 
-use super::{CameraConfig, Config, MAX_CAMERAS, MAX_FPS, Problem};
+use super::{CameraConfig, Config, MAX_CAMERAS, MAX_FPS, MAX_MICROPHONES, Problem};
 
 /// Everything that is wrong with a configuration whose types are right.
 pub(super) fn check(config: &Config) -> Vec<Problem> {
@@ -16,7 +16,21 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         let message = format!("{} cameras: a node has at most {MAX_CAMERAS}", config.camera.len());
         problems.push(Problem::new("camera", message));
     }
-    unique(config.camera.iter().map(|c| &c.id), |n| format!("camera[{n}].id"), &mut problems);
+    if config.microphone.len() > MAX_MICROPHONES {
+        let message =
+            format!("{} microphones: a node has at most {MAX_MICROPHONES}", config.microphone.len());
+        problems.push(Problem::new("microphone", message));
+    }
+    // They share their topics.
+    let cameras = config.camera.len();
+    unique(
+        config.camera.iter().map(|c| &c.id).chain(config.microphone.iter().map(|m| &m.id)),
+        |n| if n < cameras { format!("camera[{n}].id") } else { format!("microphone[{}].id", n - cameras) },
+        &mut problems,
+    );
+    for (n, microphone) in config.microphone.iter().enumerate() {
+        problems.extend(microphone.check(&format!("microphone[{n}]")));
+    }
     for (n, camera) in config.camera.iter().enumerate() {
         check_camera(config, camera, &format!("camera[{n}]"), &mut problems);
     }
@@ -77,6 +91,9 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
                 }
             }
         }
+    }
+    if !camera.controls.is_empty() && !camera.source.trim().to_ascii_lowercase().starts_with("v4l2:") {
+        say("controls", "are for v4l2: sources only: leave them out".to_owned());
     }
     if camera.id.as_str() == "node" {
         say("id", "\"node\" is the source of the node's own events: choose another name".to_owned());

@@ -53,14 +53,13 @@ pub fn effective(local: &Value, body: &Value, own_folder: &Path) -> Result<Confi
             problems.push(Problem::new(section, message));
         }
     }
-    let known: BTreeSet<&str> = own.camera.iter().map(|c| c.source.trim()).collect();
-    for (n, camera) in config.camera.iter().enumerate() {
-        let source = camera.source.trim();
+    let known: BTreeSet<&str> = sources(&own).map(|(_, _, source)| source).collect();
+    for (list, n, source) in sources(&config) {
         let runs = source.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("gst"));
         if runs && !known.contains(source) {
             let message = "a gst: pipeline may do anything, so a push may only name one that stands in the same \
                            words in the node's own file";
-            problems.push(Problem::new(format!("camera[{n}].source"), message));
+            problems.push(Problem::new(format!("{list}[{n}].source"), message));
         }
     }
     let folders = match own.trust.secret_folders.as_slice() {
@@ -72,6 +71,12 @@ pub fn effective(local: &Value, body: &Value, own_folder: &Path) -> Result<Confi
         guard.walk(value, name, &mut problems);
     }
     if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+}
+
+/// Every address, with the list and the place where it stands.
+fn sources(config: &Config) -> impl Iterator<Item = (&'static str, usize, &str)> {
+    let cameras = config.camera.iter().enumerate().map(|(n, c)| ("camera", n, c.source.trim()));
+    cameras.chain(config.microphone.iter().enumerate().map(|(n, m)| ("microphone", n, m.source.trim())))
 }
 
 /// A configuration without what only the node's own file says: what can be signed.

@@ -14,6 +14,7 @@ use aimass_core::tracker::TrackerConfig;
 use aimass_core::zone::ZoneConfig;
 use aimass_inference::analyzer::AnalyzerConfig;
 use aimass_link::BrokerConfig;
+use aimass_media::controls::Controls;
 use aimass_media::options::Transport;
 use aimass_store::StoreConfig;
 use aimass_trust::TrustConfig;
@@ -26,15 +27,19 @@ use crate::http::HttpConfig;
 mod check;
 mod load;
 pub mod merge;
+mod microphone;
 pub mod reference;
 
 pub use load::{ConfigErrors, Problem, from_document, load, parse, read, tree};
 pub use merge::effective;
+pub use microphone::MicrophoneConfig;
 
 /// The most analysed frames a second of one camera.
 pub const MAX_FPS: f32 = 60.0;
 /// The most cameras of one node.
 pub const MAX_CAMERAS: usize = 64;
+/// The most microphones of one node.
+pub const MAX_MICROPHONES: usize = 16;
 
 /// The configuration of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +53,9 @@ pub struct Config {
     /// The cameras.
     #[serde(default)]
     pub camera: Vec<CameraConfig>,
+    /// The microphones.
+    #[serde(default)]
+    pub microphone: Vec<MicrophoneConfig>,
     /// The analyzers that chains name. A chain may also name a kind (`detect`, `faces`), which then has its
     /// defaults. A table that is named after a kind needs no `kind`.
     #[serde(default)]
@@ -91,7 +99,9 @@ pub struct NodeConfig {
 pub struct CameraConfig {
     /// The camera's name in topics, events and the API.
     pub id: Name,
-    /// Where its pictures come from: `rtsp://…`, `rtsps://…`, `v4l2:/dev/video0`, `file:/path/clip.mp4`
+    /// Where its pictures come from: `rtsp://…`, `rtsps://…`, `v4l2:/dev/video0`
+    /// (or a link from `/dev/v4l/by-id/`; `?width=640&height=480&format=mjpeg`, `yuyv`, `nv12`, `i420` or `gray`),
+    /// `libcamera:` (a CSI camera; `?width=1280&height=720`), `file:/path/clip.mp4`
     /// (`?loop=true&realtime=false`), `gst:<pipeline ending in a raw pad>`, `test:`.
     pub source: String,
     /// The user name that the camera asks for.
@@ -139,6 +149,11 @@ pub struct CameraConfig {
     /// Lines to count at.
     #[serde(default)]
     pub line: Vec<LineConfig>,
+    /// Controls of a `v4l2:` camera, by the names that `aimass-agent probe` shows, set at each opening: numbers, switches
+    /// (`true`, `false`) and the numbers of menus' entries, such as `auto_exposure = 1` and
+    /// `exposure_time_absolute = 300`.
+    #[serde(default, skip_serializing_if = "Controls::is_empty")]
+    pub controls: Controls,
     /// The motion gate, which holds idle frames back from the models.
     #[serde(default)]
     pub motion: MotionConfig,

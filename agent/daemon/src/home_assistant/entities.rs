@@ -9,11 +9,13 @@ use aimass_inference::analyzer::{AnalyzerConfig, FACE};
 use serde_json::{Map, Value, json};
 
 use super::controls;
-use crate::config::{CameraConfig, Config};
+use crate::config::{CameraConfig, Config, MicrophoneConfig};
 
 /// Everything that `state/<source>/sight` may say.
 pub(super) const SIGHTS: [&str; 9] =
     ["ok", "stalled", "failed", "ended", "frozen", "black", "covered", "moved", "out_of_focus"];
+/// The same of a microphone.
+pub(super) const HEARINGS: [&str; 6] = ["ok", "stalled", "failed", "ended", "dead", "silent"];
 /// The health comes once a minute: after three that are missing, nobody knows.
 const HEALTH_EXPIRES_S: u32 = 200;
 
@@ -59,6 +61,9 @@ pub(super) fn all(config: &Config) -> Vec<Entity> {
             controls_of(&mut entities, camera);
         }
     }
+    for microphone in &config.microphone {
+        of_microphone(&mut entities, microphone);
+    }
     of_node(&mut entities);
     entities.list
 }
@@ -73,30 +78,7 @@ fn of_camera(entities: &mut Entities<'_>, config: &Config, camera: &CameraConfig
         &topic("motion"),
         json!({"device_class": "motion", "payload_on": "true", "payload_off": "false"}),
     );
-    entities.add(
-        "binary_sensor",
-        &[id, "sight", "problem"],
-        &[id, "sight problem"],
-        &topic("sight"),
-        json!({
-            "device_class": "problem",
-            "entity_category": "diagnostic",
-            "value_template": "{{ 'OFF' if value_json == 'ok' else 'ON' }}",
-        }),
-    );
-    entities.add(
-        "sensor",
-        &[id, "sight"],
-        &[id, "sight"],
-        &topic("sight"),
-        json!({
-            "device_class": "enum",
-            "options": SIGHTS,
-            "entity_category": "diagnostic",
-            "value_template": "{{ value_json }}",
-            "icon": "mdi:eye",
-        }),
-    );
+    sight(entities, id, &SIGHTS, "mdi:eye");
     for zone in &camera.zone {
         let zone_id = zone.id.as_str();
         for label in labels(config, camera, &zone.labels) {
@@ -133,6 +115,57 @@ fn of_camera(entities: &mut Entities<'_>, config: &Config, camera: &CameraConfig
             );
         }
     }
+}
+
+fn sight(entities: &mut Entities<'_>, id: &str, options: &[&str], icon: &str) {
+    let topic = format!("state/{id}/sight");
+    entities.add(
+        "binary_sensor",
+        &[id, "sight", "problem"],
+        &[id, "sight problem"],
+        &topic,
+        json!({
+            "device_class": "problem",
+            "entity_category": "diagnostic",
+            "value_template": "{{ 'OFF' if value_json == 'ok' else 'ON' }}",
+        }),
+    );
+    entities.add(
+        "sensor",
+        &[id, "sight"],
+        &[id, "sight"],
+        &topic,
+        json!({
+            "device_class": "enum",
+            "options": options,
+            "entity_category": "diagnostic",
+            "value_template": "{{ value_json }}",
+            "icon": icon,
+        }),
+    );
+}
+
+/// Levels are relative to full scale, so the unit is the plain decibel: Home Assistant's class of sound pressure takes
+/// `dB` as a unit, and what is not known renders as `None`, which it understands.
+fn of_microphone(entities: &mut Entities<'_>, microphone: &MicrophoneConfig) {
+    let id = microphone.id.as_str();
+    for (which, name) in [("rms", "level"), ("peak", "peak level")] {
+        entities.add(
+            "sensor",
+            &[id, "level", which],
+            &[id, name],
+            &format!("state/{id}/level"),
+            json!({
+                "device_class": "sound_pressure",
+                "unit_of_measurement": "dB",
+                "state_class": "measurement",
+                "suggested_display_precision": 1,
+                "value_template": format!("{{{{ value_json.{which}_dbfs }}}}"),
+                "expire_after": (microphone.level.repeat_after_s.max(microphone.level.every_s) * 3.0).ceil() as u32 + 20,
+            }),
+        );
+    }
+    sight(entities, id, &HEARINGS, "mdi:microphone");
 }
 
 fn controls_of(entities: &mut Entities<'_>, camera: &CameraConfig) {

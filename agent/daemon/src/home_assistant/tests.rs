@@ -44,6 +44,9 @@ pub(super) fn config(home_assistant: &str) -> Config {
         [[camera]]
         id = "front"
         source = "test:"
+        [[microphone]]
+        id = "front-ear"
+        source = "test:"
         "#
     );
     crate::config::parse(&text).unwrap()
@@ -90,6 +93,23 @@ fn the_entities_of_a_camera_name_the_topics_that_the_node_tells() {
     let occupancy = &components["front__door_occupancy_bay_person"];
     assert_eq!(occupancy["name"], "Front door bay person");
     assert_eq!(occupancy["unique_id"], "aimass_ware__house-1_dock-3_front__door_occupancy_bay_person");
+}
+
+#[test]
+fn a_microphone_has_levels_and_a_sight_but_no_motion() {
+    let (_, document) = parsed(&config("enabled = true\ncontrols = true"));
+    let components = document["components"].as_object().unwrap();
+    let of_microphone: BTreeSet<&String> =
+        components.keys().filter(|k| k.starts_with("front-ear_")).collect();
+    let keys = ["level_peak", "level_rms", "sight", "sight_problem"].map(|key| format!("front-ear_{key}"));
+    assert_eq!(of_microphone, keys.iter().collect::<BTreeSet<_>>());
+    let level = &components["front-ear_level_rms"];
+    assert_eq!(level["state_topic"], "aimass/v1/ware_house-1/dock-3/state/front-ear/level");
+    assert_eq!(
+        (&level["value_template"], &level["unit_of_measurement"]),
+        (&json!("{{ value_json.rms_dbfs }}"), &json!("dB"))
+    );
+    assert_eq!(level["expire_after"], 200, "three times as long as an unchanged level is told again");
 }
 
 #[test]

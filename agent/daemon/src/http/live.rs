@@ -23,7 +23,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::error::ApiError;
-use super::sources::{Id, find};
+use super::sources::{Id, find_camera};
 use super::{App, MAX_VIEWERS, Shared, query};
 use crate::views::{Overlay, OverlayTrack, SourceView};
 
@@ -77,7 +77,7 @@ fn check_side(max_side: Option<u32>) -> Result<Option<u32>, ApiError> {
 
 pub(super) async fn still(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
     let max_side = check_side(query::parse::<StillQuery>(&uri)?.max_side)?;
-    let source = find(&app, &id)?;
+    let source = find_camera(&app, &id)?;
     let Some(frame) = source.frames().borrow().clone() else {
         let status = source.status();
         let why = status.error.map(|e| format!(": {e}")).unwrap_or_default();
@@ -107,7 +107,7 @@ pub(super) async fn live(
         return Err(ApiError::bad_query(format!("fps: give {} to {}", FPS.start(), FPS.end())));
     }
     let max_side = check_side(asked.max_side)?;
-    let source = find(&app, &id)?;
+    let source = find_camera(&app, &id)?;
     let viewer = |app: &Arc<App>| {
         let permit = app.viewers.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{MAX_VIEWERS} viewers are watching already: try again later");

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::{App, Shared, query};
 use crate::health::{HealthDocument, SourceHealth};
-use crate::views::{Shapes, SourceStatus, SourceView};
+use crate::views::{Shapes, SourceKind, SourceStatus, SourceView};
 
 #[derive(Serialize)]
 struct Stream {
@@ -27,6 +27,7 @@ struct Stream {
 #[derive(Serialize)]
 struct Document<'a> {
     id: &'a str,
+    kind: SourceKind,
     status: SourceStatus,
     stream: Option<Stream>,
     chain: Vec<String>,
@@ -46,6 +47,7 @@ fn document<'a>(source: &'a SourceView, health: &'a HealthDocument) -> Document<
     let facts = source.facts();
     Document {
         id: source.id.as_str(),
+        kind: facts.kind,
         status: source.status(),
         stream,
         chain: facts.chain.clone(),
@@ -74,6 +76,17 @@ fn unknown() -> ApiError {
 
 pub(super) fn find(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
     app.views.source(id).ok_or_else(unknown)
+}
+
+/// The camera of this name: who asks for pictures gets none of a microphone.
+pub(super) fn find_camera(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
+    let source = find(app, id)?;
+    if source.facts().kind == SourceKind::Microphone {
+        let message =
+            "this source is a microphone: it has no pictures, and its sound does not leave the node";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "no_pictures", message));
+    }
+    Ok(source)
 }
 
 /// All of them, and whose they are.

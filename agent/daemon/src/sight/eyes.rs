@@ -1,11 +1,9 @@
 //! How one source sees, said on its thread: from the states of its connection and from its frames.
 
-use std::time::Duration;
-
 use aimass_core::clock::SharedClock;
 use aimass_core::finding::Attributes;
 use aimass_core::frame::Frame;
-use aimass_core::ports::{Ended, SourceError};
+use aimass_core::ports::SourceError;
 use aimass_core::sight::{Change, Loss, Measures, Sight, SightConfig};
 use aimass_media::options::SourceOptions;
 use aimass_media::run::SourceState;
@@ -13,17 +11,14 @@ use aimass_media::stills::is_still;
 use aimass_media::uri::SourceUri;
 use serde_json::Value;
 
+use super::presence::Presence;
 use super::{Meaning, Report};
 
 /// The eyes of one source.
 pub struct Eyes {
     config: SightConfig,
     sight: Sight,
-    clock: SharedClock,
-    /// The last frame, or the beginning.
-    last_seen: Duration,
-    /// Whether the connection delivers: then an opening is a new size in mid-stream, and what was told still holds.
-    delivers: bool,
+    presence: Presence,
 }
 
 impl Eyes {
@@ -33,51 +28,30 @@ impl Eyes {
             config.look_for.retain(|loss| *loss != Loss::Frozen);
         }
         let sight = Sight::new(config.clone(), source.masks.clone());
-        let last_seen = clock.monotonic();
-        Eyes { config, sight, clock, last_seen, delivers: false }
+        let presence = Presence::new(config.enabled, config.severity, config.away_after_s, clock);
+        Eyes { config, sight, presence }
     }
 
     /// Pictures are about to come, perhaps after a while without.
     pub fn opened(&mut self) {
-        if !self.delivers {
+        if !self.presence.delivers {
             self.sight.reopened();
         }
     }
 
     /// What a new state of the connection means for sight.
     pub fn state(&mut self, state: &SourceState) -> Option<Report> {
-        self.delivers = matches!(state, SourceState::Delivering(_));
-        match state {
-            SourceState::Connecting { .. } => None,
-            SourceState::Delivering(_) => Some(Report::new("ok", Meaning::Well("recovered"))),
-            SourceState::Stalled { message, .. } => Some(self.away("stalled", message, true)),
-            SourceState::Failed { error, retry_in } => Some(self.failed(error, retry_in.is_none())),
-            // A stop of the node is told by the task that ends everything.
-            SourceState::Ended(Ended::Stopped) => Some(Report::new("ended", Meaning::StateOnly)),
-            SourceState::Ended(Ended::EndOfStream) => {
-                Some(Report::new("ended", Meaning::Well("source_ended")))
-            }
-        }
+        self.presence.state(state)
     }
 
     /// The source failed; `for_good` if it is not tried again.
     pub fn failed(&self, error: &SourceError, for_good: bool) -> Report {
-        let gone = self.clock.monotonic().saturating_sub(self.last_seen);
-        self.away("failed", &error.message, for_good || gone.as_secs_f32() >= self.config.away_after_s)
-    }
-
-    fn away(&self, state: &'static str, error: &str, is_certain: bool) -> Report {
-        let mut report = Report::new(state, Meaning::StateOnly);
-        if self.config.enabled && is_certain {
-            report.meaning = Meaning::Lost(self.config.severity);
-            report.facts.insert("error".into(), error.into());
-        }
-        report
+        self.presence.failed(error, for_good)
     }
 
     /// What a frame means for sight, if that changed.
     pub fn frame(&mut self, frame: &Frame) -> Option<Report> {
-        self.last_seen = self.clock.monotonic();
+        self.presence.seen();
         let change = self.sight.look(frame)?;
         let mut report = match change.loss {
             None => Report::new("ok", Meaning::Well(if change.relearnt { "relearnt" } else { "recovered" })),
@@ -98,7 +72,7 @@ fn may_stand_still(uri: &SourceUri) -> bool {
     match uri {
         SourceUri::Test(_) => true,
         SourceUri::File(clip) => !clip.realtime || is_still(&clip.path),
-        SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Gst(_) => false,
+        SourceUri::Rtsp(_) | SourceUri::V4l2(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) => false,
     }
 }
 

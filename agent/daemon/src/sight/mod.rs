@@ -1,6 +1,6 @@
 //! Losses of sight as states and events.
 //!
-//! [`Eyes`] live on a source's thread and say how it sees; the task `events` owns the [`SightBook`], which makes
+//! [`Eyes`] live on a camera's thread and say how it sees, [`Ears`] on a microphone's; the task `events` owns the [`SightBook`], which makes
 //! happenings of that: one loss a source at a time, the worst. A source without pictures is worst, whether it stalled
 //! or failed; then come black, covered, frozen, moved, out of focus. Frames of a camera that sees badly still go to
 //! the gate and the chain: what is found in them is found, and who reads `sight` knows what it is worth.
@@ -9,7 +9,9 @@
 //! `node_stopping`); what a crash left open is kept in the store and ended by the next life (`reason` `restarted`).
 
 mod clock;
+mod ears;
 mod eyes;
+mod presence;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use ulid::Ulid;
 use crate::node::Node;
 
 pub use clock::{ClockWatch, NodeTeller, node_source};
+pub use ears::Ears;
 pub use eyes::Eyes;
 
 /// The key of the losses that are open, by source.

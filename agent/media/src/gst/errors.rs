@@ -12,13 +12,13 @@ use crate::uri::SourceUri;
 
 /// A problem before the source's name is put in front.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) kind: SourceErrorKind,
-    pub(super) text: String,
+pub(crate) struct Problem {
+    pub(crate) kind: SourceErrorKind,
+    pub(crate) text: String,
 }
 
 impl Problem {
-    pub(super) fn new(kind: SourceErrorKind, text: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: SourceErrorKind, text: impl Into<String>) -> Self {
         Problem { kind, text: text.into() }
     }
 }
@@ -77,7 +77,7 @@ pub(super) fn check(uri: &SourceUri) -> &'static str {
     }
 }
 
-fn kind_of(error: &glib::Error, delivered: bool) -> SourceErrorKind {
+pub(crate) fn kind_of(error: &glib::Error, delivered: bool) -> SourceErrorKind {
     use SourceErrorKind::{Broken, NotFound, NotMedia, Unauthorised, Unavailable};
     if let Some(kind) = error.kind::<gst::ResourceError>() {
         return match kind {
@@ -91,7 +91,7 @@ fn kind_of(error: &glib::Error, delivered: bool) -> SourceErrorKind {
 }
 
 /// The message and, where it adds something, the element's own remark, as one lower-case line.
-fn said(error: &glib::Error, debug: Option<&str>) -> String {
+pub(crate) fn said(error: &glib::Error, debug: Option<&str>) -> String {
     let detail = debug.and_then(|d| d.split_once('\n')).map(|(_, rest)| rest).unwrap_or_default();
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (message, detail) = (one_line(error.message()), one_line(detail));
@@ -132,6 +132,7 @@ pub(super) fn missing_element(name: &str) -> Problem {
     let package = match name {
         "rtspsrc" | "videotestsrc" if name == "videotestsrc" => "gstreamer1.0-plugins-base",
         "rtspsrc" => "gstreamer1.0-plugins-good",
+        "libcamerasrc" => "gstreamer1.0-libcamera",
         _ => "gstreamer1.0-plugins-base",
     };
     Problem::new(
@@ -153,7 +154,7 @@ fn package(caps: &str) -> &'static str {
 }
 
 /// What the pipeline's type finder took the data for.
-pub(super) fn found_type(pipeline: &gst::Pipeline) -> Option<String> {
+pub(crate) fn found_type(pipeline: &gst::Pipeline) -> Option<String> {
     let elements = pipeline.iterate_recurse().into_iter().flatten();
     let finder = elements.into_iter().find(|e| e.factory().is_some_and(|f| f.name() == "typefind"))?;
     let caps = finder.property::<Option<gst::Caps>>("caps")?;

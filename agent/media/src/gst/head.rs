@@ -3,6 +3,7 @@
 //! Owner: the source's thread builds it; pads are linked on GStreamer's threads as they appear.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use aimass_core::ports::SourceErrorKind;
@@ -13,7 +14,7 @@ use gstreamer::prelude::*;
 use super::errors::{self, Problem};
 use super::tail::Tail;
 use crate::options::SourceOptions;
-use crate::uri::{FileClip, SourceUri, TestPicture};
+use crate::uri::{CsiCamera, FileClip, SourceUri, TestPicture};
 
 type Made<T> = Result<T, Problem>;
 
@@ -22,6 +23,7 @@ pub(super) fn build(pipeline: &gst::Pipeline, tail: &Tail, options: &SourceOptio
     match &options.uri {
         SourceUri::File(clip) => file(pipeline, tail, clip),
         SourceUri::Rtsp(url) => rtsp(pipeline, tail, url, options, udp),
+        SourceUri::Libcamera(camera) => csi(pipeline, tail, camera),
         SourceUri::Gst(description) => own(pipeline, tail, description),
         SourceUri::Test(test) => test_picture(pipeline, tail, test),
         SourceUri::V4l2(_) => Err(Problem::new(SourceErrorKind::Config, "is not a GStreamer source")),
@@ -67,6 +69,16 @@ fn decoder(pipeline: &gst::Pipeline, tail: &Tail) -> Made<gst::Element> {
 }
 
 fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
+    readable(&clip.path, "check that it is a clip")?;
+    let source = make("filesrc")?;
+    source.set_property("location", clip.path.as_os_str().to_string_lossy().as_ref());
+    let decoder = decoder(pipeline, tail)?;
+    pipeline.add(&source).map_err(broken)?;
+    source.link(&decoder).map_err(broken)
+}
+
+/// Looks whether a file can be read and holds anything.
+pub(crate) fn readable(path: &Path, check: &str) -> Made<()> {
     let not_found = |error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => SourceErrorKind::NotFound,
@@ -74,22 +86,14 @@ fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
         };
         Problem::new(kind, format!("cannot be read ({error}): check the path and its permissions"))
     };
-    let about = fs::metadata(&clip.path).map_err(not_found)?;
+    let about = fs::metadata(path).map_err(not_found)?;
     if about.is_dir() {
-        return Err(Problem::new(SourceErrorKind::NotMedia, "is a folder: give a clip or a picture"));
+        return Err(Problem::new(SourceErrorKind::NotMedia, "is a folder: give a file"));
     }
     if about.is_file() && about.len() == 0 {
-        return Err(Problem::new(
-            SourceErrorKind::NotMedia,
-            "the file is empty (0 bytes): check that it is a clip",
-        ));
+        return Err(Problem::new(SourceErrorKind::NotMedia, format!("the file is empty (0 bytes): {check}")));
     }
-    fs::File::open(&clip.path).map_err(not_found)?;
-    let source = make("filesrc")?;
-    source.set_property("location", clip.path.as_os_str().to_string_lossy().as_ref());
-    let decoder = decoder(pipeline, tail)?;
-    pipeline.add(&source).map_err(broken)?;
-    source.link(&decoder).map_err(broken)
+    fs::File::open(path).map(drop).map_err(not_found)
 }
 
 fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOptions, udp: bool) -> Made<()> {
@@ -149,7 +153,8 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
     Ok(())
 }
 
-fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
+/// A pipeline of the administrator's own, with one pad `src`; `ends_in` says what it should end in.
+pub(crate) fn own_bin(description: &str, ends_in: &str) -> Made<gst::Bin> {
     // GStreamer's parser takes a format only between two elements.
     let last = description.rsplit('!').next().unwrap_or_default();
     let ends_in_caps =
@@ -162,11 +167,17 @@ fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
         Problem::new(SourceErrorKind::Config, format!("GStreamer cannot read the pipeline ({said})"))
     })?;
     let Some(end) = bin.find_unlinked_pad(gst::PadDirection::Src) else {
-        let text = "the pipeline has no open end: let it end in a raw video pad, such as … ! videoconvert";
+        let text = format!("the pipeline has no open end: let it end in {ends_in}");
         return Err(Problem::new(SourceErrorKind::Config, text));
     };
-    let pad = gst::GhostPad::with_target(&end).map_err(broken)?;
+    let pad = gst::GhostPad::builder_with_target(&end).map_err(broken)?.name("src").build();
     bin.add_pad(&pad).map_err(broken)?;
+    Ok(bin)
+}
+
+fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
+    let bin = own_bin(description, "a raw video pad, such as … ! videoconvert")?;
+    let pad = bin.static_pad("src").ok_or_else(|| errors::missing_element("bin"))?;
     pipeline.add(&bin).map_err(broken)?;
     match pad.link(&tail.entry) {
         Ok(_) => Ok(()),
@@ -175,6 +186,25 @@ fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
             Err(Problem::new(SourceErrorKind::Config, text))
         }
     }
+}
+
+/// A camera on a CSI connector: its pictures come processed, in the cheapest format that the board's pipeline makes.
+fn csi(pipeline: &gst::Pipeline, tail: &Tail, camera: &CsiCamera) -> Made<()> {
+    let source = make("libcamerasrc")?;
+    if let Some(name) = &camera.name {
+        source.set_property("camera-name", name);
+    }
+    let filter = make("capsfilter")?;
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("format", gst::List::new(["NV12", "I420", "YUY2", "UYVY", "RGB", "BGR", "RGBx", "BGRx"]))
+        .field("width", camera.width as i32)
+        .field("height", camera.height as i32)
+        .build();
+    filter.set_property("caps", caps);
+    pipeline.add_many([&source, &filter]).map_err(broken)?;
+    source.link(&filter).map_err(broken)?;
+    let end = filter.static_pad("src").ok_or_else(|| errors::missing_element("capsfilter"))?;
+    end.link(&tail.entry).map(|_| ()).map_err(broken)
 }
 
 fn test_picture(pipeline: &gst::Pipeline, tail: &Tail, test: &TestPicture) -> Made<()> {

@@ -18,6 +18,7 @@ use super::errors::{self, Problem};
 use super::frames::Frames;
 use super::head;
 use super::tail::{Tail, TailOptions};
+use super::{is_anything_running, quiet_bus, rewind};
 use crate::limit::RateLimit;
 use crate::options::SourceOptions;
 use crate::uri::SourceUri;
@@ -77,18 +78,12 @@ impl<'a> Run<'a> {
             SourceUri::File(clip) => (false, clip.realtime),
             SourceUri::Test(test) => (test.realtime, false),
             // Whether an own pipeline is live is known once it is paused.
-            SourceUri::Rtsp(_) | SourceUri::Gst(_) | SourceUri::V4l2(_) => (true, false),
+            SourceUri::Rtsp(_) | SourceUri::Libcamera(_) | SourceUri::Gst(_) | SourceUri::V4l2(_) => {
+                (true, false)
+            }
         };
         let pipeline = gst::Pipeline::new();
-        let bus = pipeline.bus().ok_or_else(|| errors::missing_element("pipeline"))?;
-        // Only what is read in `trouble` is kept: nobody empties the bus while frames come.
-        bus.set_sync_handler(|_, message| match message.view() {
-            gst::MessageView::Error(_) => gst::BusSyncReply::Pass,
-            gst::MessageView::Element(e) if e.structure().is_some_and(|s| s.name() == "missing-plugin") => {
-                gst::BusSyncReply::Pass
-            }
-            _ => gst::BusSyncReply::Drop,
-        });
+        let bus = quiet_bus(&pipeline)?;
         let tail_options = TailOptions {
             limit: RateLimit::of(options),
             max_side: options.max_side_px,
@@ -186,7 +181,8 @@ impl<'a> Run<'a> {
                 }
                 run_base += last_position + self.frame_time();
                 (last_position, since_rewind) = (Duration::ZERO, 0);
-                self.rewind()?;
+                rewind(&self.pipeline)?;
+                self.last_sign = self.clock.monotonic();
                 continue;
             };
             let size = self.tail.watch.input().map(|input| (input.width(), input.height()));
@@ -248,18 +244,6 @@ impl<'a> Run<'a> {
             fps: if fps.denom() > 0 { f64::from(fps.numer()) / f64::from(fps.denom()) } else { 0.0 },
             description: format!("{container}{codec}, {}", input.format()),
         }
-    }
-
-    /// Back to the beginning: by a seek, or, where the format cannot seek, by a restart of the pipeline.
-    fn rewind(&mut self) -> Result<(), Problem> {
-        if self.pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO).is_err() {
-            let stopped = self.pipeline.set_state(gst::State::Ready);
-            if stopped.and_then(|_| self.pipeline.set_state(gst::State::Playing)).is_err() {
-                return Err(Problem::new(SourceErrorKind::Broken, "cannot begin anew at its end"));
-            }
-        }
-        self.last_sign = self.clock.monotonic();
-        Ok(())
     }
 
     /// The first error on the bus, if there is one.
@@ -334,12 +318,6 @@ impl<'a> Run<'a> {
         let text = format!("no video that can be decoded{found}: {}", errors::check(&self.options.uri));
         Problem::new(SourceErrorKind::NotMedia, text)
     }
-}
-
-/// Whether any streaming thread of the pipeline is at work.
-fn is_anything_running(pipeline: &gst::Pipeline) -> bool {
-    let elements = pipeline.iterate_recurse().into_iter().flatten();
-    elements.flat_map(|e| e.pads()).any(|pad| pad.task_state() == gst::TaskState::Started)
 }
 
 /// Where in the file the sample lies.

@@ -1,11 +1,14 @@
-//! Cameras on the board's own connectors, through nokhwa.
+//! Cameras on the board's own connectors, through nokhwa, and v4l where nokhwa has no word for what a camera offers.
 //!
 //! Owner: a capture thread of its own (`v4l2-<id>`) holds the device, as the driver may block for ever; the
 //! source's thread takes pictures from a one-deep slot and watches the time. Invariant: at most one capture thread
 //! a source; one that hangs in the driver is waited for before the device is opened again.
 
+pub(crate) mod controls;
+pub(crate) mod device;
 mod formats;
 mod pictures;
+mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,20 +20,27 @@ use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
 use aimass_core::ports::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
 use aimass_core::slot::{Put, SlotReceiver, SlotSender, Taken, slot};
 use aimass_core::stop::Stop;
-use nokhwa::Camera;
-use nokhwa::utils::{ApiBackend, CameraFormat, CameraIndex, RequestedFormat, RequestedFormatType};
 
-use self::formats::{choose, device_index, opening};
-pub(crate) use self::formats::{listed, offers};
+use self::device::is_camera;
+use self::formats::Offer;
 use self::pictures::Pictures;
+use self::stream::Stream;
 use crate::limit::RateLimit;
 use crate::options::SourceOptions;
 use crate::uri::{SourceUri, V4l2Device};
 
-const GLANCE: Duration = Duration::from_millis(200);
+/// How long a wait for a frame may last before the stop is looked at again.
+const GLANCE: Duration = Duration::from_millis(500);
 
 type Problem = (SourceErrorKind, String);
-type Shot = Result<(Picture, CameraFormat), Problem>;
+type Shot = Result<(Picture, About), Problem>;
+
+/// What the camera sends, and how it is read.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    offer: Offer,
+    through: &'static str,
+}
 
 /// A camera on this board.
 pub(crate) struct V4l2Source {
@@ -58,7 +68,7 @@ impl V4l2Source {
         tracing::warn!(source = %self.options.id, "the camera's driver does not let go");
     }
 
-    fn start(&mut self, captured: Arc<AtomicU64>) -> Result<SlotReceiver<Shot>, Problem> {
+    fn start(&mut self, captured: Arc<AtomicU64>, halt: Stop) -> Result<SlotReceiver<Shot>, Problem> {
         let SourceUri::V4l2(device) = &self.options.uri else {
             return Err((SourceErrorKind::Config, "is not a camera on this board".into()));
         };
@@ -66,13 +76,12 @@ impl V4l2Source {
             let text = "the driver still hangs in the last capture: unplug the camera or restart";
             return Err((SourceErrorKind::Unavailable, text.into()));
         }
-        let index = device_index(&device.path)?;
         let (device, options, clock) = (device.clone(), self.options.clone(), self.clock.clone());
         let (sender, receiver) = slot();
         let capture = Builder::new()
             .name(format!("v4l2-{}", self.options.id))
             .spawn(move || {
-                if let Err(problem) = capture(index, &device, &options, &clock, &captured, &sender) {
+                if let Err(problem) = capture(&device, &options, &clock, &captured, &halt, &sender) {
                     sender.put(Err(problem));
                 }
             })
@@ -95,7 +104,7 @@ impl V4l2Source {
             }
             let taken = shots.take(GLANCE);
             let now = self.clock.monotonic();
-            let (picture, format) = match taken {
+            let (picture, about) = match taken {
                 Taken::Value(shot) => shot?,
                 Taken::Closed => return Err((SourceErrorKind::Broken, "the capture ended".into())),
                 Taken::TimedOut => {
@@ -116,10 +125,10 @@ impl V4l2Source {
             if !opened {
                 opened = true;
                 sink.opened(&StreamInfo {
-                    width: format.width(),
-                    height: format.height(),
-                    fps: f64::from(format.frame_rate()),
-                    description: format!("V4L2, {}", format.format()),
+                    width: about.offer.width,
+                    height: about.offer.height,
+                    fps: about.offer.fps(),
+                    description: format!("V4L2, {}, by {}", about.offer.format.name(), about.through),
                 });
             }
             let stamp = Stamp { wall: self.clock.wall(), wall_from: TimeSource::Clock, elapsed: now };
@@ -134,9 +143,10 @@ impl V4l2Source {
 
 impl Source for V4l2Source {
     fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &Stop) -> Result<Ended, SourceError> {
-        let captured = Arc::new(AtomicU64::new(0));
-        let result = self.start(captured.clone()).and_then(|shots| {
+        let (captured, halt) = (Arc::new(AtomicU64::new(0)), Stop::new());
+        let result = self.start(captured.clone(), halt.clone()).and_then(|shots| {
             let result = self.deliver(&shots, &captured, sink, stop);
+            halt.request();
             drop(shots);
             self.await_capture();
             result
@@ -145,30 +155,21 @@ impl Source for V4l2Source {
     }
 }
 
-/// Captures until nobody takes the pictures any more. Runs on the capture thread.
+/// Captures until it is told to halt or nobody takes the pictures any more. Runs on the capture thread.
 fn capture(
-    index: u32,
     device: &V4l2Device,
     options: &SourceOptions,
     clock: &SharedClock,
     captured: &AtomicU64,
+    halt: &Stop,
     shots: &SlotSender<Shot>,
 ) -> Result<(), Problem> {
-    let offers = offers(index).map_err(|e| opening(&device.path, &e))?;
-    let format = choose(&offers, device, options.max_side_px, options.fps).ok_or_else(|| {
-        let text = format!("offers nothing that fits: it has {}", listed(&offers));
-        (SourceErrorKind::Config, text)
-    })?;
-    let exact = [format.format()];
-    let request = RequestedFormat::with_formats(RequestedFormatType::Exact(format), &exact);
-    let mut camera = Camera::with_backend(CameraIndex::Index(index), request, ApiBackend::Video4Linux)
-        .map_err(|e| opening(&device.path, &e.to_string()))?;
-    camera.open_stream().map_err(|e| opening(&device.path, &e.to_string()))?;
-    let (mut limit, mut pictures) = (RateLimit::of(options), Pictures::new(format, options));
-    loop {
-        let raw = camera
-            .frame_raw()
-            .map_err(|e| (SourceErrorKind::Broken, format!("the camera stopped ({e}): check the cable")))?;
+    let (offer, stride) = set_up(device, options)?;
+    let mut stream = Stream::open(&device.path, &offer, options.open_timeout)?;
+    let about = About { offer, through: stream.through() };
+    let (mut limit, mut pictures) = (RateLimit::of(options), Pictures::new(offer, stride, options));
+    while !halt.is_requested() {
+        let Some(raw) = stream.next(GLANCE)? else { continue };
         captured.fetch_add(1, Ordering::Relaxed);
         if !limit.keeps(u64::try_from(clock.monotonic().as_nanos()).unwrap_or(u64::MAX)) {
             continue;
@@ -177,10 +178,26 @@ fn capture(
         let Ok(picture) = pictures.picture(&raw) else {
             continue;
         };
-        if shots.put(Ok((picture, format))) == Put::Closed {
+        if shots.put(Ok((picture, about))) == Put::Closed {
             return Ok(());
         }
     }
+    Ok(())
+}
+
+/// Chooses what the camera is to send, sets it and the controls; the bytes from row to row too. The device is closed
+/// again: some drivers let only that handle stream which set the format.
+fn set_up(device: &V4l2Device, options: &SourceOptions) -> Result<(Offer, usize), Problem> {
+    let opened = device::open(&device.path)?;
+    is_camera(&opened)
+        .map_err(|text| (SourceErrorKind::Config, format!("{} {text}", device.path.display())))?;
+    let offers = device::offers(&opened, device).map_err(|e| device::opening(&device.path, &e))?;
+    let offer = offers.choose(device, options.max_side_px, options.fps).ok_or_else(|| {
+        (SourceErrorKind::Config, format!("offers nothing that fits: it has {}", offers.listed()))
+    })?;
+    device::set(&opened, &offer)?;
+    controls::apply(&opened, &options.controls)?;
+    Ok((offer, device::stride(&opened)))
 }
 
 #[cfg(test)]

@@ -1,72 +1,74 @@
 //! Pictures from what a V4L2 camera sends.
 //!
-//! Owner: the capture thread. Invariant: no allocation per frame once the first ones came back.
-
-use std::io::Cursor;
+//! Owner: the capture thread. Invariant: no allocation per frame once the first ones came back, but for what the JPEG
+//! decoder needs inside.
 
 use aimass_core::frame::{BadPicture, Colour, Picture, PixelFormat};
 use aimass_core::mask::Mask;
-use image::{ImageDecoder, ImageReader};
-use nokhwa::utils::{CameraFormat, FrameFormat};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::convert::{rgb_to_i420, yuyv_to_i420};
+use super::formats::{Format, Offer};
+use crate::convert::{ycbcr_to_i420, yuyv_to_i420};
 use crate::options::SourceOptions;
 use crate::pool::Pool;
 
 /// Makes pictures from what the camera sends, in memory that is used again.
 pub(super) struct Pictures {
-    format: CameraFormat,
+    offer: Offer,
+    /// Bytes from row to row of the first plane, as the driver says; 0 if rows are tight.
+    stride: usize,
     pool: Pool,
-    rgb: Vec<u8>,
+    /// A decoded JPEG: luma and both chromas of each pixel.
+    decoded: Vec<u8>,
     mask: Mask,
     kind: PixelFormat,
 }
 
 impl Pictures {
-    pub(super) fn new(format: CameraFormat, options: &SourceOptions) -> Self {
-        let kind = match format.format() {
-            FrameFormat::NV12 => PixelFormat::Nv12,
-            FrameFormat::GRAY => PixelFormat::Gray8,
-            _ => PixelFormat::I420,
+    pub(super) fn new(offer: Offer, stride: usize, options: &SourceOptions) -> Self {
+        let kind = match offer.format {
+            Format::Nv12 => PixelFormat::Nv12,
+            Format::Gray => PixelFormat::Gray8,
+            Format::I420 | Format::Yuyv | Format::Mjpeg => PixelFormat::I420,
         };
-        let mask = Mask::new(&options.masks, format.width(), format.height(), kind);
-        Pictures { format, pool: Pool::default(), rgb: Vec::new(), mask, kind }
+        let mask = Mask::new(&options.masks, offer.width, offer.height, kind);
+        Pictures { offer, stride, pool: Pool::default(), decoded: Vec::new(), mask, kind }
     }
 
     pub(super) fn picture(&mut self, raw: &[u8]) -> Result<Picture, String> {
-        let Pictures { format, pool, rgb, mask, kind } = self;
-        let (width, height) = (format.width(), format.height());
+        let Pictures { offer, stride, pool, decoded, mask, kind } = self;
+        let (width, height) = (offer.width, offer.height);
         let (w, h) = (width as usize, height as usize);
-        let needed = match format.format() {
-            FrameFormat::YUYV => w * h * 2,
-            FrameFormat::NV12 => w * h + w.div_ceil(2) * 2 * h.div_ceil(2),
-            FrameFormat::MJPEG => 1,
-            _ => w * h,
-        };
-        if raw.len() < needed {
-            return Err(format!("{} bytes where {needed} are needed", raw.len()));
-        }
-        let is_jpeg = format.format() == FrameFormat::MJPEG;
+        let is_jpeg = offer.format == Format::Mjpeg;
+        let stride = (*stride).max(if offer.format == Format::Yuyv { w * 2 } else { w });
         if is_jpeg {
-            let reader = ImageReader::with_format(Cursor::new(raw), image::ImageFormat::Jpeg);
-            let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
-            if decoder.dimensions() != (width, height) || decoder.color_type() != image::ColorType::Rgb8 {
-                return Err("a picture of another size or kind".to_owned());
+            decode(raw, (w, h), decoded)?;
+        } else {
+            let needed = bytes_of(offer.format, stride, h);
+            if raw.len() < needed {
+                return Err(format!("{} bytes where {needed} are needed", raw.len()));
             }
-            rgb.resize(w * h * 3, 0);
-            decoder.read_image(rgb).map_err(|e| e.to_string())?;
         }
         let colour = Colour { bt709: false, full_range: is_jpeg };
         pool.picture::<BadPicture>((width, height), *kind, colour, |planes| {
-            match format.format() {
-                FrameFormat::MJPEG => rgb_to_i420(rgb, w, h, planes),
-                FrameFormat::YUYV => yuyv_to_i420(raw, w, h, planes),
-                _ => {
+            match offer.format {
+                Format::Mjpeg => ycbcr_to_i420(decoded, w, h, planes),
+                Format::Yuyv => yuyv_to_i420(raw, stride, w, h, planes),
+                Format::Nv12 | Format::I420 | Format::Gray => {
                     let mut at = 0;
-                    for plane in planes.iter_mut() {
-                        let length = plane.len();
-                        plane.copy_from_slice(&raw[at..at + length]);
-                        at += length;
+                    for (n, plane) in planes.iter_mut().enumerate() {
+                        let (row, rows) = kind.plane_size(n, width, height);
+                        // Chroma planes of their own have half as long rows.
+                        let stride =
+                            if *kind == PixelFormat::I420 && n > 0 { stride.div_ceil(2) } else { stride };
+                        for (out, from) in plane.chunks_exact_mut(row).zip(raw[at..].chunks(stride.max(row)))
+                        {
+                            out.copy_from_slice(&from[..row]);
+                        }
+                        at += stride * rows;
                     }
                 }
             }
@@ -77,4 +79,30 @@ impl Pictures {
         })
         .map_err(|e| e.to_string())
     }
+}
+
+/// The bytes of a raw picture.
+fn bytes_of(format: Format, stride: usize, h: usize) -> usize {
+    match format {
+        Format::Nv12 => stride * h + stride.next_multiple_of(2) * h.div_ceil(2),
+        Format::I420 => stride * h + 2 * stride.div_ceil(2) * h.div_ceil(2),
+        Format::Yuyv | Format::Gray | Format::Mjpeg => stride * h,
+    }
+}
+
+/// Decodes a JPEG to luma and chroma: what cameras put in, without the way over RGB.
+fn decode(jpeg: &[u8], (w, h): (usize, usize), decoded: &mut Vec<u8>) -> Result<(), String> {
+    let options = DecoderOptions::default()
+        .jpeg_set_out_colorspace(ColorSpace::YCbCr)
+        .set_max_width(w)
+        .set_max_height(h)
+        .set_strict_mode(false);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    let size = decoder.info().map(|i| (usize::from(i.width), usize::from(i.height)));
+    if size != Some((w, h)) || decoder.input_colorspace() != Some(ColorSpace::YCbCr) {
+        return Err("a picture of another size or kind".to_owned());
+    }
+    decoded.resize(w * h * 3, 0);
+    decoder.decode_into(decoded).map_err(|e| e.to_string())
 }

@@ -163,6 +163,7 @@ const NOTICES = { connecting: 'Connecting…', stalled: 'No new pictures', faile
 class SourceCard {
   constructor(source) {
     this.id = source.id;
+    this.hears = source.kind === 'microphone';
     this.canvas = el('canvas');
     this.canvas.setAttribute('role', 'img');
     this.badge = el('span', 'badge');
@@ -185,13 +186,15 @@ class SourceCard {
     this.badge.className = `badge ${BADGES[now] ?? ''}`;
     setText(this.badge, now);
     this.motion.hidden = !source.motion;
-    const text = NOTICES[now] ?? (this.picture ? '' : 'Waiting for the first picture…');
+    const level = source.health?.level;
+    const heard = level ? `${level.rms_dbfs.toFixed(1)} dBFS, peak ${level.peak_dbfs.toFixed(1)}` : 'Listening…';
+    const text = NOTICES[now] ?? (this.hears ? heard : this.picture ? '' : 'Waiting for the first picture…');
     this.notice.hidden = !text;
     if (text) this.notice.replaceChildren(el('span', '', text), el('small', '', error ?? ''));
     const h = source.health;
     if (h) {
       const fps = (v) => v.toFixed(1);
-      const figures = [
+      const figures = this.hears ? [['sight', h.sight ?? 'unknown']] : [
         ['seen', `${fps(h.fps_seen)} fps`],
         ['analysed', `${fps(h.fps_analysed)} fps${h.fps_wanted ? ` of ${fps(h.fps_wanted)}` : ''}`],
         ...STAGES.filter((stage) => stage in h.stage_ms).map((stage) => [stage, h.stage_ms[stage]]).map(([stage, ms]) => [stage, `${ms < 10 ? ms.toFixed(2) : ms.toFixed(1)} ms`]),
@@ -201,7 +204,7 @@ class SourceCard {
       this.figures.replaceChildren(...figures.map(([k, v]) => el('div', '', null, el('dt', '', k), el('dd', '', v))));
     }
     const s = source.stream;
-    setText(this.about, [s && `${s.width} × ${s.height}`, s?.description, source.chain.join(' → ')].filter(Boolean).join(' · '));
+    setText(this.about, [s && s.width && `${s.width} × ${s.height}`, s?.description, source.chain.join(' → ')].filter(Boolean).join(' · '));
     this.draw();
   }
 
@@ -213,7 +216,7 @@ class SourceCard {
   }
 
   open() {
-    if (this.socket) return;
+    if (this.socket || this.hears) return;
     const query = new URLSearchParams({ fps: 10, max_side: 1280 });
     if (state.token) query.set('token', state.token);
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';

@@ -1,0 +1,50 @@
+//! What a source's connection says, for viewers and for the log: the same for cameras and microphones.
+
+use std::sync::atomic::Ordering;
+
+use aimass_media::run::SourceState;
+use jiff::Timestamp;
+
+use crate::views::SourceView;
+
+/// Notes a new state. `failures` counts attempts that failed since it last delivered.
+pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, now: Timestamp) {
+    match state {
+        SourceState::Connecting { .. } => {
+            // A reason that is known stays on display while the next attempt runs.
+            let error = view.status().error;
+            view.set_status("connecting", error, now);
+        }
+        SourceState::Delivering(info) => {
+            view.set_stream(info.clone());
+            view.set_status("delivering", None, now);
+            let stream = &info.description;
+            if info.width > 0 {
+                tracing::info!(source = %view.id, width = info.width, height = info.height, stream, "The source delivers.");
+            } else {
+                tracing::info!(source = %view.id, stream, "The source delivers.");
+            }
+            *failures = 0;
+        }
+        SourceState::Stalled { message, .. } => {
+            view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+            view.set_status("stalled", Some(message.clone()), now);
+            tracing::warn!(source = %view.id, error = message, "The source has stalled.");
+        }
+        SourceState::Failed { error, retry_in } => {
+            if retry_in.is_some() {
+                view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+            }
+            view.set_status("failed", Some(error.to_string()), now);
+            // Once, then every hundredth time: a source that is away for days must not fill the log.
+            if failures.is_multiple_of(100) {
+                tracing::warn!(source = %view.id, %error, attempts = *failures + 1, "The source does not deliver; trying again.");
+            }
+            *failures += 1;
+        }
+        SourceState::Ended(_) => {
+            view.set_status("ended", None, now);
+            tracing::info!(source = %view.id, "The source has ended.");
+        }
+    }
+}
