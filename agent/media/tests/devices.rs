@@ -30,7 +30,7 @@ static DEVICE: Mutex<()> = Mutex::new(());
 fn device() -> Option<String> {
     let device = std::env::var("AIMASS_TEST_CAMERA").ok();
     if device.is_none() {
-        println!("skipped: AIMASS_TEST_CAMERA is not set (to /dev/video0, say): no real camera is tried");
+        skip("AIMASS_TEST_CAMERA is not set (to /dev/video0, say): no real camera is tried");
     }
     device
 }
@@ -145,7 +145,7 @@ fn controls_are_set_at_each_opening_and_an_unknown_one_lists_the_known() {
     assert_eq!(error.kind, SourceErrorKind::Config);
     assert!(error.message.contains("controls.no_such_control is not known to the camera"), "{error}");
     let Some(brightness) = controls.iter().find(|c| c.starts_with("brightness (")) else {
-        println!("skipped: this camera has no control `brightness`");
+        skip("this camera has no control `brightness`");
         return;
     };
     assert!(error.message.contains(brightness), "{error}");
@@ -167,7 +167,7 @@ fn a_camera_that_is_unplugged_says_so_and_delivers_again_once_it_is_back() {
     let Some(device) = device() else { return };
     let (Ok(unplug), Ok(plug)) = (std::env::var("AIMASS_TEST_UNPLUG"), std::env::var("AIMASS_TEST_PLUG"))
     else {
-        println!("skipped: AIMASS_TEST_UNPLUG and AIMASS_TEST_PLUG are not set");
+        skip("AIMASS_TEST_UNPLUG and AIMASS_TEST_PLUG are not set");
         return;
     };
     let _one = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use aimass_core::ports::{Ended, Flow, FrameSink, SourceError, SourceErrorKind, S
 use aimass_core::sound::{Level, Window};
 use aimass_core::stop::Stop;
 use aimass_media::{MicrophoneOptions, SourceState, camera_backoff, run_forever};
-use support::{PATIENCE, render, within};
+use support::{PATIENCE, render, skip, within};
 
 /// Remembers windows; has enough after `most`.
 struct Listener {
@@ -132,7 +132,7 @@ fn kinds(folder: &Path) -> Vec<Kind> {
                 std::env::var("AIMASS_TEST_MICROPHONE_DBFS").ok().map(|dbfs| dbfs.parse().unwrap());
             kinds.push(Kind { name: "device", uri, seconds: None, live: true, rms_dbfs });
         }
-        Err(_) => println!("skipped: AIMASS_TEST_MICROPHONE is not set, no real device is listened to"),
+        Err(_) => skip("AIMASS_TEST_MICROPHONE is not set, no real device is listened to"),
     }
     kinds
 }

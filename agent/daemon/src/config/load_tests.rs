@@ -25,6 +25,11 @@ id = "door"
 from = [0.1,0.6]
 to = [0.9,0.6]
 labels = ["person"]
+[[microphone]]
+id = "hall"
+source = "alsa:hw:CARD=Device,DEV=0"
+[microphone.level]
+every_s = 10
 [analyzer.detect]
 model = "coco-ssd-lite"
 min_score = 0.5
@@ -54,6 +59,33 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     assert_eq!(errors.0.len(), 1, "{errors}");
     assert_eq!(errors.0[0].path, "camera[0].fpss");
     assert!(errors.0[0].message.contains("did you mean `fps`?"), "{errors}");
+}
+
+#[test]
+fn microphones_share_their_names_with_cameras_and_are_checked_as_they_are() {
+    let wrong = GOOD
+        .replace("id = \"hall\"", "id = \"dock\"\nstall_after_s = 0.5")
+        .replace("alsa:hw:CARD=Device,DEV=0", "rtsp://10.0.0.7/sound")
+        .replace("every_s = 10", "every_s = 0.1");
+    let expected = [
+        "microphone[0].id",
+        "microphone[0].source",
+        "microphone[0].stall_after_s",
+        "microphone[0].level.every_s",
+    ];
+    assert_eq!(paths(&wrong), expected);
+}
+
+#[test]
+fn controls_are_for_cameras_that_have_some() {
+    let controls = "[camera.controls]\nauto_exposure = 1\nwhite_balance_automatic = false\n[[camera.mask]]";
+    let with = GOOD.replacen("[[camera.mask]]", controls, 1);
+    assert_eq!(paths(&with), ["camera[0].controls"]);
+    let v4l2 = with.replacen("\"test:\"", "\"v4l2:/dev/v4l/by-id/usb-x\"", 1);
+    let config = parse(&v4l2).unwrap();
+    assert_eq!(config.camera[0].controls.len(), 2);
+    assert_eq!(from_tree(serde_json::to_value(&config).unwrap()).unwrap(), config);
+    assert!(!paths(&v4l2.replace("= 1\n", "= \"one\"\n")).is_empty());
 }
 
 #[test]

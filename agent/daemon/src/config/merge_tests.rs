@@ -108,6 +108,8 @@ fn a_pipeline_runs_only_in_the_words_of_the_node_s_own_file() {
         " gst:videotestsrc ! videoconvert ! filesink location=/x",
     ] {
         assert_eq!(refused(&with(source)), ["camera[0].source"], "{source}");
+        let microphone = json!({ "microphone": [{ "id": "a", "source": source }] });
+        assert_eq!(refused(&microphone), ["microphone[0].source"], "{source}");
     }
 }
 
