@@ -50,7 +50,26 @@ if [ $# -gt 0 ]; then
 fi
 
 say "building for $arch with $version"
-# The feature tells the program that it is installed, not run from a checkout.
-AIMASS_DIST=1 "$bin/cargo" build --locked --target "$rust_target" --profile dist -p aimass-agent >&2
+# The variable tells the program that it will be installed, and not run from this checkout.
+AIMASS_PACKAGED=1 "$bin/cargo" build --locked --target "$rust_target" --profile dist -p aimass-agent >&2
 program=$CARGO_TARGET_DIR/$rust_target/dist/aimass-agent
+
+# What the package's Depends were written for, and nothing else.
+needed=$(readelf -d "$program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+for library in $needed; do
+    case "$library" in
+        libc.so.6|libm.so.6|libgcc_s.so.1|ld-linux*) ;;
+        libglib-2.0.so.0|libgobject-2.0.so.0|libgio-2.0.so.0) ;;
+        libgstreamer-1.0.so.0|libgstbase-1.0.so.0|libgstapp-1.0.so.0|libgstvideo-1.0.so.0|libgstaudio-1.0.so.0) ;;
+        *) die "the program for $arch needs $library, which its package does not ask for" 70 ;;
+    esac
+done
+# Debian 12 has glibc 2.36: a program that asks for more would not start there.
+newest=$(readelf -V "$program" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1)
+[ "$(printf '%s\n' "$newest" GLIBC_2.36 | sort -V | tail -n 1)" = GLIBC_2.36 ] || die "the program for $arch needs $newest" 70
+bytes=$(stat -c %s "$program")
+[ "$bytes" -le $((20 * 1024 * 1024)) ] || die "the program for $arch has $bytes bytes, more than 20 MiB" 70
+! grep -q -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$CARGO_TARGET_DIR" "$program" ||
+    die "the program for $arch tells where it was built: see $(strings "$program" | grep -m 1 -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$CARGO_TARGET_DIR")" 70
+say "$arch: $bytes bytes, $newest at most, $(wc -w <<< "$needed") libraries"
 echo "$program"
