@@ -27,20 +27,17 @@ pub fn documents() -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
         all.insert(Path::new("completions").join(name), text);
     }
     program.build();
-    pages(&program, "aimass-agent", &mut all)?;
+    pages(&program, &mut all)?;
     Ok(all)
 }
 
 /// A page for the command, and one for each below it.
-fn pages(command: &clap::Command, name: &str, all: &mut BTreeMap<PathBuf, Vec<u8>>) -> io::Result<()> {
+fn pages(command: &clap::Command, all: &mut BTreeMap<PathBuf, Vec<u8>>) -> io::Result<()> {
+    let page = Man::new(command.clone()).manual("AI Mass Edge").source("AI Mass Edge");
     let mut text = Vec::new();
-    let title = command.clone().name(name.to_owned()).display_name(name.to_owned());
-    Man::new(title).manual("AI Mass Edge").source("AI Mass Edge").date("").render(&mut text)?;
-    all.insert(Path::new("man").join(format!("{name}.1")), text);
-    for below in command.get_subcommands().filter(|c| !c.is_hide_set()) {
-        pages(below, &format!("{name}-{}", below.get_name()), all)?;
-    }
-    Ok(())
+    page.render(&mut text)?;
+    all.insert(Path::new("man").join(page.get_filename()), text);
+    command.get_subcommands().filter(|c| !c.is_hide_set()).try_for_each(|below| pages(below, all))
 }
 
 fn main() -> ExitCode {

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use crate::support::*;
 
 /// 1 March 2045, in seconds since 1970.
-const IN_2045: i64 = 2_371_852_800;
+const IN_2045: i64 = 2_371_939_200;
 const TWO_GIB: u64 = 1 << 31;
 
 #[test]
