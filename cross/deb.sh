@@ -86,7 +86,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$AIMASS_CACHE/target-cross} RUSTC=$b
 # cargo-deb, pinned like the other tools of the checks.
 tools=$AIMASS_CACHE/tools
 deb_version=3.8.0
-if [ "$("$tools/bin/cargo-deb" --version 2> /dev/null)" != "$deb_version" ]; then
+if [ "$("$tools/bin/cargo-deb" --version 2> /dev/null)" != "cargo-deb $deb_version" ]; then
     say "building cargo-deb $deb_version"
     CARGO_TARGET_DIR=$AIMASS_CACHE/target-tools "$bin/cargo" install --locked --quiet --root "$tools" cargo-deb --version "$deb_version" >&2 ||
         die "cargo-deb $deb_version could not be built"

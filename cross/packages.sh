@@ -15,14 +15,14 @@ build=(
 )
 tests=(
     mosquitto mosquitto-clients nats-server gstreamer1.0-rtsp gstreamer1.0-tools libgstrtspserver-1.0-dev openssl
-    libfaketime e2fsprogs mount
+    libfaketime e2fsprogs mount systemd
 )
 # The compiler for the target comes by cross/toolchain.sh, the target's libraries by cross/sysroot.sh.
 cross=(
     ca-certificates debian-archive-keyring git make pkg-config python3 xz-utils
     gcc libc6-dev gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf binutils
     libgit2-1.5 libclang1-14 libclang-common-14-dev
-    mmdebstrap qemu-user-static lintian systemd
+    mmdebstrap qemu-user qemu-user-static faketime lld lintian systemd
 )
 
 case "${1:-}" in
