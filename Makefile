@@ -1,5 +1,5 @@
 # Thin: each target calls cargo or a script that can be called by itself.
-.PHONY: demo test test-faults build models bench reference fixtures fuzz
+.PHONY: demo test test-faults build deb models bench reference fixtures fuzz
 
 CACHE := $(or $(AIMASS_CACHE),$(HOME)/.cache/aimass)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -21,6 +21,11 @@ demo: build
 build:
 	@cross/packages.sh build
 	cargo build --locked --release -p aimass-agent
+
+## deb: packages for ARCH=arm64, armhf or amd64, in $(CACHE)/deb (cross/README.md)
+deb:
+	@cross/packages.sh cross
+	@cross/deb.sh $(ARCH)
 
 ## test: sets up what the tests need and runs all of them
 test:
@@ -47,13 +52,14 @@ models:
 bench: build fixtures
 	tests/peer/run.sh
 
-## reference: writes the configuration reference anew from the types
+## reference: writes the configuration reference, manual pages and completions anew from the types
 reference:
 	@mkdir -p agent/daemon/reference
 	cargo run -q --locked -p aimass-agent -- reference > $(CACHE)/reference.part
 	mv $(CACHE)/reference.part agent/daemon/reference/configuration.md
 	cargo run -q --locked -p aimass-agent -- reference --schema > $(CACHE)/reference.part
 	mv $(CACHE)/reference.part agent/daemon/reference/configuration.schema.json
+	cargo run -q --locked -p aimass-agent --example documents -- agent/daemon/reference
 
 ## fuzz: every fuzz target for SECONDS_EACH=60 seconds; a crash leaves its input in tests/fuzz/artifacts/
 fuzz:

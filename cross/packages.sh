@@ -3,6 +3,7 @@
 #   cross/packages.sh build     what `make demo` and `cargo build` need
 #   cross/packages.sh test      that, and what `make test` needs
 #   cross/packages.sh fuzz      what `make fuzz` needs
+#   cross/packages.sh cross     what `make deb` and the other scripts of this folder need
 set -euo pipefail
 
 build=(
@@ -14,20 +15,30 @@ build=(
 )
 tests=(
     mosquitto mosquitto-clients nats-server gstreamer1.0-rtsp gstreamer1.0-tools libgstrtspserver-1.0-dev openssl
-    libfaketime e2fsprogs mount
+    libfaketime e2fsprogs mount systemd
+)
+# The compiler for the target comes by cross/toolchain.sh, the target's libraries by cross/sysroot.sh.
+cross=(
+    ca-certificates debian-archive-keyring git make pkg-config python3 xz-utils
+    gcc libc6-dev gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf binutils
+    libgit2-1.5 libclang1-14 libclang-common-14-dev
+    mmdebstrap qemu-user qemu-user-static faketime lld lintian systemd
 )
 
 case "${1:-}" in
     build) wanted=("${build[@]}") ;;
     test) wanted=("${build[@]}" "${tests[@]}") ;;
     fuzz) wanted=("${build[@]}" g++) ;;
-    *) echo "usage: $0 build|test|fuzz" >&2; exit 64 ;;
+    cross) wanted=("${cross[@]}") ;;
+    *) echo "usage: $0 build|test|fuzz|cross" >&2; exit 64 ;;
 esac
 
 # A toolchain that is too old is as good as none. Keep in step with rust-version in Cargo.toml.
 need=1.95
 have=$(cargo --version 2>/dev/null | awk '{print $2}' || true)
-if [ -z "$have" ] || [ "$(printf '%s\n%s\n' "$need" "$have" | sort -V | head -n 1)" != "$need" ]; then
+if [ "$1" = cross ]; then
+    :
+elif [ -z "$have" ] || [ "$(printf '%s\n%s\n' "$need" "$have" | sort -V | head -n 1)" != "$need" ]; then
     # Debian carries a current compiler for its browsers under these names.
     wanted+=(rustc-web cargo-web)
     need_rust=yes

@@ -123,7 +123,10 @@ pub fn model_folders() -> Vec<PathBuf> {
     let program = std::env::current_exe().unwrap_or_default();
     folders.extend(program.ancestors().skip(1).take(4).map(|above| above.join("models")));
     folders.push(PathBuf::from("models"));
-    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
+    // A packaged program (cross/build.sh) knows nothing of the folder that it was built in.
+    if option_env!("AIMASS_PACKAGED").is_none() {
+        folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
+    }
     folders.retain(|f| f.is_dir());
     folders
 }

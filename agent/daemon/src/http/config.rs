@@ -22,7 +22,8 @@ pub struct HttpConfig {
     /// Address and port to listen on. An address that other machines can reach needs `token_file`.
     pub listen: SocketAddr,
     /// File with the token that every request must carry as `Authorization: Bearer <token>`: at least 16
-    /// characters, readable by its owner only (mode 0600). Without it, anybody on this machine may look.
+    /// characters, readable by its owner only (mode 0600), or a credential of the systemd service. Without it,
+    /// anybody on this machine may look.
     pub token_file: Option<PathBuf>,
 }
 
@@ -70,6 +71,17 @@ impl HttpConfig {
     }
 }
 
+/// The bits of a secret file's mode that must not be set. systemd lets the service alone into the folder of its
+/// credentials, and opens the files there to its user by an access list, which shows as a right of the group.
+#[cfg(unix)]
+fn not_for_others(path: &Path, credentials: Option<&Path>) -> u32 {
+    let inside = |folder: &Path| {
+        let (Ok(folder), Ok(file)) = (folder.canonicalize(), path.canonicalize()) else { return false };
+        file.parent() == Some(&folder)
+    };
+    if credentials.is_some_and(inside) { 0o007 } else { 0o077 }
+}
+
 fn read_token(path: &Path) -> Result<Token, String> {
     let mut file = File::open(path).map_err(|e| format!("cannot be read ({e}): create it with mode 0600"))?;
     let facts = file.metadata().map_err(|e| e.to_string())?;
@@ -79,7 +91,8 @@ fn read_token(path: &Path) -> Result<Token, String> {
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::MetadataExt::mode(&facts) & 0o777;
-        if mode & 0o077 != 0 {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        if mode & not_for_others(path, credentials.as_deref()) != 0 {
             return Err(format!("others may read it (mode {mode:04o}): run chmod 600 on it"));
         }
     }
@@ -152,6 +165,20 @@ mod tests {
         }
         let missing = HttpConfig { token_file: Some("/nowhere/token".into()), ..HttpConfig::default() };
         assert!(missing.check().unwrap_err().to_string().contains("/nowhere/token"));
+    }
+
+    #[test]
+    fn a_credential_may_show_a_right_of_the_group_but_none_of_everybody() {
+        let (folder, config) = with_token("0123456789abcdef", 0o440);
+        let path = config.token_file.as_deref().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert_eq!(not_for_others(path, Some(folder.path())), 0o007);
+        assert_eq!(not_for_others(path, Some(elsewhere.path())), 0o077);
+        assert_eq!(not_for_others(path, None), 0o077);
+        // A link in the folder to a file that lies elsewhere makes no credential of it.
+        let link = elsewhere.path().join("token");
+        std::os::unix::fs::symlink(path, &link).unwrap();
+        assert_eq!(not_for_others(&link, Some(elsewhere.path())), 0o077);
     }
 
     #[test]

@@ -11,3 +11,4 @@ mod never;
 mod retention;
 mod shared;
 mod support;
+mod wide;

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Builds the agent for an architecture and checks what came out. Prints the path of the program.
+#   cross/build.sh <amd64|arm64|armhf>               the program, profile `dist`
+#   cross/build.sh <amd64|arm64|armhf> <cargo …>     another cargo command with the same environment
+. "$(dirname "$0")/common.sh"
+
+arch=${1:-}
+names "$arch"
+shift
+need "$cc" pkg-config readelf
+bin=$("$root/cross/toolchain.sh" "$arch")
+sysroot=$("$root/cross/sysroot.sh" "$arch")
+version=$("$bin/rustc" --version)
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$AIMASS_CACHE/target-cross}
+export RUSTC=$bin/rustc RUSTDOC=$bin/rustdoc
+# A rustup proxy of this name would otherwise choose another compiler.
+unset RUSTUP_TOOLCHAIN CARGO RUSTC_WRAPPER || true
+
+under() { printf '%s' "$1" | tr 'a-z-' 'A-Z_'; }
+lower=${rust_target//-/_}
+upper=$(under "$rust_target")
+
+# One compiler for C, assembly and linking, that sees the sysroot only.
+mkdir -p "$cache/bin"
+wrapper=$cache/bin/$triplet-in-sysroot
+printf '#!/bin/sh\nexec %q --sysroot=%q "$@"\n' "$(command -v "$cc")" "$sysroot" > "$wrapper.$$"
+chmod +x "$wrapper.$$"
+mv "$wrapper.$$" "$wrapper"
+export "CARGO_TARGET_${upper}_LINKER=$wrapper" "CC_$lower=$wrapper" "AR_$lower=$(command -v "$triplet-ar")"
+export PKG_CONFIG_ALLOW_CROSS=1
+export "PKG_CONFIG_SYSROOT_DIR_$lower=$sysroot"
+export "PKG_CONFIG_LIBDIR_$lower=$sysroot/usr/lib/$triplet/pkgconfig:$sysroot/usr/share/pkgconfig"
+export "BINDGEN_EXTRA_CLANG_ARGS_$lower=--sysroot=$sysroot -I$sysroot/usr/include/$triplet"
+export LIBCLANG_PATH=${LIBCLANG_PATH:-$(find /usr/lib/llvm-*/lib -maxdepth 1 -name 'libclang*.so*' -printf '%h\n' 2> /dev/null | sort -V | tail -n 1)}
+[ -n "$LIBCLANG_PATH" ] || die "libclang is not installed: run cross/packages.sh cross"
+
+# The same commit gives the same bytes, wherever the checkout, the cache and the crates lie.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2> /dev/null || date +%s)}
+export SOURCE_DATE_EPOCH
+remap="--remap-path-prefix=$root=/aimass --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$CARGO_TARGET_DIR=/target"
+remap="$remap --remap-path-prefix=${bin%/bin}/usr=/rust"
+export "CARGO_TARGET_${upper}_RUSTFLAGS=$remap"
+export "CFLAGS_$lower=-ffile-prefix-map=$root=/aimass -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
+
+cd "$root"
+if [ $# -gt 0 ]; then
+    command=$1
+    shift
+    exec "$bin/cargo" "$command" --target "$rust_target" "$@"
+fi
+
+say "building for $arch with $version"
+# The variable tells the program that it will be installed, and not run from this checkout.
+AIMASS_PACKAGED=1 "$bin/cargo" build --locked --target "$rust_target" --profile dist -p aimass-agent >&2
+program=$CARGO_TARGET_DIR/$rust_target/dist/aimass-agent
+
+# What the package's Depends were written for, and nothing else.
+needed=$(readelf -d "$program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+for library in $needed; do
+    case "$library" in
+        libc.so.6|libm.so.6|libgcc_s.so.1|ld-linux*) ;;
+        libglib-2.0.so.0|libgobject-2.0.so.0|libgio-2.0.so.0) ;;
+        libgstreamer-1.0.so.0|libgstbase-1.0.so.0|libgstapp-1.0.so.0|libgstvideo-1.0.so.0|libgstaudio-1.0.so.0) ;;
+        *) die "the program for $arch needs $library, which its package does not ask for" 70 ;;
+    esac
+done
+# Debian 12 has glibc 2.36: a program that asks for more would not start there.
+newest=$(readelf -V "$program" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1)
+[ "$(printf '%s\n' "$newest" GLIBC_2.36 | sort -V | tail -n 1)" = GLIBC_2.36 ] || die "the program for $arch needs $newest" 70
+bytes=$(stat -c %s "$program")
+[ "$bytes" -le $((20 * 1024 * 1024)) ] || die "the program for $arch has $bytes bytes, more than 20 MiB" 70
+! grep -q -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$CARGO_TARGET_DIR" "$program" ||
+    die "the program for $arch tells where it was built: see $(strings "$program" | grep -m 1 -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$CARGO_TARGET_DIR")" 70
+say "$arch: $bytes bytes, $newest at most, $(wc -w <<< "$needed") libraries"
+echo "$program"
