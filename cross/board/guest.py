@@ -36,6 +36,7 @@ class Guest:
         self.serial = self.run / "serial.log"
         self.journal = self.run / "journal.log"
         self.began = time.monotonic()
+        self._boots = 1
         self._socket = None
         self._unread = b""
         if shutil.which(EMULATOR) is None:
@@ -44,12 +45,12 @@ class Guest:
         kernel = "console=ttyAMA0 root=/dev/vda panic=-1 systemd.show_status=1 net.ifnames=0"
         devices = []
         if console:
-            kernel += " quiet systemd.wants=serial-getty@hvc0.service"
+            kernel += " systemd.wants=serial-getty@hvc0.service"
             devices = ["-chardev", "stdio,id=console,signal=off", "-device", "virtconsole,chardev=console"]
         self._process = subprocess.Popen(
             [
                 EMULATOR, "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-accel", "tcg,thread=multi",
-                "-nodefaults", "-display", "none", "-no-reboot", "-rtc", "base=utc",
+                "-nodefaults", "-display", "none", "-rtc", "base=utc",
                 "-kernel", image / "kernel", "-initrd", image / "initrd", "-append", kernel,
                 "-serial", f"file:{self.serial}",
                 "-drive", f"if=none,id=root,format=raw,snapshot=on,file={image / 'root.ext4'}",
@@ -83,7 +84,8 @@ class Guest:
     def wait_until_up(self):
         """Waits until systemd has started everything; returns the seconds since power on."""
         deadline = self.began + BOOT_S
-        self._connect(deadline)
+        if self._socket is None:
+            self._connect(deadline)
         state = self.sh("systemctl is-system-running --wait || true", timeout_s=deadline - time.monotonic()).strip()
         seconds = time.monotonic() - self.began
         if state != "running":
@@ -114,6 +116,23 @@ class Guest:
                 raise GuestError(f"`{command}` has not ended on the board within {timeout_s:.0f} s")
             time.sleep(0.2)
 
+    def restart(self):
+        """Shuts the board down in an orderly way and lets it boot anew; returns when it answers again."""
+        boot_id = "cat /proc/sys/kernel/random/boot_id"
+        before = self.sh(boot_id)
+        self.began = time.monotonic()
+        self._boots += 1
+        self.status_of("systemctl reboot --no-block")
+        while True:
+            self._find_agent(self.began + BOOT_S)
+            try:
+                if self.sh(boot_id) != before:
+                    return
+            except GuestError:
+                pass  # it went down between question and answer
+            self._alive(self.began + BOOT_S, f"the board does not come back within {BOOT_S} s")
+            time.sleep(0.5)
+
     def power_off(self, timeout_s=120):
         """Shuts the board down in an orderly way; returns the seconds it took."""
         began = time.monotonic()
@@ -131,8 +150,13 @@ class Guest:
         self._process.wait()
 
     def broken(self):
-        """Lines of the kernel that tell of something broken in it."""
-        return [line for line in self.serial.read_text("utf-8", "replace").splitlines() if BROKEN.search(line)]
+        """Lines of the kernel that tell of something broken in it, and boots that nobody asked for."""
+        lines = self.serial.read_text("utf-8", "replace").splitlines()
+        found = [line for line in lines if BROKEN.search(line)]
+        boots = sum("Booting Linux on physical CPU" in line for line in lines)
+        if boots != self._boots:
+            found.append(f"the kernel booted {boots} times instead of {self._boots}")
+        return found
 
     def _connect(self, deadline):
         self._socket = socket.socket(socket.AF_UNIX)
@@ -143,6 +167,9 @@ class Guest:
             except OSError:
                 self._alive(deadline, "the emulator does not start")
                 time.sleep(0.1)
+        self._find_agent(deadline)
+
+    def _find_agent(self, deadline):
         # Asked again and again, for the guest hears nothing before its agent runs; old answers are passed over.
         while True:
             number = secrets.randbelow(2**31)
