@@ -1,5 +1,5 @@
 # Thin: each target calls cargo or a script that can be called by itself.
-.PHONY: demo test test-faults build deb models bench reference fixtures fuzz
+.PHONY: demo test test-faults build deb board-test models bench reference fixtures fuzz
 
 CACHE := $(or $(AIMASS_CACHE),$(HOME)/.cache/aimass)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -43,6 +43,13 @@ test-faults:
 	@tests/fixtures/fetch.sh
 	cargo build --locked --workspace
 	AIMASS_FAULTS=all AIMASS_AGENT=$(abspath $(TARGET))/debug/aimass-agent cargo test --locked --workspace --test faults
+
+## board-test: installs the arm64 package on an emulated ARM board and tries it there (cross/board/README.md)
+board-test:
+	@cross/packages.sh cross
+	@cross/packages.sh board
+	@tests/fixtures/fetch.sh --demo > /dev/null
+	packages=$$(cross/deb.sh arm64) && cross/board/run test $$packages
 
 ## models: builds the models that are not committed, from their packages
 models:

@@ -4,6 +4,7 @@
 #   cross/packages.sh test      that, and what `make test` needs
 #   cross/packages.sh fuzz      what `make fuzz` needs
 #   cross/packages.sh cross     what `make deb` and the other scripts of this folder need
+#   cross/packages.sh board     what `make board-test` needs besides
 set -euo pipefail
 
 build=(
@@ -25,18 +26,26 @@ cross=(
     mmdebstrap qemu-user qemu-user-static faketime lld lintian systemd
 )
 
+# QEMU boots the board; mmdebstrap and emulated programs make its root (cross/board/image.sh).
+board=(
+    debian-archive-keyring dpkg e2fsprogs kmod cpio python3
+    mmdebstrap arch-test qemu-user-static qemu-system-arm
+    mosquitto mosquitto-clients
+)
+
 case "${1:-}" in
     build) wanted=("${build[@]}") ;;
     test) wanted=("${build[@]}" "${tests[@]}") ;;
     fuzz) wanted=("${build[@]}" g++) ;;
     cross) wanted=("${cross[@]}") ;;
-    *) echo "usage: $0 build|test|fuzz|cross" >&2; exit 64 ;;
+    board) wanted=("${board[@]}") ;;
+    *) echo "usage: $0 build|test|fuzz|cross|board" >&2; exit 64 ;;
 esac
 
 # A toolchain that is too old is as good as none. Keep in step with rust-version in Cargo.toml.
 need=1.95
 have=$(cargo --version 2>/dev/null | awk '{print $2}' || true)
-if [ "$1" = cross ]; then
+if [ "$1" = cross ] || [ "$1" = board ]; then
     :
 elif [ -z "$have" ] || [ "$(printf '%s\n%s\n' "$need" "$have" | sort -V | head -n 1)" != "$need" ]; then
     # Debian carries a current compiler for its browsers under these names.

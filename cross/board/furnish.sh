@@ -33,7 +33,7 @@ enable /etc/systemd/system/board-journal.service sysinit.target.wants
 enable /lib/systemd/system/systemd-networkd.service multi-user.target.wants
 enable /lib/systemd/system/systemd-networkd-wait-online.service network-online.target.wants
 # What costs time at each boot, or begins by itself in the middle of a test.
-for unit in serial-getty@ttyAMA0.service getty@tty1.service systemd-timesyncd.service apt-daily.timer \
+for unit in serial-getty@ttyAMA0.service getty@tty1.service systemd-logind.service apt-daily.timer \
     apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
     systemd-firstboot.service systemd-pstore.service alsa-restore.service alsa-state.service; do
     ln -sf /dev/null "$to/etc/systemd/system/$unit"

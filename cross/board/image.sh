@@ -9,20 +9,17 @@ board=$root/cross/board
 
 # What the guest has from the start. No GStreamer plug-ins: apt shall fetch them when the agent is installed.
 guest=(
-    apt busybox-static dbus kmod systemd-sysv systemd-timesyncd udev util-linux e2fsprogs procps
+    apt busybox-static dbus kmod systemd-sysv udev
     qemu-guest-agent alsa-utils v4l-utils gstreamer1.0-tools libgstreamer-plugins-base1.0-0
 )
 # What lies in the guest's own package repository. Everything that these depend on is installed beforehand: a hundred
 # codec libraries say nothing about our package, and cost minutes under emulation.
-repository=(
-    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav gstreamer1.0-alsa glib-networking
-    glib-networking-common glib-networking-services gsettings-desktop-schemas
-)
+repository=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav gstreamer1.0-alsa)
 initrd_modules=(virtio_pci virtio_blk ext4 crc32c_generic)
 guest_modules=(virtio_net virtio_console virtio_rng 9p 9pnet_virtio vivid snd-aloop)
 size=2G
 
-key=$( (cd "$root" && sha256sum cross/board/image.sh && find cross/board/guest -type f | sort | xargs -d '\n' sha256sum) |
+key=$( (cd "$root" && find cross/board/{image.sh,furnish.sh,guest} -type f | sort | xargs -d '\n' sha256sum) |
     sha256sum | cut -c1-16)
 place=$AIMASS_CACHE/board
 image=$place/$key
@@ -55,7 +52,7 @@ trap '"${as_root[@]}" rm -rf "$work"' EXIT
 apt_index arm64
 
 say "fetching the kernel"
-kernel=$(apt_for apt-cache arm64 depends linux-image-arm64 | awk '/Depends: linux-image-/ { print $2; exit }')
+kernel=$(apt_for apt-cache arm64 depends linux-image-arm64 | awk '/Depends: linux-image-/ && !n++ { print $2 }')
 unpack "$work/kernel" arm64 "$kernel"
 release=$(basename "$work"/kernel/lib/modules/*)
 depmod -b "$work/kernel" "$release"

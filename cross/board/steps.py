@@ -4,9 +4,12 @@ Each step looks from outside: at the broker, at the service manager, at the pack
 `test.figures`.
 """
 
+import array
+import math
 import pathlib
 import re
 import time
+import wave
 
 from guest import GuestError, eventually
 
@@ -20,8 +23,9 @@ SLOW_S = 180
 class Test:
     """What the steps share."""
 
-    def __init__(self, board, broker, share, packages):
+    def __init__(self, board, broker, share, packages, microphone):
         self.board, self.broker, self.share, self.packages = board, broker, share, packages
+        self.microphone = microphone
         self.figures = {}
         self.boot = None
 
@@ -83,6 +87,8 @@ def waits_for_its_configuration(test):
 def is_configured(test):
     key = test.board.sh("aimass-agent keygen --out /root/ops.key --id ops")
     text = (HERE / "agent.toml").read_text().replace("@PORT@", str(test.broker.port))
+    if test.microphone:
+        text += (HERE / "microphone.toml").read_text()
     (test.share / "agent.toml").write_text(text + key)
     test.board.sh("mkdir -p /srv/media && cp /host/bikes.mp4 /srv/media/")
     test.board.sh("install -m 640 -g aimass /host/agent.toml /etc/aimass/agent.toml")
@@ -111,6 +117,30 @@ def counts_frames_of_the_camera(test):
         raise GuestError(f"the camera delivers, but something is wrong with it: {eye}")
     test.figures[f"V4L2 camera ({eye['description']}, {eye['width']}x{eye['height']})"] = (
         f"{eye['fps_seen']:.1f} frames a second of {eye['fps_wanted']:.0f} that were asked for")
+
+
+def hears_a_tone(test):
+    """A sine of a tenth of full scale goes into one end of the sound card's cable; 23.0 dB below it is its mean."""
+    rate = 48_000
+    samples = array.array("h", (round(3276.7 * math.sin(440 * math.tau * n / rate)) for n in range(rate * 30)))
+    with wave.open(str(test.share / "tone.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+    topic = f"{ROOT}/state/ear/level"
+    test.broker.expect("the silent microphone has a level", topic, 60,
+                       lambda level: level["rms_dbfs"] is not None and level["rms_dbfs"] < -90)
+    since = test.broker.mark()
+    test.board.sh("systemd-run --quiet --unit=tone sh -c "
+                  "'while aplay -q -D plughw:CARD=Loopback,DEV=0 /host/tone.wav; do :; done'")
+    level = test.broker.expect("the tone is heard as loud as it is", topic, 90, lambda level: (
+        level["rms_dbfs"] is not None and abs(level["rms_dbfs"] + 23) < 1 and abs(level["peak_dbfs"] + 20) < 1), since)
+    since = test.broker.mark()
+    test.board.sh("systemctl stop tone")
+    test.figures["tone of -23.0 dBFS as the microphone heard it"] = f"{level.payload['rms_dbfs']:.1f} dBFS"
+    test.broker.expect("silence after the tone", topic, 60,
+                       lambda level: level["rms_dbfs"] is not None and level["rms_dbfs"] < -90, since)
 
 
 def tells_events_of_a_clip(test):
@@ -198,6 +228,6 @@ def kept_its_kernel_whole(test):
 
 STEPS = [
     boots, installs, waits_for_its_configuration, is_configured, starts_at_boot, counts_frames_of_the_camera,
-    tells_events_of_a_clip, takes_a_signed_configuration, is_restarted_by_the_watchdog, holds_little_memory,
+    hears_a_tone, tells_events_of_a_clip, takes_a_signed_configuration, is_restarted_by_the_watchdog, holds_little_memory,
     stops_in_order_at_power_off, lost_no_event, kept_its_kernel_whole,
 ]
