@@ -28,8 +28,7 @@ cp "$modules"/modules.{order,builtin,builtin.modinfo} "$to/lib/modules/$release/
 depmod -b "$to" "$release"
 
 enable() { ln -sf "$1" "$to/etc/systemd/system/$2/"; }
-mkdir -p "$to"/etc/systemd/system/{multi-user,sysinit,network-online,sockets}.target.wants
-enable /etc/systemd/system/board-journal.service sysinit.target.wants
+mkdir -p "$to"/etc/systemd/system/{multi-user,network-online}.target.wants
 enable /lib/systemd/system/systemd-networkd.service multi-user.target.wants
 enable /lib/systemd/system/systemd-networkd-wait-online.service network-online.target.wants
 # What costs time at each boot, or begins by itself in the middle of a test.

@@ -103,10 +103,8 @@ class Guest:
     def status_of(self, command, timeout_s=60):
         """Runs a line of bash as root; returns its exit status and what it wrote."""
         deadline = time.monotonic() + timeout_s
-        arguments = {"path": "/bin/bash", "arg": ["-c", f"exec 2>&1\n{command}"], "capture-output": True,
-                     "env": ["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive",
-                             "LC_ALL=C.UTF-8"]}
-        pid = self._ask("guest-exec", arguments, deadline)["pid"]
+        pid = self._start(command)
+        wait_s = 0.1
         while True:
             state = self._ask("guest-exec-status", {"pid": pid}, deadline + 30)
             if state["exited"]:
@@ -114,7 +112,16 @@ class Guest:
                 return state.get("exitcode", 128 + state.get("signal", 0)), output
             if time.monotonic() > deadline:
                 raise GuestError(f"`{command}` has not ended on the board within {timeout_s:.0f} s")
-            time.sleep(0.2)
+            # Each question costs the guest some work, which is dear there.
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 1.5, 3)
+
+    def _start(self, command):
+        """Lets bash begin with a line; returns its process id."""
+        arguments = {"path": "/bin/bash", "arg": ["-c", f"exec 2>&1\n{command}"], "capture-output": True,
+                     "env": ["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive",
+                             "LC_ALL=C.UTF-8"]}
+        return self._ask("guest-exec", arguments, time.monotonic() + 60)["pid"]
 
     def restart(self):
         """Shuts the board down in an orderly way and lets it boot anew; returns when it answers again."""
@@ -122,7 +129,7 @@ class Guest:
         before = self.sh(boot_id)
         self.began = time.monotonic()
         self._boots += 1
-        self.status_of("systemctl reboot --no-block")
+        self._start("systemctl reboot --no-block")
         while True:
             self._find_agent(self.began + BOOT_S)
             try:
@@ -136,7 +143,7 @@ class Guest:
     def power_off(self, timeout_s=120):
         """Shuts the board down in an orderly way; returns the seconds it took."""
         began = time.monotonic()
-        self.status_of("systemctl poweroff --no-block")
+        self._start("systemctl poweroff --no-block")
         try:
             status = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -173,8 +180,11 @@ class Guest:
         # Asked again and again, for the guest hears nothing before its agent runs; old answers are passed over.
         while True:
             number = secrets.randbelow(2**31)
-            self._send("guest-sync", {"id": number})
-            answer_by = time.monotonic() + 2
+            try:
+                self._send("guest-sync", {"id": number})
+            except TimeoutError:
+                pass  # the line is full of questions that nobody took yet
+            answer_by = time.monotonic() + 5
             while (answer := self._answer(answer_by)) is not None:
                 if answer.get("return") == number:
                     return

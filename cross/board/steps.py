@@ -68,8 +68,8 @@ def installs(test):
 def installed(test):
     """Installed packages and their sizes in KiB."""
     lines = test.board.sh(r"dpkg-query -W -f '${db:Status-Status} ${Package} ${Installed-Size}\n'").splitlines()
-    fields = (line.split() for line in lines)
-    return {name: int(size) for status, name, size in fields if status == "installed"}
+    fields = (line.split(" ") for line in lines)
+    return {name: int(size or 0) for status, name, size in fields if status == "installed"}
 
 
 def waits_for_its_configuration(test):
