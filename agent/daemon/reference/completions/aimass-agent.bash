@@ -483,12 +483,16 @@ _aimass__agent() {
             return 0
             ;;
         aimass__subcmd__agent__subcmd__probe)
-            opts="-h --json --log --log-json --help"
+            opts="-h --config --json --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -563,7 +567,7 @@ _aimass__agent() {
             return 0
             ;;
         aimass__subcmd__agent__subcmd__sign)
-            opts="-h --key --id --version --site --node --not-after --command --nonce --boot --body --out --publish --username --password-file --ca-file --allow-plaintext --wait --wait-s --log --log-json --help"
+            opts="-h --key --id --version --site --node --not-after --command --nonce --boot --body --out --publish --username --password-file --ca-file --cert-file --key-file --allow-plaintext --wait --wait-s --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -629,6 +633,14 @@ _aimass__agent() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --cert-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --wait-s)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -645,7 +657,7 @@ _aimass__agent() {
             return 0
             ;;
         aimass__subcmd__agent__subcmd__validate)
-            opts="-h --config --json --log --log-json --help"
+            opts="-h --config --on-this-board --json --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

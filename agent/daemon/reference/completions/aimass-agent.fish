@@ -32,7 +32,7 @@ complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "run" -d '
 complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "demo" -d 'Everything in one process: a clip or camera, a broker of its own, the page; events as lines of JSON'
 complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "validate" -d 'Tells everything that is wrong with a configuration'
 complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "reference" -d 'Prints the configuration reference (Markdown) or its JSON Schema'
-complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "probe" -d 'Tells what this board has: cameras, decoders, CPU, memory, temperatures, models'
+complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "probe" -d 'Tells what this board has: cameras, decoders, CPU, memory, temperatures, disk, models'
 complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "analyze" -d 'Looks at a clip, a picture or a folder of pictures offline: one line of JSON a frame'
 complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "models" -d 'The models that this node can run'
 complete -c aimass-agent -n "__fish_aimass_agent_needs_command" -f -a "events" -d 'Events of the local store, as lines of JSON'
@@ -59,6 +59,7 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand demo" -l log-j
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand validate" -l config -d 'The configuration file' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand validate" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand validate" -l on-this-board -d 'Measures its chains and cameras on this machine too, and refuses what the machine cannot carry'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand validate" -l json -d 'Answers with a JSON document'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand validate" -l log-json -d 'Logs as lines of JSON'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand validate" -s h -l help -d 'Print help'
@@ -66,6 +67,7 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reference" -l 
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reference" -l schema -d 'The schema instead of the reference'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reference" -l log-json -d 'Logs as lines of JSON'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reference" -s h -l help -d 'Print help'
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand probe" -l config -d 'A configuration whose chains and cameras are measured here: what they cost, and how many fit' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand probe" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand probe" -l json -d 'Answers with a JSON document'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand probe" -l log-json -d 'Logs as lines of JSON'
@@ -141,6 +143,8 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l publi
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l username -d 'The user name that the broker asks for' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l password-file -d 'A file with the password and nothing else' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l ca-file -d 'PEM certificates that the broker\'s may be signed by. Default: the system\'s' -r -F
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l cert-file -d 'A PEM file with the certificate that this command shows to the broker' -r -F
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l key-file -d 'The private key to it' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l wait-s -d 'Seconds to wait for it' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand sign" -l allow-plaintext -d 'Allows `mqtt://` to another machine'
