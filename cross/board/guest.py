@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-BOOT_S = 300
+BOOT_S = 600
 EMULATOR = "qemu-system-aarch64"
 # What the kernel prints when something in it is broken; also a device that never answers.
 BROKEN = re.compile(r"Oops|BUG:|Kernel panic|Call trace:|Unable to handle kernel|blocked for more than \d+ seconds|"

@@ -104,6 +104,7 @@ fn run_source(
         parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
     };
     options.max_side_px = chain::useful_side_px(&parts.chain, &parts.models);
+    context.allow(connection::STARTING);
     let mut source = match options.build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {

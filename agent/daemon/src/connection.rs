@@ -1,11 +1,16 @@
 //! What a source's connection says, for viewers and for the log: the same for cameras and microphones.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use aimass_media::run::SourceState;
 use jiff::Timestamp;
 
 use crate::views::SourceView;
+
+/// How long a source may take to be made. The first of all starts GStreamer, which after an installation looks through all
+/// its plug-ins: over half a minute on a slow board that is busy booting.
+pub(crate) const STARTING: Duration = Duration::from_secs(300);
 
 /// Notes a new state. `failures` counts attempts that failed since it last delivered.
 pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, now: Timestamp) {

@@ -84,6 +84,7 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
         // An error only when the program is ending.
         parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
     };
+    context.allow(connection::STARTING);
     let mut source = match parts.source.clone().build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {
