@@ -34,13 +34,13 @@ export "BINDGEN_EXTRA_CLANG_ARGS_$lower=--sysroot=$sysroot -I$sysroot/usr/includ
 export LIBCLANG_PATH=${LIBCLANG_PATH:-$(find /usr/lib/llvm-*/lib -maxdepth 1 -name 'libclang*.so*' -printf '%h\n' 2> /dev/null | sort -V | tail -n 1)}
 [ -n "$LIBCLANG_PATH" ] || die "libclang is not installed: run cross/packages.sh cross"
 
-# The same commit gives the same bytes, wherever the checkout, the cache and the crates lie.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2> /dev/null || date +%s)}
-export SOURCE_DATE_EPOCH
-remap="--remap-path-prefix=$root=/aimass --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$CARGO_TARGET_DIR=/target"
-remap="$remap --remap-path-prefix=${bin%/bin}/usr=/rust"
-export "CARGO_TARGET_${upper}_RUSTFLAGS=$remap"
-export "CFLAGS_$lower=-ffile-prefix-map=$root=/aimass -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
+# The same commit gives the same bytes, wherever the cache and the crates lie. Paths of the checkout get into nothing, so
+# they are not named here: another checkout can go on with the same target folder. For the same reason the time is a
+# constant; the compiler of C would else begin anew with each commit.
+export SOURCE_DATE_EPOCH=1000000000
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+export "CARGO_TARGET_${upper}_RUSTFLAGS=--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$CARGO_TARGET_DIR=/target --remap-path-prefix=${bin%/bin}/usr=/rust"
+export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
 
 cd "$root"
 if [ $# -gt 0 ]; then
@@ -69,7 +69,7 @@ newest=$(readelf -V "$program" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1
 [ "$(printf '%s\n' "$newest" GLIBC_2.36 | sort -V | tail -n 1)" = GLIBC_2.36 ] || die "the program for $arch needs $newest" 70
 bytes=$(stat -c %s "$program")
 [ "$bytes" -le $((20 * 1024 * 1024)) ] || die "the program for $arch has $bytes bytes, more than 20 MiB" 70
-! grep -q -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$CARGO_TARGET_DIR" "$program" ||
-    die "the program for $arch tells where it was built: see $(strings "$program" | grep -m 1 -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$CARGO_TARGET_DIR")" 70
+! grep -q -F -e "$root" -e "$cargo_home/registry" -e "$CARGO_TARGET_DIR" "$program" ||
+    die "the program for $arch tells where it was built: see $(strings "$program" | grep -m 1 -F -e "$root" -e "$cargo_home/registry" -e "$CARGO_TARGET_DIR")" 70
 say "$arch: $bytes bytes, $newest at most, $(wc -w <<< "$needed") libraries"
 echo "$program"

@@ -41,4 +41,24 @@ if [ "$arch" = arm64 ] && [ ! -f "$place/.arm64" ]; then
     unpack "$place" arm64 "libstd-rust-web-dev=$version"
     touch "$place/.arm64"
 fi
+if [ "$arch" = armhf ] && [ ! -f "$place/.armhf" ]; then
+    say "building Rust's standard library for $rust_target, once"
+    work=$(mktemp -d "$cache/std.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$work/src"
+    printf '[package]\nname = "empty"\nversion = "0.0.0"\nedition = "2024"\n[profile.release]\nstrip = "debuginfo"\n' > "$work/Cargo.toml"
+    printf '#![no_std]\n' > "$work/src/lib.rs"
+    # The source's own lock decides the versions; `test` is for test programs.
+    (cd "$work" && RUSTC_BOOTSTRAP=1 RUSTC=$place/bin/rustc CARGO_TARGET_DIR=$work/target \
+        RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$place/usr=/rust" \
+        "$place/bin/cargo" build --quiet --release --target "$rust_target" -Z build-std=std,panic_unwind,test >&2) ||
+        die "the standard library for $rust_target could not be built"
+    rm -rf "${rustlib:?}/$rust_target"
+    mkdir -p "$rustlib/$rust_target/lib"
+    for library in "$work/target/$rust_target/release/deps"/lib*.rlib; do
+        case "$(basename "$library")" in libempty-*) ;; *) cp "$library" "$rustlib/$rust_target/lib/" ;; esac
+    done
+    [ -n "$(find "$rustlib/$rust_target/lib" -name 'libstd-*.rlib')" ] || die "no standard library came out of the build"
+    touch "$place/.armhf"
+fi
 echo "$place/bin"
