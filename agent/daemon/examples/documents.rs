@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 /// What is committed, by its path below the reference folder.
-pub fn documents() -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
+pub(crate) fn documents() -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut all = BTreeMap::new();
     // Wide enough that no page depends on the terminal of whoever makes it.
     let mut program = Cli::command().term_width(100).disable_help_subcommand(true);

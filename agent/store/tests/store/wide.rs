@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use aimass_core::clock::{SimulatedClock, SystemClock};
 use aimass_core::event::Severity;
-use aimass_core::ports::Outbox;
 use aimass_store::EventQuery;
 use jiff::Timestamp;
 use rusqlite::Connection;
