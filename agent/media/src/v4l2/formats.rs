@@ -122,6 +122,8 @@ impl Offers {
     /// that is not below the useful side (1280 where that is open), then the one that needs least decoding.
     pub(super) fn choose(&self, device: &V4l2Device, max_side: u32, fps: f32) -> Option<Offer> {
         let useful = if max_side == 0 { 1280 } else { max_side };
+        // Who wants all frames does not want a camera at its slowest.
+        let fps = if fps > 0.0 { fps } else { 25.0 };
         let wanted = |offer: &&Offer| {
             device.width.is_none_or(|w| w == offer.width)
                 && device.height.is_none_or(|h| h == offer.height)

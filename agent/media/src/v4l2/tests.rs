@@ -60,6 +60,7 @@ fn the_cheapest_format_that_serves_is_chosen() {
     assert_eq!(camera.choose(&any, 1000, 10.0), Some(list[3]));
     assert_eq!(camera.choose(&any, 0, 10.0), Some(list[3]));
     assert_eq!(camera.choose(&any, 4000, 5.0), Some(list[4]));
+    assert_eq!(camera.choose(&any, 1000, 0.0), Some(list[3]), "all frames are those of a usual rate");
     let wanted = V4l2Device { width: Some(640), format: Some("mjpeg".into()), ..Default::default() };
     assert_eq!(camera.choose(&wanted, 1000, 5.0), Some(list[2]));
     let odd = V4l2Device { width: Some(123), ..Default::default() };
