@@ -22,12 +22,12 @@ apt_index amd64
 base=$cache/check-$(candidate amd64 base-files)-$(candidate amd64 systemd).tar
 if [ ! -f "$base" ]; then
     rm -f "$cache"/check-*.tar
-    mmdebstrap --quiet --variant=apt --include=systemd --dpkgopt='path-exclude=/usr/share/locale/*' \
-        "$suite" "$base.part" "$cache/apt/amd64/etc/sources.list" > /dev/null
-    mv "$base.part" "$base"
+    mmdebstrap --quiet --variant=apt --include=systemd \
+        "$suite" "${base%.tar}.part.tar" "$cache/apt/amd64/etc/sources.list" > /dev/null
+    mv "${base%.tar}.part.tar" "$base"
 fi
 place=$(mktemp -d "$cache/check.XXXXXX")
-trap 'rm -rf "$place"' EXIT
+trap 'rm -rf --one-file-system "$place"' EXIT
 tar -x -C "$place" -f "$base"
 cp -L /etc/resolv.conf "$place/etc/resolv.conf"
 cp "$agent" "$place/agent.deb"
