@@ -118,6 +118,8 @@ impl fmt::Debug for Kernels {
 fn table_of(path: Path) -> Option<&'static Table> {
     match path {
         Path::Scalar => Some(&crate::portable::TABLE),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 | Path::AvxVnni | Path::Avx512Vnni => crate::x86::table_of(path),
         _ => None,
     }
 }

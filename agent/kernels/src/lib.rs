@@ -24,6 +24,8 @@ mod portable;
 mod quant;
 mod table;
 mod view;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use arena::{Arena, Inputs};
 pub use conv::{Activation, Conv2dF32, Conv2dU8, ConvShape, ConvWeightsU8};

@@ -20,12 +20,14 @@ pub(crate) struct Table {
     /// The first that supports a shape is taken; portable code supports all.
     pub(crate) depthwise_u8: &'static [DepthwiseU8Kernel],
     pub(crate) depthwise_f32: DepthwiseF32Kernel,
-    pub(crate) runs: &'static Runs,
+    pub(crate) runs: Runs,
 }
 
 /// Functions over runs of elements, and jobs made of such.
 pub(crate) struct Runs {
     pub(crate) lookup: unsafe fn(&[u8], &mut [u8], &[u8; 256]),
+    pub(crate) lookup_in_place: unsafe fn(&mut [u8], &[u8; 256]),
+    /// Without the output's table, as are `mul_u8` and `prelu_u8`.
     pub(crate) add_u8: unsafe fn(&[u8], &[u8], &mut [u8], &AddU8),
     pub(crate) mul_u8: unsafe fn(&[u8], &[u8], &mut [u8], &MulU8),
     /// One pixel: as many elements as `negative`.

@@ -5,7 +5,7 @@ use super::{one_a_channel, same_size};
 use crate::conv::Activation;
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
-use crate::quant::{AddU8, Dequantise, MulU8, PreluU8, Quantise};
+use crate::quant::{AddU8, Dequantise, MulU8, OutputU8, PreluU8, Quantise};
 use crate::view::{Element, View, ViewMut};
 
 /// Calls `run(input, output)` for runs that are as long as they can be, or of one pixel each.
@@ -64,6 +64,14 @@ fn binary<T: Element>(
 }
 
 impl Kernels {
+    /// The last step of a quantised result.
+    pub(super) fn finish(self, bytes: &mut [u8], output: &OutputU8) {
+        if let Some(table) = &output.table {
+            // SAFETY: the table's path runs on this machine.
+            unsafe { (self.table.runs.lookup_in_place)(bytes, table) };
+        }
+    }
+
     /// Copies an image, for example into a slice of a wider one (concatenation).
     ///
     /// # Errors
@@ -94,8 +102,11 @@ impl Kernels {
         add: &AddU8,
     ) -> Result<()> {
         let run = self.table.runs.add_u8;
-        // SAFETY: the table's path runs on this machine; `binary` gives runs of equal length.
-        binary("add_u8", a, b, output, |a, b, to| unsafe { run(a, b, to, add) })
+        binary("add_u8", a, b, output, |a, b, to| {
+            // SAFETY: the table's path runs on this machine; `binary` gives runs of equal length.
+            unsafe { run(a, b, to, add) };
+            self.finish(to, &add.output);
+        })
     }
 
     /// Product of two images, or of an image and one pixel (a gate for each channel).
@@ -110,8 +121,11 @@ impl Kernels {
         mul: &MulU8,
     ) -> Result<()> {
         let run = self.table.runs.mul_u8;
-        // SAFETY: as in `add_u8`.
-        binary("mul_u8", a, b, output, |a, b, to| unsafe { run(a, b, to, mul) })
+        binary("mul_u8", a, b, output, |a, b, to| {
+            // SAFETY: as in `add_u8`.
+            unsafe { run(a, b, to, mul) };
+            self.finish(to, &mul.output);
+        })
     }
 
     /// PReLU with a slope for each channel.
@@ -121,8 +135,11 @@ impl Kernels {
     pub fn prelu_u8(self, input: View<'_, u8>, output: ViewMut<'_, u8>, prelu: &PreluU8) -> Result<()> {
         one_a_channel("prelu_u8", "slopes", prelu.negative.len(), output.image())?;
         let run = self.table.runs.prelu_u8;
-        // SAFETY: as in `add_u8`; each run is a pixel, so as long as the slopes.
-        unary("prelu_u8", input, output, true, |from, to| unsafe { run(from, to, prelu) })
+        unary("prelu_u8", input, output, true, |from, to| {
+            // SAFETY: as in `add_u8`; each run is a pixel, so as long as the slopes.
+            unsafe { run(from, to, prelu) };
+            self.finish(to, &prelu.output);
+        })
     }
 
     /// From f32 to bytes.

@@ -153,9 +153,7 @@ impl Kernels {
             let to = &mut out[at..at + channels];
             // SAFETY: as above.
             unsafe { (self.table.runs.mean_u8)(&sums, to, ratio, &rounding) };
-            if let Some(table) = &rescale.output.table {
-                to.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
-            }
+            self.finish(to, &rescale.output);
         });
         Ok(())
     }

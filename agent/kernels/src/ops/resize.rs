@@ -217,9 +217,7 @@ impl Kernels {
             values.iter_mut().for_each(|value| *value = (*value - zero) * rescale.ratio);
             // SAFETY: the table's path runs on this machine; both runs are one row or one pixel.
             unsafe { (self.table.runs.round)(values, to, &rounding) };
-            if let Some(table) = &rescale.output.table {
-                to.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
-            }
+            self.finish(to, &rescale.output);
         });
         Ok(())
     }

@@ -18,6 +18,7 @@ macro_rules! runs {
     ($name:ident $(, $features:literal)?) => {
         crate::portable::runs!(@each $name, [$($features)?],
             lookup(a: &[u8], out: &mut [u8], p: &[u8; 256]) = rows::lookup,
+            lookup_in_place(out: &mut [u8], p: &[u8; 256]) = rows::lookup_in_place,
             add_u8(a: &[u8], b: &[u8], out: &mut [u8], p: &crate::quant::AddU8) = rows::add_u8,
             mul_u8(a: &[u8], b: &[u8], out: &mut [u8], p: &crate::quant::MulU8) = rows::mul_u8,
             prelu_u8(a: &[u8], out: &mut [u8], p: &crate::quant::PreluU8) = rows::prelu_u8,
@@ -40,7 +41,7 @@ macro_rules! runs {
     };
     (@each $name:ident, $features:tt, $($run:ident($($arg:ident: $type:ty),*) = $module:ident::$portable:ident,)*) => {
         $(crate::portable::runs!(@one $features, $run, ($($arg: $type),*), $module::$portable);)*
-        pub(crate) static $name: crate::table::Runs = crate::table::Runs { $($run),* };
+        pub(crate) const $name: crate::table::Runs = crate::table::Runs { $($run),* };
     };
     (@one [], $run:ident, ($($arg:ident: $type:ty),*), $module:ident::$portable:ident) => {
         fn $run($($arg: $type),*) {
@@ -67,5 +68,5 @@ pub(crate) static TABLE: Table = Table {
     conv_f32: conv::F32,
     depthwise_u8: &[depthwise::U8],
     depthwise_f32: depthwise::F32,
-    runs: &functions::RUNS,
+    runs: functions::RUNS,
 };

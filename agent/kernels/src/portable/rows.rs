@@ -11,11 +11,9 @@ pub(crate) fn lookup(from: &[u8], to: &mut [u8], table: &[u8; 256]) {
 }
 
 #[inline(always)]
-fn lookup_in_place(bytes: &mut [u8], table: Option<&[u8; 256]>) {
-    if let Some(table) = table {
-        for byte in bytes {
-            *byte = table[usize::from(*byte)];
-        }
+pub(crate) fn lookup_in_place(bytes: &mut [u8], table: &[u8; 256]) {
+    for byte in bytes {
+        *byte = table[usize::from(*byte)];
     }
 }
 
@@ -25,7 +23,6 @@ pub(crate) fn add_u8(a: &[u8], b: &[u8], to: &mut [u8], add: &AddU8) {
     for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
         *to = rounding.byte(add.value(*a, *b));
     }
-    lookup_in_place(to, add.output.table.as_deref());
 }
 
 #[inline(always)]
@@ -34,7 +31,6 @@ pub(crate) fn mul_u8(a: &[u8], b: &[u8], to: &mut [u8], mul: &MulU8) {
     for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
         *to = rounding.byte(mul.value(*a, *b));
     }
-    lookup_in_place(to, mul.output.table.as_deref());
 }
 
 #[inline(always)]
@@ -45,7 +41,6 @@ pub(crate) fn prelu_u8(from: &[u8], to: &mut [u8], prelu: &PreluU8) {
         let value = (i32::from(*from) - zero) as f32;
         *to = rounding.byte(value * if value < 0.0 { *negative } else { positive });
     }
-    lookup_in_place(to, prelu.output.table.as_deref());
 }
 
 #[inline(always)]
