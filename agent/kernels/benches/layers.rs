@@ -1,4 +1,5 @@
-//! Layers of the default models, on every path that this machine can run: multiplications a second.
+//! Layers of the default models, on every path that this machine can run: multiplications a second of the thread's own
+//! CPU time, which other programs disturb less than the time that passes.
 //!
 //! `cargo bench -p aimass-kernels -- 'u8/avx512'` takes some of them; names are type/path/layer.
 
@@ -9,9 +10,42 @@ use aimass_kernels::{
     Activation, AddU8, Arena, Conv2dF32, Conv2dU8, ConvShape, ConvWeightsU8, Image, Kernels, OutputU8,
     Quantise, View, ViewMut,
 };
-use criterion::{
-    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use rustix::time::{ClockId, clock_gettime};
+
+/// CPU time of this thread.
+struct CpuTime(WallTime);
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start().saturating_sub(start)
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        self.0.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        self.0.formatter()
+    }
+}
 
 /// Name, input height and width, input and output channels, kernel, stride, whether depthwise.
 type Layer = (&'static str, [usize; 2], [usize; 2], usize, usize, bool);
@@ -53,7 +87,7 @@ fn prepare(layer: &Layer) -> Prepared {
     Prepared { shape, input, output, multiplications: shape.multiplications(out[0], out[1]) }
 }
 
-fn conv_u8(group: &mut BenchmarkGroup<'_, WallTime>, kernels: Kernels, layer: &Layer) {
+fn conv_u8(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels, layer: &Layer) {
     let prepared = prepare(layer);
     let channels = prepared.shape.output_channels;
     let weights: Vec<i8> =
@@ -77,7 +111,7 @@ fn conv_u8(group: &mut BenchmarkGroup<'_, WallTime>, kernels: Kernels, layer: &L
     });
 }
 
-fn conv_f32(group: &mut BenchmarkGroup<'_, WallTime>, kernels: Kernels, layer: &Layer) {
+fn conv_f32(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels, layer: &Layer) {
     let prepared = prepare(layer);
     let weights = vec![0.01; prepared.shape.output_channels * prepared.shape.weights_per_channel()];
     let conv = Conv2dF32::new(kernels, &prepared.shape, &weights, &[], &Activation::clamp(0.0, 6.0));
@@ -97,7 +131,7 @@ fn conv_f32(group: &mut BenchmarkGroup<'_, WallTime>, kernels: Kernels, layer: &
 }
 
 /// What lies between convolutions, in elements a second.
-fn between(group: &mut BenchmarkGroup<'_, WallTime>, kernels: Kernels) {
+fn between(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels) {
     const SIZE: usize = 52 * 52 * 64;
     let halo = aimass_kernels::Halo::default();
     let image = |index: usize| Image::dense(index * SIZE, 52, 52, 64, halo);
@@ -133,7 +167,7 @@ fn between(group: &mut BenchmarkGroup<'_, WallTime>, kernels: Kernels) {
     });
 }
 
-fn layers(criterion: &mut Criterion) {
+fn layers(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("layers");
     group
         .sample_size(20)
@@ -150,5 +184,9 @@ fn layers(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, layers);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime(WallTime));
+    targets = layers
+}
 criterion_main!(benches);

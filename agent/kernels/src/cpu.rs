@@ -120,6 +120,8 @@ fn table_of(path: Path) -> Option<&'static Table> {
         Path::Scalar => Some(&crate::portable::TABLE),
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 | Path::AvxVnni | Path::Avx512Vnni => crate::x86::table_of(path),
+        #[cfg(target_arch = "aarch64")]
+        Path::Neon | Path::NeonDot => crate::aarch64::table_of(path),
         _ => None,
     }
 }

@@ -14,6 +14,8 @@
 //! * Kernels read nothing outside of their views: memory needs no slack. They hold no state and start no threads: give
 //!   each thread a view of some rows ([`ViewMut::split_rows`]).
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod arena;
 mod conv;
 mod cpu;

@@ -15,7 +15,8 @@ use crate::quant::{AddU8, Dequantise, MulU8, PreluU8, Quantise, Rounding};
 /// are equally long (`add_u8(a, b, out)`); jobs lie within their memory.
 pub(crate) struct Table {
     pub(crate) path: Path,
-    pub(crate) conv_u8: ConvU8Kernel,
+    /// The first that supports the weights, and of which a run holds a group, is taken; portable code supports all.
+    pub(crate) conv_u8: &'static [ConvU8Kernel],
     pub(crate) conv_f32: ConvF32Kernel,
     /// The first that supports a shape is taken; portable code supports all.
     pub(crate) depthwise_u8: &'static [DepthwiseU8Kernel],

@@ -21,6 +21,8 @@ pub(crate) struct DepthwiseU8Job<'a> {
 pub(crate) struct DepthwiseU8Kernel {
     pub(crate) name: &'static str,
     pub(crate) supports: fn(&ConvShape) -> bool,
+    /// As `ConvU8Kernel::offset`.
+    pub(crate) offset: i32,
     /// From ONNX's order, folded biases, multipliers.
     pub(crate) pack: fn(&ConvShape, &[i8], &[i32], &[f32]) -> Packed<i8, i32>,
     /// Safety: as `ConvU8Kernel::run`; `pack` made the weights for a shape that `supports` accepts.

@@ -68,6 +68,10 @@ pub(crate) struct ConvU8Kernel {
     pub(crate) widths: &'static [usize],
     /// Elements that are multiplied together; a run must have at least as many.
     pub(crate) group: usize,
+    /// What the kernel takes away from each byte before it multiplies; biases are made for that.
+    pub(crate) offset: i32,
+    /// Whether its sums are exact for these weights.
+    pub(crate) supports: fn(&[i8]) -> bool,
     /// Safety: this machine has the path's instructions; the job's walk lies within its memory, and weights are packed
     /// with these widths and this group.
     pub(crate) run: unsafe fn(&ConvU8Job<'_>, Sink<'_>),
@@ -101,15 +105,17 @@ impl Conv2dU8 {
         if !weights.multiplier.iter().all(|m| m.is_finite()) {
             return Err(KernelError::shape(NAME, "a multiplier is not a finite number"));
         }
-        let bias = folded_bias(weights, channels, each);
         let kind = if shape.is_depthwise() {
             let kernel = kernels.table.depthwise_u8.iter().find(|kernel| (kernel.supports)(shape));
             let kernel = kernel.unwrap_or(&crate::portable::depthwise::U8);
+            let bias = folded_bias(weights, channels, each, kernel.offset);
             Kind::Depthwise(kernel, (kernel.pack)(shape, weights.weights, &bias, weights.multiplier))
         } else {
             let (_, run_length) = shape.runs();
-            let fast = &kernels.table.conv_u8;
-            let kernel = if run_length >= fast.group { fast } else { &crate::portable::conv::U8 };
+            let mut fast = kernels.table.conv_u8.iter();
+            let fast = fast.find(|kernel| run_length >= kernel.group && (kernel.supports)(weights.weights));
+            let kernel = fast.unwrap_or(&crate::portable::conv::U8);
+            let bias = folded_bias(weights, channels, each, kernel.offset);
             let of_group = |group| pack_group(shape, kernel, weights, &bias, group);
             Kind::Dense(kernel, (0..shape.groups).map(of_group).collect())
         };
@@ -137,12 +143,13 @@ impl Conv2dU8 {
         self.run_into(input, output, |floats| Sink::Floats(floats))
     }
 
-    /// As [`Self::run_f32`] with other biases (zero point folded in) and multipliers: one group, not depthwise.
+    /// As [`Self::run_f32`] with other biases and multipliers: one group, not depthwise. `bias` gives the biases, zero
+    /// point folded in, for what the kernel takes away from each byte.
     pub(crate) fn run_f32_with(
         &self,
         input: View<'_, u8>,
         output: ViewMut<'_, f32>,
-        bias: &[i32],
+        bias: impl FnOnce(i32) -> Vec<i32>,
         multiplier: &[f32],
     ) -> Result<()> {
         let walk = self.shape.walk(NAME, &input, &output)?;
@@ -152,6 +159,7 @@ impl Conv2dU8 {
         let [packed] = groups.as_slice() else {
             return Err(KernelError::shape(NAME, "a layer of groups has its own biases only"));
         };
+        let bias = bias(kernel.offset);
         if bias.len() != walk.channels || multiplier.len() != walk.channels {
             return Err(KernelError::shape(NAME, "biases and multipliers are not one for each channel"));
         }
@@ -163,7 +171,7 @@ impl Conv2dU8 {
             walk,
             input: input.data,
             weights: &packed.weights,
-            bias: &pad_blocks(bias, kernel.widths),
+            bias: &pad_blocks(&bias, kernel.widths),
             multiplier: &pad_blocks(multiplier, kernel.widths),
             rounding: self.output.rounding(),
             table: None,
@@ -237,11 +245,13 @@ pub(super) fn depthwise_walk(shape: &ConvShape, walk: Walk, input: &crate::image
 }
 
 /// `Σ (x - z) * w = Σ x * w - z * Σ w`: the second part goes into the bias.
-fn folded_bias(weights: &ConvWeightsU8<'_>, channels: usize, each: usize) -> Vec<i32> {
+/// What the kernel takes away from bytes itself is not taken away again.
+fn folded_bias(weights: &ConvWeightsU8<'_>, channels: usize, each: usize, offset: i32) -> Vec<i32> {
+    let zero = i32::from(weights.input_zero_point) - offset;
     let of_channel = |channel: usize| {
         let sum: i32 = weights.weights[channel * each..][..each].iter().map(|w| i32::from(*w)).sum();
         let bias = weights.bias.get(channel).copied().unwrap_or(0);
-        bias.wrapping_sub(i32::from(weights.input_zero_point).wrapping_mul(sum))
+        bias.wrapping_sub(zero.wrapping_mul(sum))
     };
     (0..channels).map(of_channel).collect()
 }

@@ -75,10 +75,12 @@ impl MatMulU8 {
     /// `a` or `out` are not `m` rows.
     pub fn run(&self, a: &[u8], meaning: &Dequantise, out: &mut [f32]) -> Result<()> {
         let (from, to) = rows("matmul_u8", a.len(), out.len(), self.conv.shape())?;
-        let zero = i32::from(meaning.zero_point);
-        let bias: Vec<i32> = self.sums.iter().map(|sum| zero.wrapping_mul(*sum).wrapping_neg()).collect();
+        let bias = |offset: i32| {
+            let zero = i32::from(meaning.zero_point) - offset;
+            self.sums.iter().map(|sum| zero.wrapping_mul(*sum).wrapping_neg()).collect()
+        };
         let multiplier: Vec<f32> = self.scales.iter().map(|scale| scale * meaning.scale).collect();
-        self.conv.run_f32_with(View::new(a, &from)?, ViewMut::new(out, &to)?, &bias, &multiplier)
+        self.conv.run_f32_with(View::new(a, &from)?, ViewMut::new(out, &to)?, bias, &multiplier)
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::conv::Walk;
 use crate::conv::{ConvF32Job, ConvF32Kernel, ConvU8Job, ConvU8Kernel, Sink};
 
-pub(crate) const U8: ConvU8Kernel = ConvU8Kernel { widths: &[1], group: 1, run: conv_u8 };
+pub(crate) const U8: ConvU8Kernel =
+    ConvU8Kernel { widths: &[1], group: 1, offset: 0, supports: |_| true, run: conv_u8 };
 pub(crate) const F32: ConvF32Kernel = ConvF32Kernel { widths: &[1], run: conv_f32 };
 
 /// Calls `each(first input element, first output element)` for every output pixel.

@@ -6,7 +6,7 @@ use crate::conv::{
 };
 
 pub(crate) const U8: DepthwiseU8Kernel =
-    DepthwiseU8Kernel { name: "portable", supports: |_| true, pack, run: depthwise_u8 };
+    DepthwiseU8Kernel { name: "portable", supports: |_| true, offset: 0, pack, run: depthwise_u8 };
 pub(crate) const F32: DepthwiseF32Kernel = DepthwiseF32Kernel { run: depthwise_f32 };
 
 /// Weights by tap and then channel, as the pixels of the input lie.

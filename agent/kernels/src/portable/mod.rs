@@ -64,7 +64,7 @@ mod functions {
 /// The portable path.
 pub(crate) static TABLE: Table = Table {
     path: Path::Scalar,
-    conv_u8: conv::U8,
+    conv_u8: &[conv::U8],
     conv_f32: conv::F32,
     depthwise_u8: &[depthwise::U8],
     depthwise_f32: depthwise::F32,

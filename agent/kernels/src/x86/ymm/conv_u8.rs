@@ -10,7 +10,8 @@ macro_rules! kernel {
         use super::{LANES, lanes8};
         use crate::conv::{ConvU8Job, ConvU8Kernel, Sink, blocks, tiles};
 
-        pub(super) const CONV: ConvU8Kernel = ConvU8Kernel { widths: &[16, 8], group: 4, run: conv };
+        pub(super) const CONV: ConvU8Kernel =
+            ConvU8Kernel { widths: &[16, 8], group: 4, offset: 0, supports: |_| true, run: conv };
 
         const PIXELS: usize = way::PIXELS;
 

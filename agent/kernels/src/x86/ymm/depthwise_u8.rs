@@ -69,6 +69,7 @@ macro_rules! kernels {
         pub(super) const THREE: DepthwiseU8Kernel = DepthwiseU8Kernel {
             name: concat!(stringify!($dot), " 3x3"),
             supports: |shape| is_square(shape, 3),
+            offset: 0,
             pack: |shape, weights, bias, multiplier| pack(shape, weights, bias, multiplier, &columns(3)),
             run: square::<3, 1>,
         };
@@ -76,6 +77,7 @@ macro_rules! kernels {
         pub(super) const FIVE: DepthwiseU8Kernel = DepthwiseU8Kernel {
             name: concat!(stringify!($dot), " 5x5"),
             supports: |shape| is_square(shape, 5),
+            offset: 0,
             pack: |shape, weights, bias, multiplier| pack(shape, weights, bias, multiplier, &columns(5)),
             run: square::<5, 2>,
         };
@@ -83,6 +85,7 @@ macro_rules! kernels {
         pub(super) const ANY: DepthwiseU8Kernel = DepthwiseU8Kernel {
             name: concat!(stringify!($dot), " any"),
             supports: |_| true,
+            offset: 0,
             pack: |shape, weights, bias, multiplier| pack(shape, weights, bias, multiplier, &in_order(shape)),
             run: any,
         };

@@ -35,7 +35,7 @@ macro_rules! table {
     ($path:ident, $module:ident) => {
         Table {
             path: Path::$path,
-            conv_u8: $module::CONV,
+            conv_u8: &[$module::CONV],
             conv_f32: conv_f32::KERNEL,
             depthwise_u8: &[$module::THREE, $module::FIVE, $module::ANY],
             depthwise_f32: depthwise_f32::KERNEL,

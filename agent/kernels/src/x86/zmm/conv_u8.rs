@@ -1,5 +1,6 @@
 //! Quantised convolutions: tiles of 12 pixels by 32 channels, four elements of a run at each step.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
@@ -7,7 +8,8 @@ use super::lanes16;
 use super::lookup::Lookup;
 use crate::conv::{ConvU8Job, ConvU8Kernel, Sink, blocks, tiles};
 
-pub(super) const KERNEL: ConvU8Kernel = ConvU8Kernel { widths: &[32, 16], group: GROUP, run: conv };
+pub(super) const KERNEL: ConvU8Kernel =
+    ConvU8Kernel { widths: &[32, 16], group: GROUP, offset: 0, supports: |_| true, run: conv };
 
 /// Pixels of a tile: 24 accumulators, two weights and a pixel fill the 32 registers but for five.
 const PIXELS: usize = 12;
@@ -91,11 +93,7 @@ unsafe fn tile<const V: usize>(
                 }
                 for pixel in 0..PIXELS {
                     // SAFETY: four elements of a run, of which there are at least as many.
-                    let bytes = unsafe { run.add(inputs[pixel] + at).cast::<i32>().read_unaligned() };
-                    let bytes = _mm512_set1_epi32(bytes);
-                    for part in 0..V {
-                        sum[pixel][part] = _mm512_dpbusd_epi32(sum[pixel][part], bytes, weight[part]);
-                    }
+                    unsafe { multiply_add(&mut sum[pixel], run.add(at), inputs[pixel], &weight) };
                 }
                 // SAFETY: to the next step's weights, or one past the last.
                 weights = unsafe { weights.add(V * 64) };
@@ -110,6 +108,58 @@ unsafe fn tile<const V: usize>(
             unsafe { _mm512_store_si512(to.add(pixel * 2 * LANES + part * LANES).cast(), *sum) };
         }
     }
+}
+
+/// Multiplies four elements of a pixel with the weights of `V` registers.
+///
+/// In assembly because the compiler would load all pixels of a tile first, and has no registers for them: it then spills
+/// sums in the innermost loop.
+///
+/// # Safety
+/// There are four bytes at `run + input`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+unsafe fn multiply_add<const V: usize>(
+    sum: &mut [__m512i; V],
+    run: *const u8,
+    input: usize,
+    weights: &[__m512i; V],
+) {
+    // Named because a nameless output of this class gets a register of 8 bits.
+    let bytes: __m512i;
+    match (sum.as_mut_slice(), weights.as_slice()) {
+        // SAFETY: reads the four bytes and nothing else.
+        ([sum], [weight]) => unsafe {
+            asm!(
+                "vpbroadcastd {bytes}, dword ptr [{run} + {input}]",
+                "vpdpbusd {sum}, {bytes}, {weight}",
+                bytes = out(zmm_reg) bytes,
+                run = in(reg) run,
+                input = in(reg) input,
+                sum = inout(zmm_reg) *sum,
+                weight = in(zmm_reg) *weight,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        },
+        // SAFETY: as above.
+        ([first, second], [one, two]) => unsafe {
+            asm!(
+                "vpbroadcastd {bytes}, dword ptr [{run} + {input}]",
+                "vpdpbusd {first}, {bytes}, {one}",
+                "vpdpbusd {second}, {bytes}, {two}",
+                bytes = out(zmm_reg) bytes,
+                run = in(reg) run,
+                input = in(reg) input,
+                first = inout(zmm_reg) *first,
+                second = inout(zmm_reg) *second,
+                one = in(zmm_reg) *one,
+                two = in(zmm_reg) *two,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        },
+        _ => unreachable!("tiles have one or two registers"),
+    }
+    _ = bytes;
 }
 
 /// # Safety

@@ -12,6 +12,7 @@ use crate::conv::{ConvShape, DepthwiseU8Job, DepthwiseU8Kernel, Packed, Sink};
 pub(super) const THREE: DepthwiseU8Kernel = DepthwiseU8Kernel {
     name: "avx512 3x3",
     supports: |shape| is_square(shape, 3),
+    offset: 0,
     pack: |shape, weights, bias, multiplier| pack(shape, weights, bias, multiplier, &columns(3)),
     run: square::<3, 1>,
 };
@@ -19,6 +20,7 @@ pub(super) const THREE: DepthwiseU8Kernel = DepthwiseU8Kernel {
 pub(super) const FIVE: DepthwiseU8Kernel = DepthwiseU8Kernel {
     name: "avx512 5x5",
     supports: |shape| is_square(shape, 5),
+    offset: 0,
     pack: |shape, weights, bias, multiplier| pack(shape, weights, bias, multiplier, &columns(5)),
     run: square::<5, 2>,
 };
@@ -26,6 +28,7 @@ pub(super) const FIVE: DepthwiseU8Kernel = DepthwiseU8Kernel {
 pub(super) const ANY: DepthwiseU8Kernel = DepthwiseU8Kernel {
     name: "avx512 any",
     supports: |_| true,
+    offset: 0,
     pack: |shape, weights, bias, multiplier| {
         let taps: Vec<Option<usize>> = (0..shape.kernel[0] * shape.kernel[1]).map(Some).collect();
         let groups: Vec<[Option<usize>; 4]> =

@@ -15,7 +15,7 @@ use crate::table::{Runs, Table};
 
 pub(super) static TABLE: Table = Table {
     path: Path::Avx512Vnni,
-    conv_u8: conv_u8::KERNEL,
+    conv_u8: &[conv_u8::KERNEL],
     conv_f32: conv_f32::KERNEL,
     depthwise_u8: &[depthwise_u8::THREE, depthwise_u8::FIVE, depthwise_u8::ANY],
     depthwise_f32: depthwise_f32::KERNEL,
