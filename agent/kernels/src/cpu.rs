@@ -122,6 +122,8 @@ fn table_of(path: Path) -> Option<&'static Table> {
         Path::Avx2 | Path::AvxVnni | Path::Avx512Vnni => crate::x86::table_of(path),
         #[cfg(target_arch = "aarch64")]
         Path::Neon | Path::NeonDot => crate::aarch64::table_of(path),
+        #[cfg(all(target_arch = "arm", target_os = "linux"))]
+        Path::NeonArmv7 => crate::armv7::table(),
         _ => None,
     }
 }

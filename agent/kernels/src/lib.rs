@@ -17,6 +17,8 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod arena;
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+mod armv7;
 mod conv;
 mod cpu;
 mod error;

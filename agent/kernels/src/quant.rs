@@ -1,7 +1,7 @@
 //! The arithmetic of quantised values, the same on every path.
 
 /// Added to a number of magnitude below 2^22 it leaves that number, rounded half to even, in the lowest bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// How a quantised result is written: `table[clamp(round(v) + zero_point, low, high)]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::depthwise_neon::finish_row;
+use super::lookup::lookup_in_place;
 use super::store::Requantise;
 use crate::conv::{ConvShape, DepthwiseU8Job, DepthwiseU8Kernel, Packed, Sink};
 
@@ -136,7 +136,7 @@ unsafe fn square<const K: usize, const G: usize>(job: &DepthwiseU8Job<'_>, mut s
                 row::<K, G>(job, input + channel, block, output + channel, &requantise, &mut sink);
             }
         }
-        finish_row(job, output, &mut sink);
+        job.finish_row(output, &mut sink, |bytes, table| lookup_in_place(bytes, table));
     }
 }
 

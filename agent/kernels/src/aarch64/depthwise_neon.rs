@@ -42,21 +42,7 @@ unsafe fn depthwise(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
                 }
             }
         }
-        finish_row(job, output, &mut sink);
-    }
-}
-
-/// The table over one output row.
-#[target_feature(enable = "neon")]
-pub(super) fn finish_row(job: &DepthwiseU8Job<'_>, output: usize, sink: &mut Sink<'_>) {
-    let walk = &job.walk;
-    let (Some(table), Sink::Bytes(bytes)) = (job.table, sink) else { return };
-    if walk.output_step[1] == walk.channels {
-        lookup_in_place(&mut bytes[output..][..walk.width * walk.channels], table);
-    } else {
-        for x in 0..walk.width {
-            lookup_in_place(&mut bytes[output + x * walk.output_step[1]..][..walk.channels], table);
-        }
+        job.finish_row(output, &mut sink, |bytes, table| lookup_in_place(bytes, table));
     }
 }
 

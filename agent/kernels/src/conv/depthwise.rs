@@ -17,6 +17,26 @@ pub(crate) struct DepthwiseU8Job<'a> {
     pub(crate) table: Option<&'a [u8; 256]>,
 }
 
+impl DepthwiseU8Job<'_> {
+    /// Applies the table to the output row that begins at element `output`.
+    pub(crate) fn finish_row(
+        &self,
+        output: usize,
+        sink: &mut Sink<'_>,
+        lookup: impl Fn(&mut [u8], &[u8; 256]),
+    ) {
+        let walk = &self.walk;
+        let (Some(table), Sink::Bytes(bytes)) = (self.table, sink) else { return };
+        if walk.output_step[1] == walk.channels {
+            lookup(&mut bytes[output..][..walk.width * walk.channels], table);
+        } else {
+            for x in 0..walk.width {
+                lookup(&mut bytes[output + x * walk.output_step[1]..][..walk.channels], table);
+            }
+        }
+    }
+}
+
 /// A way to convolve depthwise.
 pub(crate) struct DepthwiseU8Kernel {
     pub(crate) name: &'static str,

@@ -7,6 +7,7 @@ use aimass_kernels::{
 use proptest::prelude::*;
 
 use crate::case::{Random, close, config, fast_paths, same, scalar};
+use crate::guarded::Guarded;
 use crate::shape::Case;
 
 /// Runs a layer in parts of rows, as threads would.
@@ -21,7 +22,7 @@ proptest! {
     fn quantised_convolutions_agree_to_the_bit(seed: u64, depthwise: bool, extreme: bool, parts in 1_usize..4) {
         let mut random = Random(seed);
         let case = Case::random(&mut random, depthwise);
-        let memory = random.bytes(case.input_length, extreme);
+        let memory = Guarded::new(&random.bytes(case.input_length, extreme));
         let weights = random.weights(case.weights(), extreme);
         let channels = case.shape.output_channels;
         let bias: Vec<i32> = (0..channels).map(|_| random.next() as i32 >> 12).collect();
@@ -37,9 +38,9 @@ proptest! {
         let run = |kernels: Kernels, parts: usize| {
             let conv = Conv2dU8::new(kernels, &case.shape, &given, &output).unwrap();
             let input = View::new(&memory, &case.input).unwrap();
-            let mut bytes = vec![0xA5; case.output_length];
+            let mut bytes = Guarded::new(&vec![0xA5; case.output_length]);
             in_parts(ViewMut::new(&mut bytes, &case.output).unwrap(), parts, |o| conv.run(input, o).unwrap());
-            let mut floats = vec![0.5; case.output_length];
+            let mut floats = Guarded::new(&vec![0.5; case.output_length]);
             in_parts(ViewMut::new(&mut floats, &case.output).unwrap(), parts, |o| conv.run_f32(input, o).unwrap());
             (bytes, floats)
         };
@@ -55,7 +56,7 @@ proptest! {
     fn f32_convolutions_agree_but_for_rounding(seed: u64, depthwise: bool, parts in 1_usize..4) {
         let mut random = Random(seed);
         let case = Case::random(&mut random, depthwise);
-        let memory = random.floats(case.input_length);
+        let memory = Guarded::new(&random.floats(case.input_length));
         let weights = random.floats(case.weights());
         let channels = case.shape.output_channels;
         let bias = if random.chance(3) { Vec::new() } else { random.floats(channels) };
@@ -68,7 +69,7 @@ proptest! {
         let run = |kernels: Kernels, parts: usize| {
             let conv = Conv2dF32::new(kernels, &case.shape, &weights, &bias, &activation).unwrap();
             let input = View::new(&memory, &case.input).unwrap();
-            let mut floats = vec![0.5; case.output_length];
+            let mut floats = Guarded::new(&vec![0.5; case.output_length]);
             in_parts(ViewMut::new(&mut floats, &case.output).unwrap(), parts, |o| conv.run(input, o).unwrap());
             floats
         };

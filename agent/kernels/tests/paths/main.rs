@@ -6,5 +6,6 @@
 mod case;
 mod convolution;
 mod definition;
+mod guarded;
 mod other;
 mod shape;

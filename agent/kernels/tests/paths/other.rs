@@ -7,6 +7,7 @@ use aimass_kernels::{
 use proptest::prelude::*;
 
 use crate::case::{Random, close, config, fast_paths, same, scalar};
+use crate::guarded::Guarded;
 
 /// Two inputs and an output of one size, in layouts of their own, and a gate of one pixel.
 struct Inputs {
@@ -31,9 +32,9 @@ impl Inputs {
 
 /// The whole memory after `run` wrote its image.
 fn written<T: Element>(length: usize, image: &Image, fill: T, run: impl FnOnce(ViewMut<'_, T>)) -> Vec<T> {
-    let mut memory = vec![fill; length];
+    let mut memory = Guarded::new(&vec![fill; length]);
     run(ViewMut::new(&mut memory, image).unwrap());
-    memory
+    memory.to_vec()
 }
 
 /// All results of quantised kernels over one set of inputs.
@@ -41,7 +42,7 @@ fn quantised(kernels: Kernels, seed: u64) -> Vec<(&'static str, Vec<u8>)> {
     let mut random = Random(seed);
     let inputs = Inputs::random(&mut random);
     let extreme = random.chance(3);
-    let memories = [0, 1].map(|index| random.bytes(inputs.lengths[index], extreme));
+    let memories = [0, 1].map(|index| Guarded::new(&random.bytes(inputs.lengths[index], extreme)));
     let gate = random.bytes(inputs.shape[2], extreme);
     let a = View::new(&memories[0], &inputs.images[0]).unwrap();
     let b = View::new(&memories[1], &inputs.images[1]).unwrap();
@@ -98,7 +99,7 @@ fn quantised(kernels: Kernels, seed: u64) -> Vec<(&'static str, Vec<u8>)> {
 fn floating(kernels: Kernels, seed: u64) -> Vec<(&'static str, Vec<f32>)> {
     let mut random = Random(seed);
     let inputs = Inputs::random(&mut random);
-    let memories = [0, 1].map(|index| random.floats(inputs.lengths[index]));
+    let memories = [0, 1].map(|index| Guarded::new(&random.floats(inputs.lengths[index])));
     let gate = random.floats(inputs.shape[2]);
     let bytes = random.bytes(inputs.lengths[0], false);
     let a = View::new(&memories[0], &inputs.images[0]).unwrap();
@@ -164,7 +165,7 @@ proptest! {
         let (halo, slice) = (random.halo(), random.chance(3));
         let (from, length) = random.image(height, width, channels, halo, slice);
         let (to, out_length) = random.image(outputs[0], outputs[1], channels, halo, slice);
-        let bytes = random.bytes(length, false);
+        let bytes = Guarded::new(&random.bytes(length, false));
         let floats: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte)).collect();
         let (input, input_f32) = (View::new(&bytes, &from).unwrap(), View::new(&floats, &from).unwrap());
         let rescale = RescaleU8 { zero_point: random.byte(), ratio: random.float(), output: random.output() };
@@ -220,7 +221,8 @@ proptest! {
         let (halo, slice) = (random.halo(), random.chance(3));
         let (from, length) = random.image(height, width, channels, halo, slice);
         let (to, out_length) = random.image(up[0], up[1], channels, halo, slice);
-        let (bytes, floats) = (random.bytes(length, false), random.floats(length));
+        let bytes = Guarded::new(&random.bytes(length, false));
+        let floats = Guarded::new(&random.floats(length));
         let (a, b) = (View::new(&bytes, &from).unwrap(), View::new(&floats, &from).unwrap());
         let rescale = RescaleU8 { zero_point: random.byte(), ratio: random.float(), output: random.output() };
         let dequantise = Dequantise { scale: 0.01, zero_point: random.byte() };

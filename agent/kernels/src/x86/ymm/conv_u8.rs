@@ -9,6 +9,7 @@ macro_rules! kernel {
         use super::dot::$dot as way;
         use super::{LANES, lanes8};
         use crate::conv::{ConvU8Job, ConvU8Kernel, Sink, blocks, tiles};
+        use crate::portable::rows::lookup_in_place;
 
         pub(super) const CONV: ConvU8Kernel =
             ConvU8Kernel { widths: &[16, 8], group: 4, offset: 0, supports: |_| true, run: conv };
@@ -45,6 +46,11 @@ macro_rules! kernel {
                                 store::<2>(job, &sums, outputs, start, &mut sink);
                             }
                         }
+                    }
+                }
+                if let (Some(table), Sink::Bytes(bytes)) = (job.table, &mut sink) {
+                    for output in &outputs[..count] {
+                        lookup_in_place(&mut bytes[*output..][..walk.channels], table);
                     }
                 }
             });
@@ -166,9 +172,6 @@ macro_rules! kernel {
                                     to.copy_from_slice(&buffer[..count]);
                                 }
                             }
-                        }
-                        if let Some(table) = job.table {
-                            to.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
                         }
                     }
                 }

@@ -236,9 +236,6 @@ macro_rules! kernels {
                                 }
                             }
                         }
-                        if let Some(table) = job.table {
-                            to.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
-                        }
                     }
                 }
             }
@@ -250,11 +247,16 @@ macro_rules! kernels {
         /// As [`DepthwiseU8Kernel::run`].
         #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn rows(job: &DepthwiseU8Job<'_>, groups: usize, mut each: impl FnMut(&Row<'_>)) {
+        unsafe fn rows(
+            job: &DepthwiseU8Job<'_>,
+            groups: usize,
+            sink: &mut Sink<'_>,
+            mut each: impl FnMut(&Row<'_>, &mut Sink<'_>),
+        ) {
             let walk = &job.walk;
             for (index, y) in walk.rows.clone().enumerate() {
                 for (block, channel) in starts(walk.channels).enumerate() {
-                    each(&Row {
+                    let row = Row {
                         job,
                         input: job.input[walk.origin + y * walk.step[0] + channel..].as_ptr(),
                         output: index * walk.output_step[0] + channel,
@@ -263,8 +265,10 @@ macro_rules! kernels {
                             .as_ptr(),
                         bias: job.packed.bias[block * BLOCK..][..BLOCK].as_ptr(),
                         multiplier: job.packed.multiplier[block * BLOCK..][..BLOCK].as_ptr(),
-                    });
+                    };
+                    each(&row, sink);
                 }
+                job.finish_row(index * walk.output_step[0], sink, lookup_in_place);
             }
         }
 
@@ -275,7 +279,7 @@ macro_rules! kernels {
         #[target_feature(enable = $features)]
         unsafe fn square<const K: usize, const G: usize>(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
             let walk = &job.walk;
-            let each = |row: &Row<'_>| {
+            let each = |row: &Row<'_>, sink: &mut Sink<'_>| {
                 let step = walk.run_step[1];
                 // SAFETY: the walk lies within input and output: `K` columns for each pixel; `pack` made `K * G` groups.
                 unsafe {
@@ -302,12 +306,12 @@ macro_rules! kernels {
                         for (group, taps) in window.iter().flatten().enumerate() {
                             row.add(&mut sums, taps, group);
                         }
-                        row.store(x, sums, &mut sink);
+                        row.store(x, sums, sink);
                     }
                 }
             };
             // SAFETY: by this function's own condition.
-            unsafe { rows(job, K * G, each) };
+            unsafe { rows(job, K * G, &mut sink, each) };
         }
 
         /// Any kernel.
@@ -321,7 +325,7 @@ macro_rules! kernels {
             let taps: Vec<usize> = (0..height * width)
                 .map(|tap| tap / width * walk.run_step[0] + tap % width * walk.run_step[1])
                 .collect();
-            let each = |row: &Row<'_>| {
+            let each = |row: &Row<'_>, sink: &mut Sink<'_>| {
                 for x in 0..walk.width {
                     // SAFETY: the walk lies within input and output; `pack` made a group for each four taps. Taps that
                     // do not fill the last group repeat its first, with weights of zero.
@@ -334,12 +338,12 @@ macro_rules! kernels {
                             let taps = interleave([load(0), load(1), load(2), load(3)]);
                             row.add(&mut sums, &taps, group);
                         }
-                        row.store(x, sums, &mut sink);
+                        row.store(x, sums, sink);
                     }
                 }
             };
             // SAFETY: by this function's own condition.
-            unsafe { rows(job, taps.len().div_ceil(4), each) };
+            unsafe { rows(job, taps.len().div_ceil(4), &mut sink, each) };
         }
     };
 }
