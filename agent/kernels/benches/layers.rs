@@ -157,7 +157,7 @@ fn between(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels) {
     let planes = vec![0.3_f32; 416 * 416 * 3];
     let picture = Image::dense(0, 416, 416, 3, halo);
     let mut bytes = vec![0_u8; picture.footprint()];
-    let quantise = Quantise { inverse_scale: 60.0, zero_point: 114 };
+    let quantise = Quantise { scale: 1.0 / 60.0, zero_point: 114 };
     group.throughput(Throughput::Elements(planes.len() as u64));
     group.bench_function(format!("quantise planes/{}", kernels.path()), |b| {
         b.iter(|| {

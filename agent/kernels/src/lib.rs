@@ -28,6 +28,7 @@ mod portable;
 mod quant;
 mod table;
 mod view;
+mod view_access;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -127,14 +127,14 @@ pub struct RescaleU8 {
     pub output: OutputU8,
 }
 
-/// From f32 to a byte: `clamp(round(v * inverse_scale) + zero_point, 0, 255)`.
+/// From f32 to a byte: `clamp(round(v / scale) + zero_point, 0, 255)`.
 ///
-/// A product and not a quotient, as it is several times as fast: where `v / scale` lies within rounding of a tie the
-/// byte may differ by one from a quotient's.
+/// A quotient and not a product with the reciprocal: pictures, whose values are whole steps of 1/255, lie exactly
+/// between two bytes of many a scale, and the last bit of a reciprocal would decide.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantise {
-    /// 1 divided by the scale.
-    pub inverse_scale: f32,
+    /// Scale.
+    pub scale: f32,
     /// The byte that means 0.
     pub zero_point: u8,
 }

@@ -267,7 +267,7 @@ impl Dequantise {
     /// The scale is not above 0.
     pub fn quantise(&self) -> Result<Quantise> {
         if self.scale.is_finite() && self.scale > 0.0 {
-            return Ok(Quantise { inverse_scale: 1.0 / self.scale, zero_point: self.zero_point });
+            return Ok(Quantise { scale: self.scale, zero_point: self.zero_point });
         }
         Err(KernelError::shape("quantise", format!("scale {} is not above 0", self.scale)))
     }

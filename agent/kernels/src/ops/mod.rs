@@ -1,6 +1,7 @@
 //! Everything but convolutions: what the engine calls on [`crate::Kernels`].
 
 pub(crate) mod elementwise;
+pub(crate) mod in_place;
 pub(crate) mod layout;
 pub(crate) mod matmul;
 pub(crate) mod pool;

@@ -12,7 +12,7 @@ pub(crate) fn quantise_planes(job: &PlanesJob<'_, f32>, out: &mut [u8], quantise
     for channel in 0..job.channels {
         for (index, values) in job.row(channel).chunks(CHUNK).enumerate() {
             for (byte, value) in bytes.iter_mut().zip(values) {
-                *byte = rounding.byte(value * quantise.inverse_scale);
+                *byte = rounding.byte(value / quantise.scale);
             }
             let pixels =
                 out[index * CHUNK * job.pixel_stride + channel..].iter_mut().step_by(job.pixel_stride);

@@ -47,7 +47,7 @@ pub(crate) fn prelu_u8(from: &[u8], to: &mut [u8], prelu: &PreluU8) {
 pub(crate) fn quantise(from: &[f32], to: &mut [u8], quantise: &Quantise) {
     let rounding = quantise.rounding();
     for (to, from) in to.iter_mut().zip(from) {
-        *to = rounding.byte(from * quantise.inverse_scale);
+        *to = rounding.byte(from / quantise.scale);
     }
 }
 

@@ -78,7 +78,7 @@ fn quantised(kernels: Kernels, seed: u64) -> Vec<(&'static str, Vec<u8>)> {
         })
         .collect();
     let planes = random.floats(inputs.shape.iter().product());
-    let quantise = Quantise { inverse_scale: random.float() * 3.0 * large, zero_point: random.byte() };
+    let quantise = Quantise { scale: 0.01 + random.float().abs() * 3.0 * large, zero_point: random.byte() };
     let table: [u8; 256] = std::array::from_fn(|_| random.byte());
     let of = |run: &dyn Fn(ViewMut<'_, u8>)| written(inputs.lengths[2], &inputs.images[2], 0xA5, run);
     let f = View::new(&floats, &inputs.images[0]).unwrap();
