@@ -1,5 +1,5 @@
 # Thin: each target calls cargo or a script that can be called by itself.
-.PHONY: demo test test-faults build deb board-test models bench reference fixtures fuzz
+.PHONY: demo test test-faults build deb board-test models bench bench-engine reference fixtures fuzz fuzz-engine
 
 CACHE := $(or $(AIMASS_CACHE),$(HOME)/.cache/aimass)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -58,6 +58,14 @@ models:
 ## bench: our costs beside those of the usual Python stack, on the same clips and model
 bench: build fixtures
 	tests/peer/run.sh
+
+## bench-engine: the engine, tract and onnxruntime on the library's models, one thread, interleaved
+bench-engine:
+	models/build/engine.sh bench
+
+## fuzz-engine: GRAPHS=2000 random quantised graphs through the engine and onnxruntime
+fuzz-engine:
+	models/build/engine.sh fuzz $(or $(GRAPHS),2000)
 
 ## reference: writes the configuration reference, manual pages and completions anew from the types
 reference:

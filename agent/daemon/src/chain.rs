@@ -7,7 +7,7 @@ use aimass_core::finding::Findings;
 use aimass_core::frame::Frame;
 use aimass_core::ports::{AnalyzeError, Analyzer};
 use aimass_core::tracker::TrackerConfig;
-use aimass_inference::{AnalyzerConfig, InferenceError, Library, ModelCache};
+use aimass_inference::{AnalyzerConfig, Backend, InferenceError, Library, ModelCache};
 
 use crate::governor::ChainModels;
 
@@ -131,11 +131,11 @@ pub fn model_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The models, with the measured choices of this machine.
+/// The models, with the measured choices of this machine; `engine` pins what runs them.
 ///
 /// # Errors
 /// A folder that was named cannot be read.
-pub fn open_models(named: &[PathBuf]) -> Result<ModelCache, InferenceError> {
+pub fn open_models(named: &[PathBuf], engine: Option<Backend>) -> Result<ModelCache, InferenceError> {
     let usual;
     let folders = if named.is_empty() {
         usual = model_folders();
@@ -143,7 +143,7 @@ pub fn open_models(named: &[PathBuf]) -> Result<ModelCache, InferenceError> {
     } else {
         named
     };
-    Ok(ModelCache::new(Library::open(folders)?, state_folder()))
+    Ok(ModelCache::new(Library::open(folders)?, state_folder()).with_engine(engine))
 }
 
 /// Where small facts about this machine are kept: `$AIMASS_STATE`, systemd's state directory, or the user's.

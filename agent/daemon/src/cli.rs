@@ -197,13 +197,16 @@ pub enum ModelsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Measures each model as folded f32 and as stored, and remembers the faster.
+    /// Measures each model by all that can run it, and remembers the fastest.
     Bench {
         /// Only these.
         names: Vec<String>,
         /// Timed runs of each.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         runs: u32,
+        /// Also what each kind of layer takes, and what the engine leaves to tract.
+        #[arg(long, short)]
+        verbose: bool,
         /// Answers with a JSON document.
         #[arg(long)]
         json: bool,

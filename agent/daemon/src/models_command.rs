@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use aimass_inference::{ModelCache, Precision, bench_model, verify_model};
+use aimass_inference::{ModelBench, ModelCache, bench_model, verify_model};
 use serde_json::{Value, json};
 
 use crate::chain;
@@ -17,11 +17,13 @@ use crate::progress::Progress;
 /// # Errors
 /// `BadInput` when a model is damaged or does not answer as recorded.
 pub fn run(command: &ModelsCommand, folders: &[PathBuf]) -> Result<(), Failure> {
-    let models = chain::open_models(folders).map_err(|e| Failure::Unavailable(e.to_string()))?;
+    let models = chain::open_models(folders, None).map_err(|e| Failure::Unavailable(e.to_string()))?;
     match command {
         ModelsCommand::List { json } => list(&models, *json),
         ModelsCommand::Verify { names, json } => verify(&models, names, *json),
-        ModelsCommand::Bench { names, runs, json } => bench(&models, names, *runs as usize, *json),
+        ModelsCommand::Bench { names, runs, verbose, json } => {
+            bench(&models, names, *runs as usize, *verbose, *json)
+        }
     }
 }
 
@@ -113,7 +115,7 @@ fn verify(models: &ModelCache, names: &[String], json: bool) -> Result<(), Failu
         }
         rows.push(json!({
             "model": name, "passed": report.passed(), "cases": report.cases.len(), "problems": problems,
-            "made_by": report.made_by, "precision": report.precision.as_str(),
+            "made_by": report.made_by, "by": report.backend.as_str(),
         }));
     }
     bar.finish();
@@ -143,56 +145,70 @@ fn verify(models: &ModelCache, names: &[String], json: bool) -> Result<(), Failu
     Err(Failure::BadInput(format!("answers differ from the recorded ones: {}", failed.join(", "))))
 }
 
-fn bench(models: &ModelCache, names: &[String], runs: usize, json: bool) -> Result<(), Failure> {
+fn bench(
+    models: &ModelCache,
+    names: &[String],
+    runs: usize,
+    verbose: bool,
+    json: bool,
+) -> Result<(), Failure> {
     let names = wanted(models, names);
     let bar = Progress::bar(names.len() as u64, "models");
-    let mut rows = Vec::new();
+    let mut measured = Vec::new();
     for name in &names {
         bar.say(name.as_str());
-        let measured = bench_model(models, name, runs).map_err(|e| Failure::BadInput(e.to_string()))?;
+        measured.push(bench_model(models, name, runs).map_err(|e| Failure::BadInput(e.to_string()))?);
         bar.step();
-        let figures: Vec<Value> = measured
-            .figures
-            .iter()
-            .map(|f| {
-                json!({
-                    "precision": f.precision.as_str(), "load_ms": f.load_ms, "infer_median_ms": f.infer_median_ms,
-                    "infer_min_ms": f.infer_min_ms, "prepare_median_ms": f.prepare_median_ms,
-                    "decode_median_ms": f.decode_median_ms, "golden": f.golden,
-                })
-            })
-            .collect();
-        rows.push(json!({ "model": name, "chosen": measured.chosen.as_str(), "figures": figures }));
     }
     bar.finish();
     if json {
-        println!("{}", Value::from(rows));
+        println!("{}", json!(measured));
         return Ok(());
     }
     println!(
-        "| model | runs as | load ms | infer ms, median (min) | prepare ms | decode ms | answers | chosen |"
+        "| model | runs by | load ms | infer ms, median (min) | prepare ms | decode ms | left to tract | answers | chosen |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
-    for row in &rows {
-        for f in row["figures"].as_array().into_iter().flatten() {
-            let ms = |key: &str| f[key].as_f64().unwrap_or(0.0);
-            let answers =
-                f["golden"].as_bool().map_or("not recorded", |g| if g { "as recorded" } else { "DIFFER" });
-            let shown =
-                if f["precision"] == Precision::F32.as_str() { "f32 (folded)" } else { "int8, as stored" };
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for model in &measured {
+        for f in &model.figures {
+            let answers = f.golden.map_or("not recorded", |g| if g { "as recorded" } else { "DIFFER" });
+            let left = if f.steps.is_empty() { "all".to_owned() } else { format!("{} nodes", f.fallbacks) };
             println!(
-                "| {} | {shown} | {:.0} | {:.1} ({:.1}) | {:.2} | {:.2} | {answers} | {} |",
-                text(&row["model"]),
-                ms("load_ms"),
-                ms("infer_median_ms"),
-                ms("infer_min_ms"),
-                ms("prepare_median_ms"),
-                ms("decode_median_ms"),
-                if row["chosen"] == f["precision"] { "✓" } else { "" }
+                "| {} | {} | {:.0} | {:.1} ({:.1}) | {:.2} | {:.2} | {left} | {answers} | {} |",
+                model.model,
+                f.backend.as_str(),
+                f.load_ms,
+                f.infer_median_ms,
+                f.infer_min_ms,
+                f.prepare_median_ms,
+                f.decode_median_ms,
+                if model.chosen == f.backend { "✓" } else { "" }
             );
         }
+        for (backend, problem) in &model.refused {
+            println!("| {} | {} | refused: {problem} | | | | | | |", model.model, backend.as_str());
+        }
+    }
+    if verbose {
+        measured.iter().for_each(print_steps);
     }
     Ok(())
+}
+
+/// Where a model's time goes, and what the engine left to tract.
+fn print_steps(model: &ModelBench) {
+    for f in model.figures.iter().filter(|f| !f.steps.is_empty()) {
+        let fallback: f64 = f.steps.iter().filter(|s| s.fallback).map(|s| s.ms).sum();
+        let memory = f.session_bytes.unwrap_or(0) as f64 / 1e6;
+        println!(
+            "\n{} by {}: {fallback:.2} ms in tract, {memory:.1} MB of working memory",
+            model.model,
+            f.backend.as_str()
+        );
+        for step in &f.steps {
+            println!("    {:8.3} ms  {:3} x  {}", step.ms, step.steps, step.kind);
+        }
+    }
 }
 
 fn text(value: &Value) -> &str {

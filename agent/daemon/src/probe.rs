@@ -147,7 +147,7 @@ fn look(config: Option<&Config>) -> Report {
     if disk.as_ref().is_some_and(|d| d.read_only) {
         problems.push(format!("{} lies on a file system that is mounted read-only", store.display()));
     }
-    let models = match chain::open_models(&folders) {
+    let models = match chain::open_models(&folders, None) {
         Ok(models) => models.library().list().map(|(name, _)| name.to_owned()).collect(),
         Err(error) => {
             problems.push(error.to_string());

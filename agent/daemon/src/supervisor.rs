@@ -84,7 +84,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let server = bind(config).await?;
     let address = server.address();
     let models = Arc::new(
-        chain::open_models(&config.inference.model_folders)
+        chain::open_models(&config.inference.model_folders, config.inference.engine)
             .map_err(|e| Failure::Unavailable(e.to_string()))?,
     );
     let store = open_store(config, &node).await?;

@@ -1,5 +1,5 @@
 //! Loads one model, runs it, and prints times and peak memory:
-//! `cargo run --release -p aimass-inference --example load -- coco-ssd-lite [f32|int8] [runs]`.
+//! `cargo run --release -p aimass-inference --example load -- coco-ssd-lite [tract|engine-f32|engine-int8] [runs]`.
 #![allow(clippy::print_stdout, reason = "an example that prints")]
 
 use std::path::PathBuf;
@@ -9,21 +9,19 @@ use aimass_core::clock::Stopwatch;
 use aimass_core::finding::StageTimes;
 use aimass_core::frame::{Colour, Picture, PixelFormat};
 use aimass_core::geometry::Region;
-use aimass_inference::{Detector, Library, ModelCache, Precision};
+use aimass_inference::{Backend, Detector, Library, ModelCache};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let name = arguments.first().map_or("coco-ssd-lite", String::as_str);
-    let pin = match arguments.get(1).map(String::as_str) {
-        Some("int8") => Some(Precision::Int8),
-        _ => Some(Precision::F32),
-    };
+    let wanted = arguments.get(1).map_or("engine-int8", String::as_str);
+    let backend = Backend::ALL.into_iter().find(|b| b.as_str() == wanted).ok_or("no such backend")?;
     let runs: usize = arguments.get(2).and_then(|n| n.parse().ok()).unwrap_or(20);
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../models");
     println!("start: {}", memory());
     let mut watch = Stopwatch::start();
     let models = ModelCache::new(Library::open(&[folder])?, None);
-    let model = models.get(name, pin)?;
+    let model = models.get_by(name, backend)?;
     println!("loaded in {:?}: {}", watch.lap(), memory());
     let mut detector = Detector::new(model)?;
     let (w, h) = (768usize, 576usize);

@@ -1,5 +1,6 @@
-//! Measures a model in each precision it can run in, on the caller's thread.
+//! Measures a model by each backend that can run it, on the caller's thread.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +10,17 @@ use aimass_core::frame::{Colour, Picture, PixelFormat};
 use aimass_core::geometry::Region;
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::choice::Choice;
 use crate::detector::{Detector, LoadedModel, ModelCache};
+use crate::engine::StepTime;
 use crate::error::InferenceError;
-use crate::manifest::Precision;
 
-/// The figures of one precision.
+/// The figures of one backend.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PrecisionBench {
+pub struct BackendBench {
     /// Which one.
-    pub precision: Precision,
+    pub backend: Backend,
     /// From the file to a model that can run.
     pub load_ms: f64,
     /// Median of one run of the model alone.
@@ -31,6 +33,12 @@ pub struct PrecisionBench {
     pub decode_median_ms: f64,
     /// Whether all golden cases pass; `None` if the model has none.
     pub golden: Option<bool>,
+    /// Nodes of the graph that the engine left to tract.
+    pub fallbacks: usize,
+    /// A session's own memory, where that is known.
+    pub session_bytes: Option<usize>,
+    /// What each kind of step takes, the slowest first; empty where tract runs the model.
+    pub steps: Vec<StepTime>,
 }
 
 /// The figures of one model.
@@ -38,71 +46,92 @@ pub struct PrecisionBench {
 pub struct ModelBench {
     /// Its name.
     pub model: String,
-    /// By precision, in the order measured.
-    pub figures: Vec<PrecisionBench>,
+    /// By backend, in the order measured.
+    pub figures: Vec<BackendBench>,
+    /// Backends that cannot run it, and why.
+    pub refused: Vec<(Backend, String)>,
     /// What is used from now on: the fastest of those that pass their golden cases.
-    pub chosen: Precision,
+    pub chosen: Backend,
 }
 
-/// Measures a model, `runs` times in each precision, and remembers the winner.
+/// Measures a model, `runs` times by each backend, and remembers the winner.
 ///
 /// # Errors
-/// The model cannot be loaded or run, or the state folder cannot be written.
+/// The model cannot be loaded or run by any, or the state folder cannot be written.
 pub fn bench_model(models: &ModelCache, name: &str, runs: usize) -> Result<ModelBench, InferenceError> {
     let entry = models.library().get(name)?;
-    let precisions: &[Precision] = match entry.manifest.precision {
-        Precision::F32 => &[Precision::F32],
-        Precision::Int8 => &[Precision::F32, Precision::Int8],
-    };
-    let mut figures = Vec::new();
-    for &precision in precisions {
+    let (mut figures, mut refused) = (Vec::new(), Vec::new());
+    for backend in Backend::candidates(entry.manifest.precision) {
         let mut watch = Stopwatch::start();
-        let model = Arc::new(LoadedModel::load(entry, precision)?);
+        let model = match LoadedModel::load(entry, backend) {
+            Ok(model) => Arc::new(model),
+            Err(InferenceError::BadModel { problem, .. }) if backend != Backend::Tract => {
+                refused.push((backend, problem));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let load = watch.lap();
         let golden = crate::verify::verify_loaded(entry, &model)?.map(|report| report.passed());
-        let mut detector = Detector::new(model)?;
-        let picture = test_picture();
-        let min_score = entry.manifest.default_min_score;
-        let mut laps: [Vec<Duration>; 3] = Default::default();
-        // The first run pays for caches and lazy allocations.
-        for run in 0..runs.max(1) + 1 {
-            let mut times = StageTimes::default();
-            detector.detect(&picture, Region::FULL, min_score, &mut times)?.for_each(drop);
-            if run > 0 {
-                for (laps, lap) in laps.iter_mut().zip([times.infer, times.prepare, times.decode]) {
-                    laps.push(lap);
-                }
-            }
-        }
+        let failed = |problem| InferenceError::Failed { model: name.to_owned(), problem };
+        let steps =
+            model.model().session().and_then(|mut session| session.profile(runs.min(10))).map_err(failed)?;
+        let (fallbacks, session_bytes) = (model.model().fallbacks(), model.model().session_bytes());
+        let mut laps = laps(model, entry.manifest.default_min_score, runs, Duration::MAX)?;
         laps.iter_mut().for_each(|l| l.sort_unstable());
         let median = |n: usize| ms(laps[n][laps[n].len() / 2]);
-        figures.push(PrecisionBench {
-            precision,
+        figures.push(BackendBench {
+            backend,
             load_ms: ms(load),
             infer_median_ms: median(0),
             infer_min_ms: ms(laps[0][0]),
             prepare_median_ms: median(1),
             decode_median_ms: median(2),
             golden,
+            fallbacks,
+            session_bytes,
+            steps,
         });
     }
     let best = figures
         .iter()
         .filter(|f| f.golden != Some(false))
         .min_by(|a, b| a.infer_median_ms.total_cmp(&b.infer_median_ms));
-    let chosen = best.map_or(Precision::F32, |f| f.precision);
-    if let [f32_figures, int8_figures] = &figures[..] {
-        let choice = Choice {
-            precision: chosen,
-            f32_ms: f32_figures.infer_median_ms,
-            int8_ms: int8_figures.infer_median_ms,
-        };
-        models.choices().remember(&entry.manifest.sha256, choice)?;
-    }
-    Ok(ModelBench { model: name.to_owned(), figures, chosen })
+    let chosen = best.map_or(Backend::Tract, |f| f.backend);
+    let by_backend: BTreeMap<_, _> = figures.iter().map(|f| (f.backend, f.infer_median_ms)).collect();
+    models.choices().remember(&entry.manifest.sha256, Choice { backend: chosen, ms: by_backend })?;
+    Ok(ModelBench { model: name.to_owned(), figures, refused, chosen })
 }
 
-fn ms(d: Duration) -> f64 {
+/// What inference, preparation and decoding took, run by run, after a first run that pays for caches. Ends after
+/// `runs` runs, or with the first that goes beyond `limit` in all.
+pub(crate) fn laps(
+    model: Arc<LoadedModel>,
+    min_score: f32,
+    runs: usize,
+    limit: Duration,
+) -> Result<[Vec<Duration>; 3], InferenceError> {
+    let mut detector = Detector::new(model)?;
+    let picture = test_picture();
+    let mut laps: [Vec<Duration>; 3] = Default::default();
+    let mut spent = Duration::ZERO;
+    for run in 0..runs.max(1) + 1 {
+        let mut times = StageTimes::default();
+        detector.detect(&picture, Region::FULL, min_score, &mut times)?.for_each(drop);
+        if run > 0 {
+            for (laps, lap) in laps.iter_mut().zip([times.infer, times.prepare, times.decode]) {
+                laps.push(lap);
+            }
+            spent += times.infer;
+            if spent >= limit {
+                break;
+            }
+        }
+    }
+    Ok(laps)
+}
+
+pub(crate) fn ms(d: Duration) -> f64 {
     d.as_secs_f64() * 1e3
 }
 

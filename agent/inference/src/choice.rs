@@ -1,7 +1,7 @@
-//! Which precision is faster on this machine: measured once, remembered in a small JSON file.
+//! What runs a model fastest on this machine: measured once, remembered in a small JSON file.
 //!
-//! Invariant: a record counts only for the same model file, the same processor and the same version of this crate;
-//! without one the answer is f32. A torn or foreign file is no error: it is measured again.
+//! Invariant: a record counts only for the same model file, the same processor and the same version of this crate. A
+//! torn or foreign file is no error: it is measured again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use aimass_core::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::error::InferenceError;
-use crate::manifest::Precision;
 
 const FILE: &str = "model-choices.json";
 const MAX_BYTES: usize = 256 * 1024;
@@ -20,11 +20,9 @@ const MAX_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// What is used from now on.
-    pub precision: Precision,
-    /// Median of a run folded to f32, in milliseconds.
-    pub f32_ms: f64,
-    /// Median of a run as stored, in milliseconds.
-    pub int8_ms: f64,
+    pub backend: Backend,
+    /// Median of a run in milliseconds, by what was measured.
+    pub ms: BTreeMap<Backend, f64>,
 }
 
 /// The measured choices of this machine.
@@ -45,13 +43,18 @@ impl Choices {
     }
 
     /// What won for the model file with this hash; `None` if it was not measured here.
-    pub fn winner(&self, sha256: &str) -> Option<Precision> {
-        self.get(sha256).map(|choice| choice.precision)
+    pub fn winner(&self, sha256: &str) -> Option<Backend> {
+        self.get(sha256).map(|choice| choice.backend)
     }
 
     /// The whole record.
     pub fn get(&self, sha256: &str) -> Option<Choice> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).get(&self.key(sha256)).cloned()
+    }
+
+    /// Whether what is measured outlives the program.
+    pub fn is_kept(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Remembers a measurement.
@@ -71,7 +74,8 @@ impl Choices {
     }
 
     fn key(&self, sha256: &str) -> String {
-        format!("{sha256} on {} by {}", self.machine, env!("CARGO_PKG_VERSION"))
+        let path = aimass_kernels::Kernels::detect().path();
+        format!("{sha256} on {} ({path}) by {}", self.machine, env!("CARGO_PKG_VERSION"))
     }
 }
 
@@ -96,7 +100,8 @@ mod tests {
         let folder = above.path().join("not/there/yet");
         let choices = Choices::new(Some(folder.clone()));
         assert_eq!(choices.winner("aa"), None);
-        let choice = Choice { precision: Precision::Int8, f32_ms: 9.0, int8_ms: 5.0 };
+        let ms = BTreeMap::from([(Backend::Tract, 9.0), (Backend::EngineInt8, 5.0)]);
+        let choice = Choice { backend: Backend::EngineInt8, ms };
         choices.remember("aa", choice.clone()).unwrap();
         let again = Choices::new(Some(folder));
         assert_eq!(again.get("aa"), Some(choice));

@@ -1,6 +1,6 @@
 //! A loaded model with its decoder, shared; and a detector, which is what one thread needs to look at pictures.
 //!
-//! Invariant: a model is loaded once for each precision, however many sources use it, and is freed when the last
+//! Invariant: a model is loaded once for each backend, however many sources use it, and is freed when the last
 //! of them goes.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use aimass_core::finding::{Label, ModelRef, StageTimes};
 use aimass_core::frame::Picture;
 use aimass_core::geometry::{Point, Region};
 
+use crate::backend::{Backend, Model, Session};
 use crate::choice::Choices;
 use crate::decode::Decoder;
 use crate::error::InferenceError;
@@ -20,15 +21,12 @@ use crate::manifest::{Manifest, Precision};
 use crate::memory::LargeBlocksApart;
 use crate::nms::{self, Detection, MAX_POINTS};
 use crate::prepare::Preparer;
-use crate::tract::{Model, Session};
 
 /// A model that is ready: shared between threads.
 #[derive(Debug)]
 pub struct LoadedModel {
     /// What it is.
     pub manifest: Arc<Manifest>,
-    /// How it runs.
-    pub precision: Precision,
     /// Its classes by index; `None` for an unused one.
     pub labels: Vec<Option<Label>>,
     /// How findings name it.
@@ -43,11 +41,11 @@ impl LoadedModel {
     ///
     /// # Errors
     /// The file is missing or is another one, cannot be run, or does not fit its decoder.
-    pub fn load(entry: &Entry, precision: Precision) -> Result<Self, InferenceError> {
+    pub fn load(entry: &Entry, backend: Backend) -> Result<Self, InferenceError> {
         let manifest = entry.manifest.clone();
         let labels = entry.read_labels()?;
         let bytes = entry.read_model()?;
-        let model = Model::load(bytes, &manifest.input, precision)
+        let model = Model::load(bytes, &manifest.input, backend)
             .map_err(|problem| InferenceError::BadModel { model: manifest.name.clone(), problem })?;
         let decoder = Decoder::new(&manifest, model.outputs())?;
         if decoder.landmarks().is_none() && labels.len() > decoder.classes() {
@@ -58,7 +56,17 @@ impl LoadedModel {
             });
         }
         let reference = Arc::new(entry.model_ref());
-        Ok(LoadedModel { manifest, precision, labels, reference, decoder, model })
+        Ok(LoadedModel { manifest, labels, reference, decoder, model })
+    }
+
+    /// What runs it.
+    pub fn backend(&self) -> Backend {
+        self.model.backend()
+    }
+
+    /// The model itself.
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 }
 
@@ -67,13 +75,22 @@ impl LoadedModel {
 pub struct ModelCache {
     library: Library,
     choices: Choices,
-    loaded: Mutex<HashMap<(String, Precision), Weak<LoadedModel>>>,
+    engine: Option<Backend>,
+    loaded: Mutex<HashMap<(String, Backend), Weak<LoadedModel>>>,
 }
 
 impl ModelCache {
-    /// On a library. `state_folder` is where measured choices of precision are kept.
+    /// On a library. `state_folder` is where measured choices are kept; without one nothing is measured, and what is
+    /// expected to be fastest is used.
     pub fn new(library: Library, state_folder: Option<PathBuf>) -> Self {
-        ModelCache { library, choices: Choices::new(state_folder), loaded: Mutex::new(HashMap::new()) }
+        let (choices, loaded) = (Choices::new(state_folder), Mutex::default());
+        ModelCache { library, choices, engine: None, loaded }
+    }
+
+    /// Pins what runs models, where it can run them.
+    #[must_use]
+    pub fn with_engine(self, engine: Option<Backend>) -> Self {
+        ModelCache { engine, ..self }
     }
 
     /// The library.
@@ -86,27 +103,62 @@ impl ModelCache {
         &self.choices
     }
 
-    /// The model, loaded now if nobody uses it yet. Without a pinned precision: the measured winner on this
-    /// machine, or f32 where nothing was measured. Others that ask for a model meanwhile wait: two loads at
-    /// once would double the memory's peak.
+    /// The model, loaded now if nobody uses it yet, by what is fastest on this machine: at a model's first load that
+    /// is measured. A model that the engine cannot run runs in tract. Others that ask for a model meanwhile wait: two
+    /// loads at once would double the memory's peak.
     ///
     /// # Errors
     /// As [`Library::get`] and [`LoadedModel::load`].
     pub fn get(&self, name: &str, pin: Option<Precision>) -> Result<Arc<LoadedModel>, InferenceError> {
         let entry = self.library.get(name)?;
-        let precision = self.precision(entry, pin)?;
-        let key = (name.to_owned(), precision);
+        let candidates = self.candidates(entry, pin)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match candidates[..] {
+            [only] => Some(only),
+            _ => self.choices.winner(&entry.manifest.sha256).filter(|winner| candidates.contains(winner)),
+        };
+        let backend = match known {
+            Some(backend) => backend,
+            None if self.choices.is_kept() => crate::measure::choose(entry, &candidates, &self.choices),
+            None => candidates[0],
+        };
+        match self.share(&mut loaded, entry, backend) {
+            Err(InferenceError::BadModel { model, problem }) if backend != Backend::Tract => {
+                tracing::warn!(model, problem, "The engine cannot run this model, so tract runs it, slower.");
+                self.share(&mut loaded, entry, Backend::Tract)
+            }
+            other => other,
+        }
+    }
+
+    /// The model by one backend, loaded now if nobody uses it yet.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_by(&self, name: &str, backend: Backend) -> Result<Arc<LoadedModel>, InferenceError> {
+        let entry = self.library.get(name)?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        self.share(&mut loaded, entry, backend)
+    }
+
+    fn share(
+        &self,
+        loaded: &mut HashMap<(String, Backend), Weak<LoadedModel>>,
+        entry: &Entry,
+        backend: Backend,
+    ) -> Result<Arc<LoadedModel>, InferenceError> {
+        let name = &entry.manifest.name;
+        let key = (name.clone(), backend);
         if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
             return Ok(model);
         }
         let mut watch = Stopwatch::start();
         let apart = LargeBlocksApart::begin();
-        let model = Arc::new(LoadedModel::load(entry, precision)?);
+        let model = Arc::new(LoadedModel::load(entry, backend)?);
         drop(apart);
         tracing::info!(
             model = name,
-            precision = precision.as_str(),
+            by = backend.as_str(),
             load_ms = watch.lap().as_millis() as u64,
             "The model is loaded."
         );
@@ -114,18 +166,22 @@ impl ModelCache {
         Ok(model)
     }
 
-    fn precision(&self, entry: &Entry, pin: Option<Precision>) -> Result<Precision, InferenceError> {
-        match (pin, entry.manifest.precision) {
-            (Some(Precision::Int8), Precision::F32) => Err(InferenceError::Config {
+    /// What may run the model, the one that is expected to be fastest first. A precision that an analyzer pins counts
+    /// for more than the engine that the node pins.
+    fn candidates(&self, entry: &Entry, pin: Option<Precision>) -> Result<Vec<Backend>, InferenceError> {
+        let stored = entry.manifest.precision;
+        if pin == Some(Precision::Int8) && stored == Precision::F32 {
+            return Err(InferenceError::Config {
                 what: "precision".into(),
                 problem: format!("model {} is stored as f32: use \"f32\"", entry.manifest.name),
-            }),
-            (Some(pin), _) => Ok(pin),
-            (None, Precision::F32) => Ok(Precision::F32),
-            (None, Precision::Int8) => {
-                Ok(self.choices.winner(&entry.manifest.sha256).unwrap_or(Precision::F32))
-            }
+            });
         }
+        let mut candidates = Backend::candidates(stored);
+        candidates.retain(|backend| pin.is_none_or(|pin| backend.precision() == pin));
+        if let Some(engine) = self.engine.filter(|engine| candidates.contains(engine)) {
+            return Ok(vec![engine]);
+        }
+        Ok(candidates)
     }
 }
 

@@ -4,24 +4,29 @@
 //! runs belongs to one analyzer. Bytes from outside (manifests, model files) never panic past this crate.
 
 pub mod analyzer;
+pub mod backend;
 pub mod bench;
 pub mod choice;
 pub mod decode;
 mod detector;
+mod engine;
 mod error;
 pub mod library;
 pub mod manifest;
+mod measure;
 mod memory;
 pub mod nms;
 pub mod onnx;
 pub mod prepare;
-pub mod tract;
+mod tract;
 pub mod verify;
 
 pub use analyzer::{AnalyzerConfig, build};
-pub use bench::{ModelBench, bench_model};
+pub use backend::{Backend, Model};
+pub use bench::{BackendBench, ModelBench, bench_model};
 pub use choice::Choices;
 pub use detector::{Detector, LoadedModel, ModelCache, Seen};
+pub use engine::StepTime;
 pub use error::{ErrorKind, InferenceError};
 pub use library::Library;
 pub use manifest::{Manifest, Precision, Task};

@@ -10,10 +10,10 @@ use aimass_core::frame::Picture;
 use aimass_core::geometry::{Point, Region};
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::detector::{Detector, LoadedModel, ModelCache, Seen};
 use crate::error::InferenceError;
 use crate::library::{Entry, read_text, sha256_hex};
-use crate::manifest::Precision;
 
 const MAX_GOLDEN_BYTES: usize = 4 * 1024 * 1024;
 const MAX_PICTURE_BYTES: u64 = 16 * 1024 * 1024;
@@ -86,8 +86,8 @@ pub struct CaseReport {
 pub struct VerifyReport {
     /// The model.
     pub model: String,
-    /// In which precision it ran.
-    pub precision: Precision,
+    /// What ran it.
+    pub backend: Backend,
     /// Who made the reference.
     pub made_by: String,
     /// By case.
@@ -108,9 +108,12 @@ impl VerifyReport {
 pub fn verify_model(
     models: &ModelCache,
     name: &str,
-    pin: Option<Precision>,
+    pin: Option<Backend>,
 ) -> Result<Option<VerifyReport>, InferenceError> {
-    let model = models.get(name, pin)?;
+    let model = match pin {
+        Some(backend) => models.get_by(name, backend)?,
+        None => models.get(name, None)?,
+    };
     verify_loaded(models.library().get(name)?, &model)
 }
 
@@ -147,7 +150,7 @@ pub fn verify_loaded(
     }
     Ok(Some(VerifyReport {
         model: entry.manifest.name.clone(),
-        precision: model.precision,
+        backend: model.backend(),
         made_by: golden.made_by,
         cases,
     }))

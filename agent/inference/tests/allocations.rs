@@ -1,4 +1,5 @@
-//! Pre-processing allocates nothing after the first picture of a size: frames come at any rate for years.
+//! Pre-processing allocates nothing after the first picture of a size, and the engine nothing after its first run:
+//! frames come at any rate for years.
 
 // SAFETY (of the allocator below): it only counts and hands everything on to the system's allocator.
 #![allow(unsafe_code)]
@@ -11,6 +12,7 @@ use aimass_core::frame::{Colour, Picture, PixelFormat};
 use aimass_core::geometry::Region;
 use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout as Axes, Resize};
 use aimass_inference::prepare::Preparer;
+use aimass_inference::{Backend, Library, Model};
 
 struct Counting;
 
@@ -58,5 +60,22 @@ fn the_second_picture_of_a_size_allocates_nothing() {
         let before = ALLOCATIONS.with(Cell::get);
         preparer.prepare(&picture, Region::FULL, &mut tensor);
         assert_eq!(ALLOCATIONS.with(Cell::get), before, "{format:?}");
+    }
+}
+
+#[test]
+fn the_engine_allocates_nothing_after_its_first_run() {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let library = Library::open(&[models]).unwrap();
+    for (name, backend) in [("centerface", Backend::EngineInt8), ("blazeface-back", Backend::EngineF32)] {
+        let entry = library.get(name).unwrap();
+        let model = Model::load(entry.read_model().unwrap(), &entry.manifest.input, backend).unwrap();
+        assert_eq!(model.fallbacks(), 0, "{name}: what tract runs allocates");
+        let mut session = model.session().unwrap();
+        session.run().unwrap();
+        let before = ALLOCATIONS.with(Cell::get);
+        session.fill(|input| input.fill(0.5)).unwrap();
+        session.run().unwrap();
+        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{name}");
     }
 }

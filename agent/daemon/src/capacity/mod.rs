@@ -80,7 +80,7 @@ impl Report {
 /// # Errors
 /// The model library cannot be read.
 pub fn measure(config: &Config) -> Result<Report, Failure> {
-    let models = chain::open_models(&config.inference.model_folders)
+    let models = chain::open_models(&config.inference.model_folders, config.inference.engine)
         .map_err(|e| Failure::Unavailable(e.to_string()))?;
     let mut measuring = Measuring { config, models, problems: Vec::new(), warnings: Vec::new() };
     let chains = measuring.chains();

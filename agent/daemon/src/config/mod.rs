@@ -12,6 +12,7 @@ use aimass_core::motion::MotionConfig;
 use aimass_core::sight::SightConfig;
 use aimass_core::tracker::TrackerConfig;
 use aimass_core::zone::ZoneConfig;
+use aimass_inference::Backend;
 use aimass_inference::analyzer::AnalyzerConfig;
 use aimass_link::BrokerConfig;
 use aimass_media::controls::Controls;
@@ -184,6 +185,10 @@ pub struct InferenceConfig {
     /// Folders with models, looked through in this order. Default: `/usr/share/aimass/models`,
     /// `/var/lib/aimass/models`, and `models` beside or above the program.
     pub model_folders: Vec<PathBuf>,
+    /// Pins what runs models, where it can run them. Left out, the fastest, as measured at a model's first load on
+    /// this machine and remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Backend>,
 }
 
 fn default_latency_ms() -> u32 {

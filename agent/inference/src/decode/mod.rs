@@ -8,10 +8,10 @@ mod centerface;
 mod nanodet;
 mod ssd;
 
+use crate::backend::OutputInfo;
 use crate::error::InferenceError;
 use crate::manifest::{DecoderSpec, Manifest};
 use crate::nms::Detection;
-use crate::tract::OutputInfo;
 
 /// The values of a model's outputs, by index.
 pub trait Outputs {
@@ -19,9 +19,9 @@ pub trait Outputs {
     fn output(&self, n: usize) -> &[f32];
 }
 
-impl Outputs for crate::tract::Session {
+impl Outputs for crate::backend::Session {
     fn output(&self, n: usize) -> &[f32] {
-        crate::tract::Session::output(self, n)
+        crate::backend::Session::output(self, n)
     }
 }
 

@@ -5,7 +5,7 @@
 
 pub mod fold;
 mod scan;
-mod tensor;
+pub(crate) mod tensor;
 
 use prost::Message;
 use tract_onnx::pb;

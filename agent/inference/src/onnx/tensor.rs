@@ -6,7 +6,7 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use super::MAX_ELEMENTS;
 
 /// The element type of a tensor.
-pub(super) fn data_type(tensor: &TensorProto) -> Result<DataType, String> {
+pub(crate) fn data_type(tensor: &TensorProto) -> Result<DataType, String> {
     DataType::try_from(tensor.data_type)
         .map_err(|_| format!("tensor {}: unknown element type {}", shown(tensor), tensor.data_type))
 }
@@ -54,7 +54,7 @@ pub(super) fn check(tensor: &TensorProto) -> Result<(), String> {
 }
 
 /// The values of a checked tensor as f32; `None` for types that are no weights.
-pub(super) fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
+pub(crate) fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
     let raw = &tensor.raw_data;
     let words = || raw.chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]);
     Some(match DataType::try_from(tensor.data_type).ok()? {

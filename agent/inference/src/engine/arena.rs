@@ -1,0 +1,137 @@
+//! Where each buffer lies: one arena, in which buffers that are never needed at the same time share a place.
+//!
+//! Invariant: two buffers overlap only if the last step that uses one comes before the first that uses the other.
+
+use std::sync::Arc;
+
+use aimass_kernels::{Halo, Image};
+
+use super::step::Step;
+use super::value::BufferId;
+
+/// The type of a buffer's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Element {
+    Byte,
+    Float,
+}
+
+impl Element {
+    fn bytes(self) -> usize {
+        match self {
+            Element::Byte => 1,
+            Element::Float => 4,
+        }
+    }
+}
+
+/// A buffer that is still to be placed.
+#[derive(Debug, Clone)]
+pub(super) struct Buffer {
+    pub(super) element: Element,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) halo: Halo,
+    /// What a byte halo is filled with; a float halo holds 0.
+    pub(super) fill: u8,
+    /// The step that writes it, for those that may be changed afterwards.
+    pub(super) maker: usize,
+    /// Keeps its content between runs and to their end.
+    pub(super) keep: bool,
+    /// What it holds from the beginning.
+    pub(super) content: Option<Arc<[f32]>>,
+}
+
+impl Buffer {
+    /// The most elements of a buffer: a model's shapes are data from outside.
+    pub(super) const MAX_ELEMENTS: usize = 1 << 27;
+
+    fn image(&self, start: usize) -> Image {
+        Image::dense(start, self.height, self.width, self.channels, self.halo)
+    }
+
+    fn bytes(&self) -> usize {
+        (self.image(0).footprint() * self.element.bytes()).next_multiple_of(LINE)
+    }
+}
+
+/// Buffers begin at cache lines.
+const LINE: usize = 64;
+
+/// The halo of a buffer, which its first step must find filled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HaloFill {
+    pub(super) buffer: BufferId,
+    pub(super) element: Element,
+    pub(super) value: u8,
+}
+
+/// The finished arrangement.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) images: Vec<Image>,
+    /// The arena's size.
+    pub(super) bytes: usize,
+    /// By step.
+    pub(super) fills: Vec<Vec<HaloFill>>,
+    /// Buffers that hold something from the beginning.
+    pub(super) contents: Vec<(BufferId, Arc<[f32]>)>,
+}
+
+/// Places the buffers, largest first, each at the lowest place that is free while it is used.
+pub(super) fn place(buffers: &[Buffer], steps: &[Box<dyn Step>]) -> Layout {
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
+    for (at, step) in steps.iter().enumerate() {
+        for BufferId(id) in step.reads().into_iter().chain(step.writes()) {
+            let life = lives[id].get_or_insert((at, at));
+            life.1 = at;
+        }
+    }
+    for (life, buffer) in lives.iter_mut().zip(buffers) {
+        if buffer.keep {
+            *life = Some((0, steps.len()));
+        }
+    }
+    let mut order: Vec<usize> = (0..buffers.len()).filter(|id| lives[*id].is_some()).collect();
+    order.sort_by_key(|id| (std::cmp::Reverse(buffers[*id].bytes()), *id));
+    let mut starts = vec![0usize; buffers.len()];
+    let mut placed: Vec<usize> = Vec::with_capacity(order.len());
+    let mut top = 0;
+    for id in order {
+        let size = buffers[id].bytes();
+        let meets = |other: &usize| match (lives[id], lives[*other]) {
+            (Some(a), Some(b)) => a.0 <= b.1 && b.0 <= a.1,
+            _ => false,
+        };
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|other| meets(other))
+            .map(|other| (starts[*other], starts[*other] + buffers[*other].bytes()))
+            .collect();
+        taken.sort_unstable();
+        let mut start = 0;
+        for (from, to) in taken {
+            if start + size <= from {
+                break;
+            }
+            start = start.max(to);
+        }
+        starts[id] = start;
+        top = top.max(start + size);
+        placed.push(id);
+    }
+    let images = buffers.iter().zip(&starts).map(|(b, start)| b.image(start / b.element.bytes())).collect();
+    let mut fills: Vec<Vec<HaloFill>> = steps.iter().map(|_| Vec::new()).collect();
+    for (id, (buffer, life)) in buffers.iter().zip(&lives).enumerate() {
+        if let Some((first, _)) = life
+            && buffer.halo != Halo::default()
+            && let Some(fills) = fills.get_mut(*first)
+        {
+            fills.push(HaloFill { buffer: BufferId(id), element: buffer.element, value: buffer.fill });
+        }
+    }
+    let contents =
+        buffers.iter().enumerate().filter_map(|(id, b)| Some((BufferId(id), b.content.clone()?))).collect();
+    Layout { images, bytes: top, fills, contents }
+}

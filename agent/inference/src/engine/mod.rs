@@ -1,0 +1,131 @@
+//! The engine: runs models by the kernels of `aimass-kernels`, quantised ones at full speed.
+//!
+//! tract stays loader, shape inference and fallback. [`compile`] walks tract's typed graph and makes a flat
+//! [`plan`] of [`step`]s over NHWC buffers with halos, all in one arena ([`arena`]); what a value of the graph is
+//! meanwhile says [`value`]; quantised weights are read from the file itself ([`weights`]); an operator is a file in
+//! [`ops`]; what no operator's rule knows runs in tract, node by node ([`fallback`]).
+//!
+//! Everything runs on the caller's thread. Invariant: a plan that exists is complete, and its steps fit their buffers;
+//! a run allocates nothing but for fallbacks.
+
+mod arena;
+mod compile;
+mod fallback;
+mod ops;
+mod plan;
+mod step;
+mod value;
+mod weights;
+
+use std::sync::Arc;
+
+use aimass_kernels::Kernels;
+use tract_onnx::prelude::{InferenceModelExt, TypedModel};
+
+pub use plan::StepTime;
+
+use crate::backend::OutputInfo;
+use crate::manifest::InputSpec;
+use crate::onnx::{self, ModelProto};
+use plan::Plan;
+use step::Memory;
+
+/// A compiled model. Cloning it clones a handle.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    plan: Arc<Plan>,
+}
+
+impl Engine {
+    /// Compiles a model; `int8` keeps it quantised where it is, else it is folded to f32.
+    ///
+    /// # Errors
+    /// On one line: the model is not valid, has another input, or holds what neither the engine nor tract knows.
+    pub(crate) fn load(
+        mut proto: ModelProto,
+        input: &InputSpec,
+        int8: bool,
+        kernels: Kernels,
+    ) -> Result<(Self, Vec<OutputInfo>), String> {
+        let names = crate::tract::check_io(&proto, input)?;
+        let taken = if int8 {
+            weights::take(proto.graph.as_mut().ok_or("holds no graph")?)
+        } else {
+            onnx::fold::fold(&mut proto);
+            weights::Taken::new()
+        };
+        let model = crate::tract::parse(proto, input)?;
+        let model = model.into_typed().map_err(crate::tract::one_line)?;
+        let outputs = crate::tract::outputs(&model, names)?;
+        let plan = Self::compile(model, &taken, input, kernels)?;
+        Ok((Engine { plan: Arc::new(plan) }, outputs))
+    }
+
+    fn compile(
+        model: TypedModel,
+        taken: &weights::Taken,
+        input: &InputSpec,
+        kernels: Kernels,
+    ) -> Result<Plan, String> {
+        let draft = compile::compile(&model, taken, &input.name)?;
+        // The graph and its constants go before packing makes its own copy of the weights.
+        drop(model);
+        Plan::new(draft, kernels)
+    }
+
+    /// A session on this model, for one thread.
+    ///
+    /// # Errors
+    /// The plan is at fault.
+    pub(crate) fn session(&self) -> Result<EngineSession, String> {
+        Ok(EngineSession { plan: self.plan.clone(), memory: self.plan.memory()? })
+    }
+
+    /// How many nodes of the graph only tract knows.
+    pub(crate) fn fallbacks(&self) -> usize {
+        self.plan.fallbacks
+    }
+
+    /// The size of a session's memory.
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.plan.arena_bytes()
+    }
+}
+
+/// What one thread needs to run a plan again and again.
+#[derive(Debug)]
+pub(crate) struct EngineSession {
+    plan: Arc<Plan>,
+    memory: Memory,
+}
+
+impl EngineSession {
+    /// Lets `write` fill the model's input, which keeps what was written before.
+    ///
+    /// # Errors
+    /// The plan is at fault.
+    pub(crate) fn fill<R>(&mut self, write: impl FnOnce(&mut [f32]) -> R) -> Result<R, String> {
+        self.memory.fill(self.plan.input, write)
+    }
+
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// A step is at fault; the next run may work.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        self.plan.run(&mut self.memory)
+    }
+
+    /// The values of output `n` of the last run; empty if there is no such output.
+    pub(crate) fn output(&self, n: usize) -> &[f32] {
+        self.plan.outputs.get(n).and_then(|id| self.memory.flat(*id).ok()).unwrap_or_default()
+    }
+
+    /// What each kind of step takes, the slowest first.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn profile(&mut self, runs: usize) -> Result<Vec<StepTime>, String> {
+        self.plan.profile(&mut self.memory, runs)
+    }
+}

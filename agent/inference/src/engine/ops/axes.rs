@@ -1,0 +1,100 @@
+//! Operators that only say otherwise what axes there are: most cost nothing, because the numbers lie right already.
+
+use aimass_kernels::Halo;
+use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::tract_core::internal::{AxisOp, TypedNode};
+use tract_onnx::tract_core::ops::identity::Identity;
+
+use super::layout::FromMap;
+use crate::engine::compile::Compiler;
+use crate::engine::value::{Flat, Floats, Order, Quant, Value};
+
+/// A node that does nothing.
+pub(in crate::engine) fn identity(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let (Some(input), true) = (node.inputs.first(), node.op.is::<Identity>()) else { return Ok(false) };
+    let Some(value) = compiler.value(*input).cloned() else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, alias(value, sole));
+    Ok(true)
+}
+
+/// The same value under another name; `sole` if that has one user.
+fn alias(value: Value, sole: bool) -> Value {
+    match value {
+        Value::Quant(quant) => Value::Quant(Quant { sole: quant.sole && sole, ..quant }),
+        Value::Floats(floats) => Value::Floats(Floats { sole: floats.sole && sole, ..floats }),
+        Value::Flat(flat) => Value::Flat(Flat { sole: flat.sole && sole, ..flat }),
+        other => other,
+    }
+}
+
+/// Transpose, Reshape, Squeeze, Unsqueeze, Flatten.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(op) = node.op_as::<AxisOp>() else { return Ok(false) };
+    let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
+    let (Some(from), Some(to)) = (compiler.shape(input), compiler.shape(outlet)) else { return Ok(false) };
+    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
+    let sole = compiler.is_sole(outlet);
+    let stays = keeps_order(op, &from);
+    if stays && from == to {
+        compiler.set(outlet, alias(value, sole));
+        return Ok(true);
+    }
+    if !is_f32 {
+        return Ok(false);
+    }
+    let swaps = matches!(op, AxisOp::Move(1, 2) | AxisOp::Move(2, 1)) && from.len() == 3 && from[0] == 1;
+    let to_last = swaps || (matches!(op, AxisOp::Move(1, 3)) && from.len() == 4 && from[0] == 1);
+    let to_first = swaps || (matches!(op, AxisOp::Move(3, 1)) && from.len() == 4 && from[0] == 1);
+    // Rows and columns become one axis: the pixels stay in their order.
+    let joins = from.len() == 4 && to.len() == 3 && stays && to[0] == 1 && to[1] == from[1];
+    let one_pixel = from.len() == 4 && from[0] == 1 && from[2..] == [1, 1];
+    let none = Halo::default();
+    let flat = match value {
+        Value::Flat(flat) if flat.order == Order::RowMajor && stays => {
+            Flat { sole: flat.sole && sole, ..flat }
+        }
+        Value::Flat(flat) if flat.order == Order::RowMajor && to_first => {
+            Flat { order: Order::ChannelsLast, sole: flat.sole && sole, ..flat }
+        }
+        Value::Flat(flat) if flat.order == Order::ChannelsLast && to_last => {
+            Flat { order: Order::RowMajor, sole: flat.sole && sole, ..flat }
+        }
+        Value::Quant(Quant { buffer, table, pad, .. })
+            if pad == none && (to_last || joins || one_pixel && stays) =>
+        {
+            let output = compiler.flat_buffer(outlet)?;
+            compiler.emit(FromMap::bytes(buffer, table, output, Order::ChannelsLast));
+            Flat { buffer: output, order: if joins { Order::ChannelsLast } else { Order::RowMajor }, sole }
+        }
+        Value::Floats(Floats { buffer, pad, .. })
+            if pad == none && (to_last || joins || one_pixel && stays) =>
+        {
+            let output = compiler.flat_buffer(outlet)?;
+            compiler.emit(FromMap::floats(buffer, output, Order::ChannelsLast));
+            Flat { buffer: output, order: if joins { Order::ChannelsLast } else { Order::RowMajor }, sole }
+        }
+        Value::Quant(_) | Value::Floats(_) | Value::Flat(_) if stays => {
+            Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, sole: false }
+        }
+        _ => return Ok(false),
+    };
+    compiler.set(outlet, Value::Flat(flat));
+    Ok(true)
+}
+
+/// Whether numbers in the order of the shape are in the order of the new shape too.
+fn keeps_order(op: &AxisOp, from: &[usize]) -> bool {
+    match op {
+        AxisOp::Add(_) | AxisOp::Rm(_) | AxisOp::Reshape(..) => true,
+        AxisOp::Move(a, b) => {
+            // Axes of one place can move freely past others.
+            let moved = from.get(*a) == Some(&1);
+            let between = from.get(*a.min(b)..=*a.max(b)).unwrap_or_default();
+            let others = between.iter().filter(|d| **d != 1).count();
+            moved || others <= 1
+        }
+    }
+}

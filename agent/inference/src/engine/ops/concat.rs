@@ -1,0 +1,179 @@
+//! `Concat`: each input is written to its place in the output.
+
+use aimass_kernels::{Halo, Image};
+use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::array::TypedConcat;
+
+use super::quantise::compose;
+use super::refused;
+use super::tail::Tail;
+use crate::engine::compile::Compiler;
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Value};
+
+/// `Concat` of pictures by their channels, and of numbers without gaps by any axis.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(op) = node.op_as::<TypedConcat>() else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    if !is_f32 {
+        return Ok(false);
+    }
+    let maps =
+        node.inputs.iter().any(|i| matches!(compiler.value(*i), Some(Value::Quant(_) | Value::Floats(_))));
+    if maps && op.axis == 1 && compiler.map_shape(outlet).is_some() {
+        return Ok(bytes(compiler, node, outlet) || pictures(compiler, node, outlet)?);
+    }
+    flats(compiler, node, outlet, op.axis)
+}
+
+/// Bytes that a quantiser follows: each input through a table.
+fn bytes(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> bool {
+    let (Some(tail), Some(shape)) = (Tail::of(compiler, outlet), compiler.map_shape(outlet)) else {
+        return false;
+    };
+    let mut inputs = Vec::new();
+    for input in &node.inputs {
+        let Some(Value::Quant(Quant { buffer, table, pad, .. })) = compiler.value(*input) else {
+            return false;
+        };
+        if *pad != Halo::default() {
+            return false;
+        }
+        let table = tail.quantiser.bytes(table).map(|byte| byte.clamp(tail.bounds.0, tail.bounds.1));
+        inputs.push((*buffer, Box::new(table)));
+    }
+    let output = compiler.new_bytes(shape, tail.quantiser.zero);
+    tail.take(compiler, output);
+    compiler.emit(ConcatBytes { inputs, output });
+    true
+}
+
+fn pictures(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> Result<bool, String> {
+    let Some(shape) = compiler.map_shape(outlet) else { return Ok(false) };
+    let mut inputs = Vec::new();
+    for input in &node.inputs {
+        match compiler.map(*input)? {
+            Some((floats, _)) if floats.pad == Halo::default() => inputs.push(floats.buffer),
+            _ => return Ok(false),
+        }
+    }
+    let output = compiler.new_floats(shape);
+    compiler.emit(Concat { inputs, output, chunks: None });
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+    Ok(true)
+}
+
+fn flats(
+    compiler: &mut Compiler<'_>,
+    node: &TypedNode,
+    outlet: OutletId,
+    axis: usize,
+) -> Result<bool, String> {
+    let Some(shape) = compiler.shape(outlet) else { return Ok(false) };
+    let tensors =
+        node.inputs.iter().filter(|i| matches!(compiler.value(**i), Some(Value::Tensor(_)))).count();
+    if tensors * 2 > node.inputs.len() || node.inputs.iter().any(|i| compiler.shape(*i).is_none()) {
+        return Ok(false);
+    }
+    let outer: usize = shape[..axis].iter().product();
+    let (mut inputs, mut chunks) = (Vec::new(), Vec::new());
+    for input in &node.inputs {
+        let of_input = compiler.shape(*input).ok_or("a shape is not fixed")?;
+        inputs.push(compiler.flat(*input)?);
+        chunks.push(of_input[axis..].iter().product());
+    }
+    let output = compiler.flat_buffer(outlet)?;
+    compiler.emit(Concat { inputs, output, chunks: Some((outer, chunks)) });
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    Ok(true)
+}
+
+/// Concatenation of bytes by channels.
+#[derive(Debug)]
+struct ConcatBytes {
+    inputs: Vec<(BufferId, Box<[u8; 256]>)>,
+    output: BufferId,
+}
+
+impl Step for ConcatBytes {
+    fn kind(&self) -> String {
+        "concat int8".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        self.inputs.iter().map(|(id, _)| *id).collect()
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, whole) = (memory.kernels, memory.image(self.output));
+        let mut first = 0;
+        for (id, table) in &self.inputs {
+            let input = memory.image(*id);
+            let part = whole.channel_slice(first, input.channels);
+            let (inputs, output) = memory.arena.writing::<u8>(&part).map_err(refused)?;
+            let input_view = inputs.view(&input).map_err(refused)?;
+            if table.iter().enumerate().all(|(byte, to)| byte == usize::from(*to)) {
+                kernels.copy(input_view, output).map_err(refused)?;
+            } else {
+                kernels.lookup_u8(input_view, output, table).map_err(refused)?;
+            }
+            first += input.channels;
+        }
+        Ok(())
+    }
+
+    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
+        self.inputs.iter_mut().for_each(|(_, own)| compose(own, table));
+        true
+    }
+}
+
+/// Concatenation of f32.
+#[derive(Debug)]
+struct Concat {
+    inputs: Vec<BufferId>,
+    output: BufferId,
+    /// For numbers without gaps: how often each input gives how many.
+    chunks: Option<(usize, Vec<usize>)>,
+}
+
+impl Step for Concat {
+    fn kind(&self) -> String {
+        "concat f32".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        self.inputs.clone()
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, mut whole) = (memory.kernels, memory.image(self.output));
+        if let Some((outer, chunks)) = &self.chunks {
+            whole = Image::dense(whole.offset, *outer, 1, chunks.iter().sum(), Halo::default());
+        }
+        let mut first = 0;
+        for (n, id) in self.inputs.iter().enumerate() {
+            let mut input = memory.image(*id);
+            if let Some((outer, chunks)) = &self.chunks {
+                input = Image::dense(input.offset, *outer, 1, chunks[n], Halo::default());
+            }
+            let part = whole.channel_slice(first, input.channels);
+            let (inputs, output) = memory.arena.writing::<f32>(&part).map_err(refused)?;
+            kernels.copy(inputs.view::<f32>(&input).map_err(refused)?, output).map_err(refused)?;
+            first += input.channels;
+        }
+        Ok(())
+    }
+}

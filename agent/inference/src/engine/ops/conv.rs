@@ -1,0 +1,195 @@
+//! Quantised convolutions: bytes times the file's own 8-bit weights, to bytes if a quantiser follows, else to f32.
+
+use std::sync::Arc;
+
+use aimass_kernels::{Conv2dU8, ConvShape, ConvWeightsU8, Halo, Image, Kernels, OutputU8};
+use tract_onnx::prelude::OutletId;
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
+use tract_onnx::tract_core::ops::nn::DataFormat;
+
+use super::quantise::compose;
+use super::refused;
+use super::tail::Tail;
+use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{BufferId, Floats, Quant, Value};
+use crate::engine::weights::{Integers, QuantWeights};
+
+/// The shape of a convolution over pictures; `None` for other convolutions. `pad` came before it as a node of its own.
+pub(super) fn shape_of(
+    compiler: &Compiler<'_>,
+    node: &TypedNode,
+    pad: Halo,
+) -> Option<(ConvShape, MapShape)> {
+    let op = node.op_as::<Conv>()?;
+    let spec = &op.pool_spec;
+    if op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW || spec.data_format != DataFormat::NCHW {
+        return None;
+    }
+    let (from, to) = (compiler.map_shape(node.inputs[0])?, compiler.map_shape(OutletId::new(node.id, 0))?);
+    let [height, width] = spec.kernel_shape[..] else { return None };
+    let padding = spec.computed_padding(&[from.height, from.width]);
+    let shape = ConvShape {
+        kernel: [height, width],
+        stride: [spec.stride(0), spec.stride(1)],
+        dilation: [spec.dilation(0), spec.dilation(1)],
+        padding: [padding[0].pad_before + pad.top, padding[1].pad_before + pad.left],
+        groups: op.group,
+        input_channels: from.channels,
+        output_channels: to.channels,
+        input_pixel_stride: from.channels,
+    };
+    Some((shape, to))
+}
+
+/// `Conv` of bytes.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    if !node.op.is::<Conv>() || node.inputs.len() != 3 {
+        return Ok(false);
+    }
+    let (Some(Value::Quant(input)), Some(Value::Weights(weights))) =
+        (compiler.value(node.inputs[0]).cloned(), compiler.value(node.inputs[1]).cloned())
+    else {
+        return Ok(false);
+    };
+    let Some((shape, to)) = shape_of(compiler, node, input.pad) else { return Ok(false) };
+    let Some(sums) = sums(compiler, node, &input, &weights) else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let from = compiler.buffer(input.buffer);
+    compiler.widen(input.buffer, shape.halo([from.height, from.width], [to.height, to.width]));
+    let mut step = ConvBytes {
+        shape,
+        weights: Some(weights),
+        input: input.buffer,
+        input_zero: sums.zero,
+        bias: sums.bias,
+        multiplier: sums.scales,
+        output: input.buffer,
+        writing: None,
+        layer: None,
+    };
+    if let Some(tail) = Tail::of(compiler, outlet) {
+        let quantiser = tail.quantiser;
+        step.multiplier.iter_mut().for_each(|m| *m /= quantiser.scale);
+        step.writing = Some(OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1));
+        step.output = compiler.new_bytes(to, quantiser.zero);
+        tail.take(compiler, step.output);
+    } else {
+        step.output = compiler.new_floats(to);
+        let sole = compiler.is_sole(outlet);
+        compiler.set(outlet, Value::Floats(Floats { buffer: step.output, pad: Halo::default(), sole }));
+    }
+    compiler.emit(step);
+    Ok(true)
+}
+
+/// How the sums of products begin, and what one of them is worth.
+struct Sums {
+    zero: u8,
+    bias: Vec<i32>,
+    scales: Vec<f32>,
+}
+
+/// `None` if bytes and weights are none that a kernel multiplies.
+fn sums(compiler: &Compiler<'_>, node: &TypedNode, input: &Quant, weights: &QuantWeights) -> Option<Sums> {
+    let affine = input.affine?;
+    let zero = u8::try_from(affine.zero).ok()?;
+    // The halo was filled by whoever quantised; a dequantiser with another zero makes something else of it.
+    (compiler.buffer(input.buffer).fill == zero).then_some(())?;
+    weights.is_around_zero().then_some(())?;
+    let scales: Vec<f32> = weights.scales_by_output()?.iter().map(|scale| scale * affine.scale).collect();
+    if weights.dims.len() != 4 || !scales.iter().all(|s| s.is_normal()) {
+        return None;
+    }
+    let bias = match compiler.value(node.inputs[2])? {
+        // The file's own integers, if they count the same steps.
+        Value::Weights(bias) if bias.counts(&scales) => match &bias.values {
+            Integers::I32(values) => values.clone(),
+            _ => return None,
+        },
+        _ => {
+            let values = compiler.floats(node.inputs[2])?;
+            let value = |n: usize| values.get(if values.len() == 1 { 0 } else { n }).copied();
+            let step = |(n, scale): (usize, &f32)| {
+                Some((f64::from(value(n)?) / f64::from(*scale)).round().clamp(-1e9, 1e9) as i32)
+            };
+            scales.iter().enumerate().map(step).collect::<Option<_>>()?
+        }
+    };
+    Some(Sums { zero, bias, scales })
+}
+
+/// A quantised convolution.
+#[derive(Debug)]
+struct ConvBytes {
+    shape: ConvShape,
+    /// Until it is packed.
+    weights: Option<Arc<QuantWeights>>,
+    input: BufferId,
+    input_zero: u8,
+    bias: Vec<i32>,
+    multiplier: Vec<f32>,
+    output: BufferId,
+    /// How bytes are written; `None` writes f32.
+    writing: Option<OutputU8>,
+    layer: Option<Conv2dU8>,
+}
+
+impl Step for ConvBytes {
+    fn kind(&self) -> String {
+        kind(&self.shape, "int8")
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn prepare(&mut self, kernels: Kernels, images: &[Image]) -> Result<(), String> {
+        let weights = self.weights.take().ok_or("a convolution was packed twice")?;
+        let values = weights.as_signed().ok_or("weights are not around zero")?;
+        self.shape.input_pixel_stride = images[self.input.0].pixel_stride;
+        let weights = ConvWeightsU8 {
+            weights: &values,
+            bias: &self.bias,
+            multiplier: &self.multiplier,
+            input_zero_point: self.input_zero,
+        };
+        let output = self.writing.clone().unwrap_or(OutputU8::new(0));
+        self.layer = Some(Conv2dU8::new(kernels, &self.shape, &weights, &output).map_err(refused)?);
+        (self.bias, self.multiplier) = (Vec::new(), Vec::new());
+        Ok(())
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let layer = self.layer.as_ref().ok_or("a convolution was not packed")?;
+        let input = memory.image(self.input);
+        if self.writing.is_some() {
+            let (inputs, output) = memory.write::<u8>(self.output)?;
+            layer.run(inputs.view(&input).map_err(refused)?, output).map_err(refused)
+        } else {
+            let (inputs, output) = memory.write::<f32>(self.output)?;
+            layer.run_f32(inputs.view(&input).map_err(refused)?, output).map_err(refused)
+        }
+    }
+
+    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
+        let Some(writing) = &mut self.writing else { return false };
+        match &mut writing.table {
+            Some(first) => compose(first, table),
+            None => writing.table = Some(Box::new(*table)),
+        }
+        true
+    }
+}
+
+/// A convolution in tables of times.
+pub(super) fn kind(shape: &ConvShape, numbers: &str) -> String {
+    let [height, width] = shape.kernel;
+    let name = if shape.is_depthwise() { "depthwise" } else { "conv" };
+    format!("{name} {height}x{width} s{} {numbers}", shape.stride[0])
+}

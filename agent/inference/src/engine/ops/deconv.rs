@@ -1,0 +1,133 @@
+//! `ConvTranspose` whose windows do not overlap: a product at each pixel, and its parts spread over the window.
+
+use aimass_kernels::{Activation as Bounds, ConvShape, Halo, Image, Kernels};
+use tract_onnx::prelude::OutletId;
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat};
+use tract_onnx::tract_core::ops::nn::DataFormat;
+
+use super::conv_float::{ConvFloats, Weights, bounds};
+use super::refused;
+use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{Activation, BufferId, Floats, Value};
+
+/// `ConvTranspose` with a window as large as its stride.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(op) = node.op_as::<Deconv>() else { return Ok(false) };
+    let (outlet, spec) = (OutletId::new(node.id, 0), &op.pool_spec);
+    let [height, width] = spec.kernel_shape[..] else { return Ok(false) };
+    let plain = op.group == 1
+        && op.kernel_format == KernelFormat::OIHW
+        && spec.data_format == DataFormat::NCHW
+        && (0..2).all(|axis| {
+            spec.stride(axis) == spec.kernel_shape[axis]
+                && spec.dilation(axis) == 1
+                && op.adjustments[axis] == 0
+                && spec.padding.valid_dim(axis, false)
+        });
+    if !plain {
+        return Ok(false);
+    }
+    let (Some(weights), Some(bias)) = (compiler.floats(node.inputs[1]), compiler.floats(node.inputs[2]))
+    else {
+        return Ok(false);
+    };
+    let Some((input, from)) = compiler.map(node.inputs[0])? else { return Ok(false) };
+    let Some(to) = compiler.map_shape(outlet) else { return Ok(false) };
+    let (inputs, taps) = (from.channels, height * width);
+    let fits =
+        to == MapShape { height: from.height * height, width: from.width * width, channels: to.channels };
+    if input.pad != Halo::default() || !fits || weights.len() != taps * inputs * to.channels {
+        return Ok(false);
+    }
+    let bias = if bias.len() == 1 { vec![bias[0]; to.channels] } else { bias };
+    // A pixel's product holds all channels of the first place of the window, then of the next.
+    let weight = |row: usize, input: usize| {
+        let (tap, output) = (row / to.channels, row % to.channels);
+        weights[(output * inputs + input) * taps + tap]
+    };
+    let turned =
+        (0..taps * to.channels).flat_map(|row| (0..inputs).map(move |input| weight(row, input))).collect();
+    let product = compiler.new_floats(MapShape { channels: taps * to.channels, ..from });
+    compiler.emit(ConvFloats {
+        shape: ConvShape::pointwise(inputs, taps * to.channels),
+        weights: Some(Weights::Values(turned)),
+        bias: bias.repeat(taps),
+        input: input.buffer,
+        output: product,
+        activation: Activation::NONE,
+        slopes: Vec::new(),
+        layer: None,
+    });
+    let output = compiler.new_floats(to);
+    compiler.emit(Spread {
+        window: [height, width],
+        input: product,
+        output,
+        activation: Activation::NONE,
+        bounds: Bounds::none(),
+    });
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+    Ok(true)
+}
+
+/// Channels of a pixel become pixels of a window.
+#[derive(Debug)]
+struct Spread {
+    window: [usize; 2],
+    input: BufferId,
+    output: BufferId,
+    activation: Activation,
+    /// The activation for kernels.
+    bounds: Bounds,
+}
+
+impl Step for Spread {
+    fn kind(&self) -> String {
+        "spread f32".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {
+        self.bounds = bounds(self.activation, &[]);
+        Ok(())
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, input, whole) = (memory.kernels, memory.image(self.input), memory.image(self.output));
+        let [height, width] = self.window;
+        for tap in 0..height * width {
+            let from = input.channel_slice(tap * whole.channels, whole.channels);
+            // Every place of all windows is a picture of its own, with larger steps.
+            let to = Image {
+                offset: whole.offset + tap / width * whole.row_stride + tap % width * whole.pixel_stride,
+                height: input.height,
+                width: input.width,
+                row_stride: whole.row_stride * height,
+                pixel_stride: whole.pixel_stride * width,
+                halo: Halo::default(),
+                ..whole
+            };
+            let (inputs, output) = memory.arena.writing::<f32>(&to).map_err(refused)?;
+            kernels.copy(inputs.view::<f32>(&from).map_err(refused)?, output).map_err(refused)?;
+        }
+        if self.activation != Activation::NONE {
+            let (_, output) = memory.write::<f32>(self.output)?;
+            kernels.activate_in_place(output, &self.bounds).map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    fn fuse_activation(&mut self, activation: Activation) -> bool {
+        self.activation.then(activation).inspect(|both| self.activation = *both).is_some()
+    }
+}

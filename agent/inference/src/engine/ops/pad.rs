@@ -1,0 +1,110 @@
+//! `Pad`: becomes part of the halo where a convolution or a pool reads it; else it is a copy into a larger picture.
+
+use aimass_kernels::{Halo, Image};
+use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::array::{Pad as PadOp, PadMode};
+use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool};
+
+use super::refused;
+use crate::engine::compile::Compiler;
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{BufferId, Floats, Quant, Value};
+
+/// `Pad` with one number.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(op) = node.op_as::<PadOp>() else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let (PadMode::Constant(number), [(0, 0), channels, rows, columns]) = (&op.mode, &op.pads[..]) else {
+        return Ok(false);
+    };
+    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let (Ok(number), Some(shape), true) =
+        (number.cast_to_scalar::<f32>(), compiler.map_shape(outlet), is_f32)
+    else {
+        return Ok(false);
+    };
+    let pad = Halo { top: rows.0, left: columns.0, bottom: rows.1, right: columns.1 };
+    let none = Halo::default();
+    // A window that begins within the padding must still see a pixel.
+    let reads_halo = compiler.sole_consumer(outlet).is_some_and(|next| {
+        (number == 0.0 && next.op.is::<Conv>() && next.inputs.first() == Some(&outlet))
+            || (number == f32::NEG_INFINITY && next.op.is::<MaxPool>() && within(&pad, next))
+    });
+    if *channels == (0, 0) && reads_halo {
+        match compiler.value(node.inputs[0]).cloned() {
+            Some(Value::Quant(quant)) if quant.pad == none => {
+                compiler.set(outlet, Value::Quant(Quant { pad, sole: false, ..quant }));
+                return Ok(true);
+            }
+            Some(Value::Floats(floats)) if floats.pad == none => {
+                compiler.set(outlet, Value::Floats(Floats { pad, sole: false, ..floats }));
+                return Ok(true);
+            }
+            _ => {}
+        }
+    }
+    match compiler.map(node.inputs[0])? {
+        Some((floats, _)) if floats.pad == none => {
+            let output = compiler.new_floats(shape);
+            compiler.emit(Pad { input: floats.buffer, output, pad, front: channels.0, number });
+            let sole = compiler.is_sole(outlet);
+            compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether padding is less than the pool's window.
+fn within(pad: &Halo, pool: &TypedNode) -> bool {
+    let Some(op) = pool.op_as::<MaxPool>() else { return false };
+    let [height, width] = op.pool_spec.kernel_shape[..] else { return false };
+    pad.top.max(pad.bottom) < height && pad.left.max(pad.right) < width
+}
+
+/// A picture within a larger one.
+#[derive(Debug)]
+struct Pad {
+    input: BufferId,
+    output: BufferId,
+    pad: Halo,
+    /// Channels before.
+    front: usize,
+    number: f32,
+}
+
+impl Step for Pad {
+    fn kind(&self) -> String {
+        "pad f32".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, input, whole) = (memory.kernels, memory.image(self.input), memory.image(self.output));
+        {
+            let (_, mut output) = memory.write::<f32>(self.output)?;
+            (0..whole.height).for_each(|y| output.row_values_mut(y).fill(self.number));
+        }
+        let inner = Image {
+            offset: whole.offset
+                + self.pad.top * whole.row_stride
+                + self.pad.left * whole.pixel_stride
+                + self.front,
+            height: input.height,
+            width: input.width,
+            channels: input.channels,
+            halo: Halo::default(),
+            ..whole
+        };
+        let (inputs, output) = memory.arena.writing::<f32>(&inner).map_err(refused)?;
+        kernels.copy(inputs.view::<f32>(&input).map_err(refused)?, output).map_err(refused)
+    }
+}

@@ -1,0 +1,198 @@
+//! Pools: the greatest or the mean of windows, and of whole pictures.
+
+use aimass_kernels::{Halo, OutputU8, PoolShape, RescaleU8};
+use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
+use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
+
+use super::refused;
+use super::tail::Tail;
+use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
+
+/// `MaxPool`, `AveragePool`, and the sum over a whole picture that `GlobalAveragePool` becomes.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let outlet = OutletId::new(node.id, 0);
+    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let (Some(to), Some(from), true) =
+        (compiler.map_shape(outlet), compiler.map_shape(node.inputs[0]), is_f32)
+    else {
+        return Ok(false);
+    };
+    if let Some(op) = node.op_as::<MaxPool>() {
+        let wanted = op.with_index_outputs.is_none();
+        return Ok(wanted && greatest(compiler, node, from, to)?);
+    }
+    if let Some(op) = node.op_as::<SumPool>() {
+        let pad = Halo::default();
+        let Some(shape) = shape_of(&op.pool_spec, from, pad, op.count_include_pad) else { return Ok(false) };
+        let [height, width] = shape.kernel;
+        let factor = if op.normalize { 1.0 } else { (height * width) as f32 };
+        // A sum over fewer pixels than the window has is no mean times a number.
+        if !op.normalize && !(op.count_include_pad || shape.padding == [0, 0]) {
+            return Ok(false);
+        }
+        return mean(compiler, node, shape, to, factor);
+    }
+    let Some(op) = node.op_as::<Reduce>() else { return Ok(false) };
+    if op.axes[..] != [2, 3] || [to.height, to.width] != [1, 1] {
+        return Ok(false);
+    }
+    let kernel = [from.height, from.width];
+    let shape = PoolShape { kernel, stride: kernel, padding: [0, 0], count_padding: true };
+    match op.reducer {
+        Reducer::Sum => mean(compiler, node, shape, to, (kernel[0] * kernel[1]) as f32),
+        _ => Ok(false),
+    }
+}
+
+fn shape_of(spec: &PoolSpec, from: MapShape, pad: Halo, count_padding: bool) -> Option<PoolShape> {
+    let [height, width] = spec.kernel_shape[..] else { return None };
+    if spec.data_format != DataFormat::NCHW || spec.dilation(0) != 1 || spec.dilation(1) != 1 {
+        return None;
+    }
+    let own = spec.computed_padding(&[from.height, from.width]);
+    let padding = [own[0].pad_before + pad.top, own[1].pad_before + pad.left];
+    let fits = padding[0] < height && padding[1] < width;
+    fits.then_some(PoolShape {
+        kernel: [height, width],
+        stride: [spec.stride(0), spec.stride(1)],
+        padding,
+        count_padding,
+    })
+}
+
+fn greatest(
+    compiler: &mut Compiler<'_>,
+    node: &TypedNode,
+    from: MapShape,
+    to: MapShape,
+) -> Result<bool, String> {
+    let Some(op) = node.op_as::<MaxPool>() else { return Ok(false) };
+    let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
+    let sole = compiler.is_sole(outlet);
+    // `from` counts a pad that came before as pixels; windows are cut at the picture itself.
+    let none = Halo::default();
+    if let Some(Value::Quant(quant)) = compiler.value(input).cloned() {
+        let rises = quant.table.windows(2).all(|pair| pair[0] <= pair[1]);
+        if let (true, Some(shape)) = (rises, shape_of(&op.pool_spec, from, quant.pad, false)) {
+            let output = compiler.new_bytes(to, compiler.buffer(quant.buffer).fill);
+            compiler.emit(Pool { kind: Kind::MaxBytes, shape, input: quant.buffer, output });
+            compiler.set(outlet, Value::Quant(Quant { buffer: output, pad: none, sole, ..quant }));
+            return Ok(true);
+        }
+    }
+    let Some((floats, _)) = compiler.map(input)? else { return Ok(false) };
+    let Some(shape) = shape_of(&op.pool_spec, from, floats.pad, false) else { return Ok(false) };
+    let output = compiler.new_floats(to);
+    compiler.emit(Pool { kind: Kind::Max, shape, input: floats.buffer, output });
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+    Ok(true)
+}
+
+/// Means, times a number.
+fn mean(
+    compiler: &mut Compiler<'_>,
+    node: &TypedNode,
+    shape: PoolShape,
+    to: MapShape,
+    factor: f32,
+) -> Result<bool, String> {
+    let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
+    let none = Halo::default();
+    if let (Some(Value::Quant(quant)), Some(tail)) =
+        (compiler.value(input).cloned(), Tail::of(compiler, outlet))
+        && let Some(Affine { scale, zero }) = quant.affine.filter(|a| (0..=255).contains(&a.zero))
+        && quant.pad == none
+    {
+        let quantiser = tail.quantiser;
+        let rescale = RescaleU8 {
+            zero_point: zero as u8,
+            ratio: scale * factor / quantiser.scale,
+            output: OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1),
+        };
+        let output = compiler.new_bytes(to, quantiser.zero);
+        tail.take(compiler, output);
+        compiler.emit(Pool { kind: Kind::MeanBytes(rescale), shape, input: quant.buffer, output });
+        return Ok(true);
+    }
+    let Some((floats, _)) = compiler.map(input)? else { return Ok(false) };
+    if floats.pad != none {
+        return Ok(false);
+    }
+    let output = compiler.new_floats(to);
+    compiler.emit(Pool { kind: Kind::Mean(factor), shape, input: floats.buffer, output });
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+    Ok(true)
+}
+
+#[derive(Debug)]
+enum Kind {
+    Max,
+    MaxBytes,
+    /// Times a number.
+    Mean(f32),
+    MeanBytes(RescaleU8),
+}
+
+/// A pool.
+#[derive(Debug)]
+struct Pool {
+    kind: Kind,
+    shape: PoolShape,
+    input: BufferId,
+    output: BufferId,
+}
+
+impl Step for Pool {
+    fn kind(&self) -> String {
+        match self.kind {
+            Kind::Max => "max pool f32",
+            Kind::MaxBytes => "max pool int8",
+            Kind::Mean(_) => "mean pool f32",
+            Kind::MeanBytes(_) => "mean pool int8",
+        }
+        .into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, shape, input) = (memory.kernels, &self.shape, memory.image(self.input));
+        match &self.kind {
+            Kind::MaxBytes => {
+                let (inputs, output) = memory.write::<u8>(self.output)?;
+                kernels.max_pool_u8(inputs.view(&input).map_err(refused)?, output, shape)
+            }
+            Kind::MeanBytes(rescale) => {
+                let (inputs, output) = memory.write::<u8>(self.output)?;
+                kernels.average_pool_u8(inputs.view(&input).map_err(refused)?, output, shape, rescale)
+            }
+            Kind::Max => {
+                let (inputs, output) = memory.write::<f32>(self.output)?;
+                kernels.max_pool_f32(inputs.view(&input).map_err(refused)?, output, shape)
+            }
+            Kind::Mean(factor) => {
+                let (inputs, mut output) = memory.write::<f32>(self.output)?;
+                let input = inputs.view(&input).map_err(refused)?;
+                kernels.average_pool_f32(input, output.reborrow(), shape).map_err(refused)?;
+                if *factor != 1.0 {
+                    for y in output.rows() {
+                        output.row_values_mut(y).iter_mut().for_each(|x| *x *= factor);
+                    }
+                }
+                Ok(())
+            }
+        }
+        .map_err(refused)
+    }
+}

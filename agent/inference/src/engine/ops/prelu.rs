@@ -1,0 +1,106 @@
+//! `PRelu` with a slope for each channel, which tract writes as three nodes: `0 > x`, `x * slope`, and a choice.
+
+use aimass_kernels::{Activation as Bounds, Halo};
+use tract_onnx::prelude::OutletId;
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cnn::Conv;
+use tract_onnx::tract_core::ops::logic::Iff;
+
+use super::refused;
+use crate::engine::compile::Compiler;
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{BufferId, Floats, Value};
+
+/// The three nodes, seen from the comparison, which comes first.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(Parts { input, slopes, product, choice }) = Parts::of(compiler, node) else { return Ok(false) };
+    let Some(shape) = compiler.map_shape(input) else { return Ok(false) };
+    let by_channel = compiler.map_shape(slopes).is_some_and(|s| s.height == 1 && s.width == 1);
+    let Some(slopes) = compiler.constant_now(slopes)? else { return Ok(false) };
+    if !(slopes.len() == 1 || by_channel && slopes.len() == shape.channels) {
+        return Ok(false);
+    }
+    // Nobody but the three nodes reads the input, and it is no other name of a value that others read: then it can be
+    // changed where it is made.
+    let maker = compiler.model().node(input.node);
+    let alone = maker.outputs[input.slot].successors.len() == 3
+        && !compiler.is_output(input)
+        && (maker.op.is::<Conv>() || maker.op.is::<TypedBinOp>());
+    let Some((floats, _)) = compiler.map(input)? else { return Ok(false) };
+    if floats.pad != Halo::default() {
+        return Ok(false);
+    }
+    let fused = alone && compiler.maker(floats.buffer).is_some_and(|step| step.fuse_slopes(&slopes));
+    let buffer = if fused {
+        floats.buffer
+    } else {
+        let output = compiler.new_floats(shape);
+        compiler.emit(Prelu { bounds: Bounds::leaky(slopes), input: floats.buffer, output });
+        output
+    };
+    compiler.set(OutletId::new(node.id, 0), Value::Absorbed);
+    compiler.set(product, Value::Absorbed);
+    let sole = compiler.is_sole(choice);
+    compiler.set(choice, Value::Floats(Floats { buffer, pad: Halo::default(), sole }));
+    Ok(true)
+}
+
+struct Parts {
+    input: OutletId,
+    slopes: OutletId,
+    /// Output of the product.
+    product: OutletId,
+    /// Output of the choice.
+    choice: OutletId,
+}
+
+impl Parts {
+    fn of(compiler: &Compiler<'_>, test: &TypedNode) -> Option<Self> {
+        let name = test.op_as::<TypedBinOp>()?.0.name();
+        let [zero, input] = test.inputs[..] else { return None };
+        let is_zero = compiler.scalar(zero) == Some(0.0);
+        let choice = compiler.sole_consumer(OutletId::new(test.id, 0))?;
+        if name != "GT" || !is_zero || !choice.op.is::<Iff>() {
+            return None;
+        }
+        let [_, product, other] = choice.inputs[..] else { return None };
+        let node = compiler.model().node(product.node);
+        let multiplies = node.op_as::<TypedBinOp>()?.0.name() == "Mul" && compiler.is_sole(product);
+        let slopes = match node.inputs[..] {
+            [a, b] if a == input => b,
+            [a, b] if b == input => a,
+            _ => return None,
+        };
+        let fits = multiplies && other == input && choice.inputs[0] == OutletId::new(test.id, 0);
+        fits.then_some(Parts { input, slopes, product, choice: OutletId::new(choice.id, 0) })
+    }
+}
+
+/// An activation with a slope for each channel.
+#[derive(Debug)]
+struct Prelu {
+    bounds: Bounds,
+    input: BufferId,
+    output: BufferId,
+}
+
+impl Step for Prelu {
+    fn kind(&self) -> String {
+        "prelu f32".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, input) = (memory.kernels, memory.image(self.input));
+        let (inputs, output) = memory.write::<f32>(self.output)?;
+        kernels.activate_f32(inputs.view(&input).map_err(refused)?, output, &self.bounds).map_err(refused)
+    }
+}

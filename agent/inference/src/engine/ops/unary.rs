@@ -1,0 +1,205 @@
+//! Functions of one number: arithmetic on the table of a quantised value; for f32 part of the step before, or a step.
+
+use aimass_kernels::{Activation as Bounds, Halo, Image, Kernels};
+use tract_onnx::prelude::{Datum, IntoTValue, OutletId, Tensor, tensor1, tvec};
+use tract_onnx::tract_core::internal::{EvalContext, TypedNode};
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::nn::LeakyRelu;
+
+use super::conv_float::bounds;
+use super::refused;
+use crate::engine::compile::Compiler;
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{Activation, BufferId, Flat, Floats, Quant, Table, Value};
+
+/// Element-wise operators, and operators of two inputs of which one is the same number everywhere.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(input) = only_input(compiler, node) else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let same_type = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    if !same_type || compiler.shape(outlet).is_none() || compiler.shape(outlet) != compiler.shape(input) {
+        return Ok(false);
+    }
+    let sole = compiler.is_sole(outlet);
+    match compiler.value(input).cloned() {
+        Some(Value::Quant(quant)) if quant.pad == Halo::default() => {
+            let Some(table) = table_of(compiler, node, input, &quant.table) else { return Ok(false) };
+            let value = Quant { table, affine: None, sole: quant.sole && sole, ..quant };
+            compiler.set(outlet, Value::Quant(value));
+            Ok(true)
+        }
+        Some(Value::Floats(floats)) if floats.pad == Halo::default() => {
+            let Some(function) = Function::of(compiler, node, input) else { return Ok(false) };
+            if fused(compiler, &function, floats.buffer, floats.sole) {
+                compiler.set(outlet, Value::Floats(Floats { sole, ..floats }));
+                return Ok(true);
+            }
+            let shape = compiler.map_shape(outlet).ok_or("a picture has no picture's shape")?;
+            let output = compiler.new_floats(shape);
+            compiler.emit(Unary { function, input: floats.buffer, output, bounds: Bounds::none() });
+            compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+            Ok(true)
+        }
+        Some(Value::Flat(flat)) => {
+            let Some(function) = Function::of(compiler, node, input) else { return Ok(false) };
+            if fused(compiler, &function, flat.buffer, flat.sole) {
+                compiler.set(outlet, Value::Flat(Flat { sole, ..flat }));
+                return Ok(true);
+            }
+            let output = compiler.flat_buffer(outlet)?;
+            compiler.emit(Unary { function, input: flat.buffer, output, bounds: Bounds::none() });
+            compiler.set(outlet, Value::Flat(Flat { buffer: output, sole, ..flat }));
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// The one input that is not the same number everywhere.
+fn only_input(compiler: &Compiler<'_>, node: &TypedNode) -> Option<OutletId> {
+    if node.op.is::<ElementWiseOp>() {
+        return node.inputs.first().copied();
+    }
+    node.op.is::<TypedBinOp>().then_some(())?;
+    let [a, b] = node.inputs[..] else { return None };
+    match (compiler.scalar(a), compiler.scalar(b)) {
+        (None, Some(_)) => Some(a),
+        (Some(_), None) => Some(b),
+        _ => None,
+    }
+}
+
+fn fused(compiler: &mut Compiler<'_>, function: &Function, buffer: BufferId, sole: bool) -> bool {
+    let Function::Activation(activation) = *function else { return false };
+    sole && compiler.maker(buffer).is_some_and(|step| step.fuse_activation(activation))
+}
+
+/// The node's function of each entry, as tract computes it.
+fn table_of(compiler: &Compiler<'_>, node: &TypedNode, input: OutletId, table: &Table) -> Option<Table> {
+    let rank = compiler.shape(input)?.len();
+    let mut shape = vec![1; rank];
+    *shape.last_mut()? = table.len();
+    let mut inputs = tvec![];
+    for outlet in &node.inputs {
+        let tensor: Tensor = if *outlet == input {
+            tensor1(&table[..]).into_shape(&shape).ok()?
+        } else {
+            tensor1(&[compiler.scalar(*outlet)?]).into_shape(&vec![1; rank]).ok()?
+        };
+        inputs.push(tensor.into_tvalue());
+    }
+    let made = node.op.eval(&EvalContext::out_of_plan(), inputs).ok()?;
+    let made = made.first()?.cast_to::<f32>().ok()?.into_owned();
+    let values = made.as_plain_ram()?;
+    let values: [f32; 256] = values.as_slice::<f32>().ok()?.try_into().ok()?;
+    Some(Table::new(values))
+}
+
+/// A function of f32 that the engine computes itself.
+#[derive(Debug, Clone, Copy)]
+enum Function {
+    Activation(Activation),
+    /// `x * factor + term`
+    Line {
+        factor: f32,
+        term: f32,
+    },
+    Sigmoid,
+    Exp,
+    Tanh,
+    HardSwish,
+    Sqrt,
+    /// `number / x`
+    Over(f32),
+}
+
+impl Function {
+    fn of(compiler: &Compiler<'_>, node: &TypedNode, input: OutletId) -> Option<Self> {
+        if let Some(op) = node.op_as::<ElementWiseOp>() {
+            if let Some(leaky) = op.0.downcast_ref::<LeakyRelu>() {
+                return Some(Function::Activation(Activation { slope: leaky.alpha, ..Activation::NONE }));
+            }
+            return match op.0.name().as_str() {
+                "Sigmoid" => Some(Function::Sigmoid),
+                "Exp" => Some(Function::Exp),
+                "Tanh" => Some(Function::Tanh),
+                "HardSwish" => Some(Function::HardSwish),
+                "Sqrt" => Some(Function::Sqrt),
+                "Neg" => Some(Function::Line { factor: -1.0, term: 0.0 }),
+                _ => None,
+            };
+        }
+        let first = node.inputs.first() == Some(&input);
+        let number = compiler.scalar(*node.inputs.iter().find(|i| **i != input)?)?;
+        let line = |factor, term| Some(Function::Line { factor, term });
+        let bound = |low, high| Some(Function::Activation(Activation { low, high, ..Activation::NONE }));
+        match (node.op_as::<TypedBinOp>()?.0.name(), first) {
+            ("Add", _) => line(1.0, number),
+            ("Sub", true) => line(1.0, -number),
+            ("Sub", false) => line(-1.0, number),
+            ("Mul", _) => line(number, 0.0),
+            ("Div", true) => line(1.0 / number, 0.0),
+            ("Div", false) => Some(Function::Over(number)),
+            ("Max", _) => bound(number, f32::INFINITY),
+            ("Min", _) => bound(f32::NEG_INFINITY, number),
+            _ => None,
+        }
+    }
+}
+
+/// One function over all numbers of a buffer.
+#[derive(Debug)]
+struct Unary {
+    function: Function,
+    input: BufferId,
+    output: BufferId,
+    /// The activation for kernels, if it is one.
+    bounds: Bounds,
+}
+
+impl Step for Unary {
+    fn kind(&self) -> String {
+        match self.function {
+            Function::Activation(_) => "activation".into(),
+            function => format!("{function:?}").split([' ', '(']).next().unwrap_or("unary").to_lowercase(),
+        }
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {
+        if let Function::Activation(activation) = self.function {
+            self.bounds = bounds(activation, &[]);
+        }
+        Ok(())
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, input) = (memory.kernels, memory.image(self.input));
+        let (inputs, output) = memory.write::<f32>(self.output)?;
+        let input = inputs.view::<f32>(&input).map_err(refused)?;
+        match self.function {
+            Function::Activation(_) => kernels.activate_f32(input, output, &self.bounds),
+            Function::Line { factor, term } => kernels.map_f32(input, output, |x| x * factor + term),
+            Function::Sigmoid => kernels.map_f32(input, output, |x| 1.0 / (1.0 + (-x).exp())),
+            Function::Exp => kernels.map_f32(input, output, f32::exp),
+            Function::Tanh => kernels.map_f32(input, output, f32::tanh),
+            Function::HardSwish => kernels.map_f32(input, output, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+            Function::Sqrt => kernels.map_f32(input, output, f32::sqrt),
+            Function::Over(number) => kernels.map_f32(input, output, |x| number / x),
+        }
+        .map_err(refused)
+    }
+
+    fn fuse_activation(&mut self, activation: Activation) -> bool {
+        let Function::Activation(own) = &mut self.function else { return false };
+        own.then(activation).inspect(|both| *own = *both).is_some()
+    }
+}

@@ -1,0 +1,112 @@
+//! A compiled model: steps, where their buffers lie, and what goes in and comes out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimass_core::clock::Stopwatch;
+use aimass_kernels::Kernels;
+
+use super::arena::{Element, Layout, place};
+use super::compile::Draft;
+use super::step::{Memory, Step};
+use super::value::BufferId;
+
+/// A plan is shared by all sessions of a model.
+#[derive(Debug)]
+pub(super) struct Plan {
+    kernels: Kernels,
+    steps: Vec<Box<dyn Step>>,
+    layout: Arc<Layout>,
+    tensors: usize,
+    pub(super) input: BufferId,
+    pub(super) outputs: Vec<BufferId>,
+    /// Nodes that only tract knows.
+    pub(super) fallbacks: usize,
+}
+
+/// What a kind of step took.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct StepTime {
+    /// The kind: `conv 3x3 s2 int8`, `tract: Softmax`.
+    pub kind: String,
+    /// How many steps of the plan are of this kind.
+    pub steps: usize,
+    /// What they took together in one run.
+    pub ms: f64,
+    /// Whether the engine left this to tract.
+    pub fallback: bool,
+}
+
+impl Plan {
+    /// Places the buffers and packs the weights of a draft.
+    ///
+    /// # Errors
+    /// The kernels refuse a layer.
+    pub(super) fn new(draft: Draft, kernels: Kernels) -> Result<Self, String> {
+        let Draft { mut steps, buffers, tensors, input, outputs, fallbacks } = draft;
+        let layout = place(&buffers, &steps);
+        for step in &mut steps {
+            let kind = step.kind();
+            step.prepare(kernels, &layout.images).map_err(|problem| format!("{kind}: {problem}"))?;
+        }
+        Ok(Plan { kernels, steps, layout: Arc::new(layout), tensors, input, outputs, fallbacks })
+    }
+
+    /// The memory of a session.
+    pub(super) fn memory(&self) -> Result<Memory, String> {
+        Memory::new(self.kernels, self.layout.clone(), self.tensors)
+    }
+
+    /// The arena's size.
+    pub(super) fn arena_bytes(&self) -> usize {
+        self.layout.bytes
+    }
+
+    /// Runs all steps.
+    ///
+    /// # Errors
+    /// A step is at fault; which one is said.
+    pub(super) fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        (0..self.steps.len()).try_for_each(|n| self.step(memory, n))
+    }
+
+    fn step(&self, memory: &mut Memory, n: usize) -> Result<(), String> {
+        for fill in &self.layout.fills[n] {
+            let image = memory.image(fill.buffer);
+            match fill.element {
+                Element::Byte => memory.arena.fill_halo(&image, fill.value),
+                Element::Float => memory.arena.fill_halo(&image, 0f32),
+            }
+            .map_err(|e| e.to_string())?;
+        }
+        let step = &self.steps[n];
+        step.run(memory).map_err(|problem| format!("step {n}, {}: {problem}", step.kind()))
+    }
+
+    /// Runs all steps and says what each kind of step took, the slowest first.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(super) fn profile(&self, memory: &mut Memory, runs: usize) -> Result<Vec<StepTime>, String> {
+        let mut took = vec![Duration::MAX; self.steps.len()];
+        for _ in 0..runs.max(1) {
+            for (n, took) in took.iter_mut().enumerate() {
+                let mut watch = Stopwatch::start();
+                self.step(memory, n)?;
+                *took = watch.lap().min(*took);
+            }
+        }
+        let mut kinds: BTreeMap<String, StepTime> = BTreeMap::new();
+        for (step, took) in self.steps.iter().zip(took) {
+            let kind = step.kind();
+            let fallback = step.fallback().is_some();
+            let entry = kinds.entry(kind.clone()).or_insert(StepTime { kind, steps: 0, ms: 0.0, fallback });
+            entry.steps += 1;
+            entry.ms += took.as_secs_f64() * 1e3;
+        }
+        let mut times: Vec<StepTime> = kinds.into_values().collect();
+        times.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+        Ok(times)
+    }
+}

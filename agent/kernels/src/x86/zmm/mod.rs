@@ -1,0 +1,44 @@
+//! AVX-512 with VNNI (Ice Lake, Zen 4 and later). The byte permutation of VBMI, which tables need, is required too: the
+//! few server processors that have the one without the other take the AVX2 path.
+//!
+//! Every function here is compiled for `avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma`, which
+//! [`is_available`] asks for.
+
+mod conv_f32;
+mod conv_u8;
+mod depthwise_f32;
+mod depthwise_u8;
+mod lookup;
+
+use crate::cpu::Path;
+use crate::table::{Runs, Table};
+
+pub(super) static TABLE: Table = Table {
+    path: Path::Avx512Vnni,
+    conv_u8: &[conv_u8::KERNEL],
+    conv_f32: conv_f32::KERNEL,
+    depthwise_u8: &[depthwise_u8::THREE, depthwise_u8::FIVE, depthwise_u8::ANY],
+    depthwise_f32: depthwise_f32::KERNEL,
+    runs: Runs { lookup: lookup::lookup, lookup_in_place: lookup::lookup_in_place, ..portable::RUNS },
+};
+
+/// Portable code, compiled with these instructions.
+mod portable {
+    crate::portable::runs!(RUNS, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma");
+}
+
+pub(super) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512vbmi")
+        && is_x86_feature_detected!("fma")
+}
+
+/// The lowest `count` of 16 lanes, all from 16 on.
+#[inline(always)]
+fn lanes16(count: usize) -> u16 {
+    if count >= 16 { u16::MAX } else { (1 << count) - 1 }
+}

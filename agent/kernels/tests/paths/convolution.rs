@@ -1,0 +1,151 @@
+//! Convolutions and matrix products: every path against the portable one. Whole memories are compared, so a path that
+//! writes beside its output fails too.
+
+use aimass_kernels::{
+    Activation, Conv2dF32, Conv2dU8, ConvWeightsU8, Dequantise, Kernels, MatMulF32, MatMulU8, View, ViewMut,
+};
+use proptest::prelude::*;
+
+use crate::case::{Random, close, config, fast_paths, same, scalar};
+use crate::guarded::Guarded;
+use crate::shape::Case;
+
+/// Runs a layer in parts of rows, as threads would.
+fn in_parts<T: aimass_kernels::Element>(output: ViewMut<'_, T>, parts: usize, run: impl Fn(ViewMut<'_, T>)) {
+    output.split_rows(parts).into_iter().for_each(run);
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn quantised_convolutions_agree_to_the_bit(seed: u64, depthwise: bool, extreme: bool, parts in 1_usize..4) {
+        let mut random = Random(seed);
+        let case = Case::random(&mut random, depthwise);
+        let memory = Guarded::new(&random.bytes(case.input_length, extreme));
+        let weights = random.weights(case.weights(), extreme);
+        let channels = case.shape.output_channels;
+        let bias: Vec<i32> = (0..channels).map(|_| random.next() as i32 >> 12).collect();
+        let scale = if extreme { 2.0 } else { 1.0 / (64.0 * (case.shape.weights_per_channel() as f32).sqrt()) };
+        let multiplier: Vec<f32> = (0..channels).map(|_| (random.float() + 1.1) * scale).collect();
+        let given = ConvWeightsU8 {
+            weights: &weights,
+            bias: &bias,
+            multiplier: &multiplier,
+            input_zero_point: random.byte(),
+        };
+        let output = random.output();
+        let run = |kernels: Kernels, parts: usize| {
+            let conv = Conv2dU8::new(kernels, &case.shape, &given, &output).unwrap();
+            let input = View::new(&memory, &case.input).unwrap();
+            let mut bytes = Guarded::new(&vec![0xA5; case.output_length]);
+            in_parts(ViewMut::new(&mut bytes, &case.output).unwrap(), parts, |o| conv.run(input, o).unwrap());
+            let mut floats = Guarded::new(&vec![0.5; case.output_length]);
+            in_parts(ViewMut::new(&mut floats, &case.output).unwrap(), parts, |o| conv.run_f32(input, o).unwrap());
+            (bytes, floats)
+        };
+        let expected = run(scalar(), 1);
+        for path in fast_paths() {
+            let actual = run(path, parts);
+            same(&expected.0, &actual.0, path, &format!("{case:?}"));
+            same(&expected.1, &actual.1, path, &format!("f32 of {case:?}"));
+        }
+    }
+
+    #[test]
+    fn f32_convolutions_agree_but_for_rounding(seed: u64, depthwise: bool, parts in 1_usize..4) {
+        let mut random = Random(seed);
+        let case = Case::random(&mut random, depthwise);
+        let memory = Guarded::new(&random.floats(case.input_length));
+        let weights = random.floats(case.weights());
+        let channels = case.shape.output_channels;
+        let bias = if random.chance(3) { Vec::new() } else { random.floats(channels) };
+        let activation = match random.below(4) {
+            0 => Activation::none(),
+            1 => Activation::clamp(0.0, 0.5),
+            2 => Activation::leaky(vec![0.1]),
+            _ => Activation { slopes: random.floats(channels), low: -0.5, high: 2.0 },
+        };
+        let run = |kernels: Kernels, parts: usize| {
+            let conv = Conv2dF32::new(kernels, &case.shape, &weights, &bias, &activation).unwrap();
+            let input = View::new(&memory, &case.input).unwrap();
+            let mut floats = Guarded::new(&vec![0.5; case.output_length]);
+            in_parts(ViewMut::new(&mut floats, &case.output).unwrap(), parts, |o| conv.run(input, o).unwrap());
+            floats
+        };
+        let expected = run(scalar(), 1);
+        for path in fast_paths() {
+            let actual = run(path, parts);
+            close(&expected, &actual, case.shape.weights_per_channel(), path, &format!("{case:?} {activation:?}"));
+        }
+    }
+
+    #[test]
+    fn matrix_products_agree(seed: u64, m in 1_usize..40, k in 1_usize..80, n in 1_usize..80) {
+        let mut random = Random(seed);
+        let (a, b) = (random.floats(m * k), random.floats(k * n));
+        let (bytes, weights) = (random.bytes(m * k, false), random.weights(k * n, false));
+        let scales = random.floats(n);
+        let meaning = Dequantise { scale: 0.25, zero_point: random.byte() };
+        let mut expected = vec![0.0; m * n];
+        let mut expected_u8 = expected.clone();
+        for (row, column) in (0..m).flat_map(|row| (0..n).map(move |column| (row, column))) {
+            let sum: f64 = (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + column])).sum();
+            expected[row * n + column] = sum as f32;
+            let value = |i: usize| i32::from(bytes[row * k + i]) - i32::from(meaning.zero_point);
+            let sum: i32 = (0..k).map(|i| value(i) * i32::from(weights[i * n + column])).sum();
+            expected_u8[row * n + column] = sum as f32 * (scales[column] * meaning.scale);
+        }
+        let transposed: Vec<f32> = (0..n).flat_map(|c| (0..k).map(move |r| (r, c))).map(|(r, c)| b[r * n + c]).collect();
+        for path in fast_paths().into_iter().chain([scalar()]) {
+            let mut out = vec![0.0; m * n];
+            MatMulF32::new(path, [k, n], &b, &[], &Activation::none()).unwrap().run(&a, &mut out).unwrap();
+            close(&expected, &out, k, path, "constant");
+            path.matmul_f32([k, n], &a, &b, false, &mut out).unwrap();
+            close(&expected, &out, k, path, "computed");
+            path.matmul_f32([k, n], &a, &transposed, true, &mut out).unwrap();
+            close(&expected, &out, k, path, "transposed");
+            MatMulU8::new(path, [k, n], &weights, &scales).unwrap().run(&bytes, &meaning, &mut out).unwrap();
+            same(&expected_u8, &out, path, "quantised");
+        }
+    }
+}
+
+#[test]
+fn a_convolution_refuses_what_does_not_fit() {
+    use aimass_kernels::{ConvShape, Halo, Image, OutputU8};
+    let shape = ConvShape { kernel: [3, 3], padding: [1, 1], ..ConvShape::pointwise(4, 8) };
+    let weights = vec![1_i8; 8 * 4 * 9];
+    let given = ConvWeightsU8 { weights: &weights, bias: &[], multiplier: &[0.5; 8], input_zero_point: 0 };
+    let output = OutputU8::new(0);
+    for kernels in fast_paths().into_iter().chain([scalar()]) {
+        assert!(
+            Conv2dU8::new(kernels, &shape, &ConvWeightsU8 { multiplier: &[0.5; 7], ..given }, &output)
+                .is_err()
+        );
+        let infinite = ConvWeightsU8 { multiplier: &[f32::INFINITY; 8], ..given };
+        assert!(Conv2dU8::new(kernels, &shape, &infinite, &output).is_err());
+        assert!(Conv2dU8::new(kernels, &ConvShape { groups: 3, ..shape }, &given, &output).is_err());
+        let conv = Conv2dU8::new(kernels, &shape, &given, &output).unwrap();
+        let memory = vec![0_u8; 4096];
+        let mut out = vec![0_u8; 4096];
+        let to = Image::dense(0, 5, 5, 8, Halo::default());
+        let all = Halo { top: 1, left: 1, bottom: 1, right: 1 };
+        let mut run = |image: &Image, to: &Image| {
+            conv.run(View::new(&memory, image).unwrap(), ViewMut::new(&mut out, to).unwrap()).is_ok()
+        };
+        assert!(run(&Image::dense(0, 5, 5, 4, all), &to));
+        for halo in [
+            Halo { top: 0, ..all },
+            Halo { left: 0, ..all },
+            Halo { bottom: 0, ..all },
+            Halo { right: 0, ..all },
+        ] {
+            assert!(!run(&Image::dense(0, 5, 5, 4, halo), &to), "{halo:?}");
+        }
+        assert!(!run(&Image::dense(0, 5, 5, 5, all), &to));
+        assert!(!run(&Image::dense(0, 5, 5, 5, all).channel_slice(0, 4), &to));
+        assert!(!run(&Image::dense(0, 5, 5, 4, all), &Image::dense(0, 6, 5, 8, Halo::default())));
+        assert!(!run(&Image::dense(0, 5, 5, 4, all), &Image::dense(0, 5, 5, 7, Halo::default())));
+    }
+}

@@ -1,0 +1,11 @@
+//! Every path that this machine can run against the portable one, and the portable one against the definitions, over
+//! random shapes, strides, halos, zero points and values.
+//!
+//! `AIMASS_KERNEL_CASES` sets how many cases each property takes (emulated machines take fewer).
+
+mod case;
+mod convolution;
+mod definition;
+mod guarded;
+mod other;
+mod shape;

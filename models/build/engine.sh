@@ -1,0 +1,32 @@
+#!/bin/sh
+# Compares the engine with onnxruntime in the pinned environment of build.sh.
+#
+#   models/build/engine.sh bench [FILE...]      times, interleaved (bench_engine.py)
+#   models/build/engine.sh fuzz [COUNT]         random graphs (fuzz_engine.py)
+#   models/build/engine.sh fixtures             writes the graphs of agent/inference/tests/engine anew
+#
+# Exit codes: 1 a graph differs, 69 a tool or registry is missing.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+AIMASS_CACHE=${AIMASS_CACHE:-$HOME/.cache/aimass}
+export AIMASS_CACHE PYTHONDONTWRITEBYTECODE=1
+python=$("$here/build.sh" --environment)
+command=${1:-}
+[ $# -eq 0 ] || shift
+case $command in
+    fixtures) exec "$python" "$here/fuzz_engine.py" fixtures "$root/agent/inference/tests/engine" ;;
+    bench | fuzz) ;;
+    *)
+        echo "usage: $0 bench [FILE...] | fuzz [COUNT] | fixtures" >&2
+        exit 64
+        ;;
+esac
+profile=${AIMASS_PROFILE:-release}
+(cd "$root" && cargo build --locked --workspace --example engine --profile "$profile") >&2
+[ "$profile" != dev ] || profile=debug
+program=${CARGO_TARGET_DIR:-$root/target}/$profile/examples/engine
+case $command in
+    bench) exec "$python" "$here/bench_engine.py" "$program" "$@" ;;
+    fuzz) exec "$python" "$here/fuzz_engine.py" fuzz "$program" "$@" ;;
+esac

@@ -1,0 +1,254 @@
+"""Random small quantised graphs, with the answers that onnxruntime gives to them.
+
+    python fuzz_engine.py fixtures FOLDER [COUNT]     writes COUNT=50 graphs with their answers
+    python fuzz_engine.py fuzz PROGRAM [COUNT]        runs COUNT=2000 graphs through the example `engine` and compares
+
+A graph is a chain of layers with side branches, each followed by a quantiser whose steps fit what comes. The
+answers are those of onnxruntime without graph optimisation: each operator as its specification says, so that they
+are the same on every machine.
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from peer import Engine
+
+onnxruntime.set_default_logger_severity(3)
+
+
+class Graph:
+    """A graph that knows the values of what it has so far."""
+
+    def __init__(self, seed):
+        self.random = numpy.random.default_rng(seed)
+        self.nodes, self.constants, self.values, self.operators, self.steps = [], [], {}, [], {}
+        self.signed = self.random.random() < 0.25
+
+    def constant(self, array):
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(numpy.asarray(array), name))
+        return name
+
+    def add(self, operator, inputs, **attributes):
+        """A node, run at once to know its value."""
+        node = helper.make_node(operator, inputs, [f"v{len(self.nodes)}"], **attributes)
+        known = {i: v for i, v in self.values.items() if i in inputs}
+        types = {numpy.dtype("float32"): TensorProto.FLOAT, numpy.dtype("uint8"): TensorProto.UINT8,
+                 numpy.dtype("int8"): TensorProto.INT8}
+        entries = [helper.make_tensor_value_info(i, types[v.dtype], v.shape) for i, v in known.items()]
+        graph = helper.make_graph([node], "one", entries,
+                                  [helper.make_empty_tensor_value_info(node.output[0])],
+                                  [c for c in self.constants if c.name in inputs])
+        session = session_of(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+        self.nodes.append(node)
+        self.values[node.output[0]] = session.run(None, known)[0]
+        self.operators.append(operator)
+        return node.output[0]
+
+    def pick(self, *choices):
+        return choices[self.random.integers(len(choices))]
+
+    def quantise(self, name, spread=None):
+        """A Quantize/Dequantize pair whose range is roughly that of the value, sometimes too small."""
+        value = self.values[name]
+        low, high = min(float(value.min()), 0.0), max(float(value.max()), 0.0)
+        scale = numpy.float32(max(high - low, 1e-3) / 255 * (spread or self.random.uniform(0.5, 1.3)))
+        zero = int(numpy.clip(round(-low / scale), 0, 255))
+        zero = numpy.int8(zero - 128) if self.signed else numpy.uint8(zero)
+        parameters = [self.constant(scale), self.constant(zero)]
+        made = self.add("DequantizeLinear", [self.add("QuantizeLinear", [name, *parameters]), *parameters])
+        self.steps[made] = float(scale)
+        return made
+
+    def step(self, name):
+        return self.steps.get(name, 1e-4 * float(numpy.abs(self.values[name]).max()) + 1e-5)
+
+    def conv(self, name):
+        channels, height, width = self.values[name].shape[1:]
+        kernel = self.pick(1, 1, 3, 3, 5)
+        dilation = self.pick(1, 1, 1, 2) if kernel == 3 else 1
+        reach = (kernel - 1) * dilation + 1
+        stride = self.pick(1, 1, 2, 3)
+        depthwise = self.random.random() < 0.35
+        groups = channels if depthwise else self.pick(1, 1, 1, 2)
+        groups = groups if channels % groups == 0 else 1
+        outputs = channels if depthwise else groups * int(self.random.integers(1, 24))
+        pads = [int(p) for p in self.random.integers(0, reach, 4)] if kernel > 1 else [0] * 4
+        if height + pads[0] + pads[2] < reach or width + pads[1] + pads[3] < reach:
+            return name
+        shape = (outputs, channels // groups, kernel, kernel)
+        weights = self.random.integers(-127, 128, shape).astype(numpy.int8)
+        scales = (self.random.uniform(0.5, 2, outputs) / 73 / numpy.sqrt(numpy.prod(shape[1:]))).astype(numpy.float32)
+        weight = self.add("DequantizeLinear", [self.constant(weights), self.constant(scales),
+                                               self.constant(numpy.zeros(outputs, numpy.int8))], axis=0)
+        inputs = [name, weight]
+        step = self.steps.get(name)
+        if step and self.random.random() < 0.8:
+            bias = self.random.integers(-3000, 3000, outputs).astype(numpy.int32)
+            inputs.append(self.add("DequantizeLinear", [
+                self.constant(bias), self.constant((scales * numpy.float32(step)).astype(numpy.float32)),
+                self.constant(numpy.zeros(outputs, numpy.int32))], axis=0))
+        made = self.add("Conv", inputs, kernel_shape=[kernel] * 2, strides=[stride] * 2, dilations=[dilation] * 2,
+                        group=groups, pads=pads)
+        if self.random.random() < 0.15:
+            made = self.quantise(made)
+        return self.activation(made)
+
+    def activation(self, name):
+        kind = self.pick("none", "none", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh")
+        if kind == "none":
+            return name
+        if kind in ("LeakyRelu", "Sigmoid", "Tanh"):
+            # Of bytes: as a table.
+            name = name if name in self.steps else self.quantise(name)
+            return self.add(kind, [name], **({"alpha": 0.1} if kind == "LeakyRelu" else {}))
+        if kind == "Clip":
+            top = numpy.float32(self.random.uniform(0.3, 6))
+            return self.add("Clip", [name, self.constant(numpy.float32(0)), self.constant(top)])
+        return self.add(kind, [name])
+
+    def pool(self, name):
+        height, width = self.values[name].shape[2:]
+        kernel = self.pick(2, 3)
+        if min(height, width) < kernel:
+            return name
+        pads = [int(p) for p in self.random.integers(0, kernel, 4)] if self.random.random() < 0.5 else [0] * 4
+        attributes = {"kernel_shape": [kernel] * 2, "strides": [self.pick(1, 2)] * 2, "pads": pads}
+        if self.random.random() < 0.5:
+            return self.add("MaxPool", [name], **attributes)
+        return self.add("AveragePool", [name], count_include_pad=int(self.random.integers(2)), **attributes)
+
+    def resize(self, name):
+        scale = self.pick(2.0, 2.0, 1.5)
+        scales = self.constant(numpy.array([1, 1, scale, scale], numpy.float32))
+        if self.random.random() < 0.5:
+            return self.add("Resize", [name, "", scales], mode="nearest", nearest_mode="floor",
+                            coordinate_transformation_mode="asymmetric")
+        return self.add("Resize", [name, "", scales], mode="linear",
+                        coordinate_transformation_mode=self.pick("half_pixel", "align_corners", "asymmetric"))
+
+    def transposed(self, name):
+        channels, outputs = self.values[name].shape[1], int(self.random.integers(1, 9))
+        weights = self.random.normal(0, 1 / numpy.sqrt(channels), (channels, outputs, 2, 2)).astype(numpy.float32)
+        return self.add("ConvTranspose", [name, self.constant(weights)], kernel_shape=[2, 2], strides=[2, 2])
+
+    def gate(self, name):
+        mean = self.quantise(self.add("GlobalAveragePool", [name]))
+        return self.add("Mul", [name, self.quantise(self.add("Sigmoid", [mean]))])
+
+    def padded(self, name):
+        pads = [0, 0, *self.random.integers(0, 3, 2), 0, 0, *self.random.integers(0, 3, 2)]
+        return self.add("Pad", [name, self.constant(numpy.array(pads, numpy.int64))])
+
+    def build(self):
+        size = self.random.integers(6, 30, 2)
+        shape = (1, 3, int(size[0]), int(size[1]))
+        self.values["input"] = self.random.uniform(-1, 1, shape).astype(numpy.float32)
+        last, sides = self.quantise("input", 1.0), []
+        for _ in range(self.random.integers(2, 7)):
+            kind = self.pick("conv", "conv", "conv", "conv", "pool", "resize", "add", "concat", "gate", "transposed",
+                             "pad")
+            value = self.values[last]
+            if kind in ("resize", "transposed") and value.shape[2] * value.shape[3] > 600:
+                kind = "conv"
+            same = [s for s in sides if self.values[s].shape == value.shape and s != last]
+            near = [s for s in sides if self.values[s].shape[2:] == value.shape[2:] and s != last]
+            if kind == "add" and same:
+                made = self.add("Add", [last, self.pick(*same)])
+            elif kind == "concat" and near:
+                made = self.add("Concat", [last, self.pick(*near)], axis=1)
+            else:
+                made = {"pool": self.pool, "resize": self.resize, "gate": self.gate, "transposed": self.transposed,
+                        "pad": self.padded}.get(kind, self.conv)(last)
+            if made == last:
+                continue
+            sides.append(last)
+            last = self.quantise(made)
+        outputs = [last]
+        if self.random.random() < 0.5:
+            flat = self.add("Reshape", [self.add("Transpose", [last], perm=[0, 2, 3, 1]),
+                                        self.constant(numpy.array([1, -1, self.values[last].shape[1]], numpy.int64))])
+            self.steps[flat] = self.step(last)
+            outputs = [flat]
+        return self.model(outputs)
+
+    def model(self, outputs):
+        """The model, its outputs' steps, and their values by the whole graph."""
+        used = {i for n in self.nodes for i in n.input}
+        graph = helper.make_graph(
+            self.nodes, "random", [helper.make_tensor_value_info("input", TensorProto.FLOAT,
+                                                                 self.values["input"].shape)],
+            [helper.make_tensor_value_info(o, TensorProto.FLOAT, self.values[o].shape) for o in outputs],
+            [c for c in self.constants if c.name in used])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        answers = session_of(model).run(None, {"input": self.values["input"]})
+        return model, [self.step(o) for o in outputs], answers
+
+
+def session_of(model):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def fixtures(folder, count):
+    """Graphs that are small enough to lie in git."""
+    folder, index, seed = pathlib.Path(folder), [], 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("[0-9]*"):
+        old.unlink()
+    while len(index) < count:
+        seed += 1
+        graph = Graph(seed)
+        model, steps, answers = graph.build()
+        data = model.SerializeToString()
+        values = numpy.concatenate([graph.values["input"].ravel(), *[a.ravel() for a in answers]]).astype("<f4")
+        if len(data) + values.nbytes > 60_000:
+            continue
+        (folder / f"{seed:04}.onnx").write_bytes(data)
+        values.tofile(folder / f"{seed:04}.bin")
+        index.append({"seed": seed, "input": list(graph.values["input"].shape), "steps": steps,
+                      "operators": sorted(set(graph.operators) - {"QuantizeLinear", "DequantizeLinear"})})
+    (folder / "index.json").write_text(json.dumps(index, indent=0) + "\n")
+
+
+def fuzz(program, count):
+    """Random graphs through the engine; tells the seeds that differ."""
+    engine, bad, left = Engine(program), [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/graph.onnx"
+        for seed in range(1, count + 1):
+            graph = Graph(seed)
+            model, steps, answers = graph.build()
+            onnx.save(model, path)
+            try:
+                left += engine.load("engine-int8", path)["fallbacks"] > 0
+                own = engine.run(graph.values["input"])
+            except RuntimeError as error:
+                bad.append((seed, str(error)[:200]))
+                continue
+            for answer, mine, step in zip(answers, own, steps):
+                off = numpy.abs(answer - mine) / step
+                if not (off > 1.01).sum() <= 0.002 * off.size + 1 or not off.max() <= 8:
+                    bad.append((seed, f"{(off > 1.01).sum()} of {off.size} off, at most {off.max():.2f} steps", graph.operators))
+            if seed % 200 == 0:
+                print(f"{seed} graphs, {len(bad)} differ, {left} with nodes left to tract", flush=True)
+    for line in bad:
+        print(*line)
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    command, place, *rest = sys.argv[1:]
+    if command == "fixtures":
+        fixtures(place, int(rest[0]) if rest else 50)
+    else:
+        fuzz(place, int(rest[0]) if rest else 2000)
