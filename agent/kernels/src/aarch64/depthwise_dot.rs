@@ -133,18 +133,24 @@ unsafe fn square<const K: usize, const G: usize>(job: &DepthwiseU8Job<'_>, mut s
             // SAFETY: the walk lies within input and output: `K` columns for each pixel; `pack` made `K * G` groups of
             // weights, and 16 biases and multipliers, for each block.
             unsafe {
-                row::<K, G>(job, input + channel, block, output + channel, &requantise, &mut sink);
+                let (input, output) = (input + channel, output + channel);
+                match job.stride {
+                    1 => row::<K, G, 1>(job, input, block, output, &requantise, &mut sink),
+                    _ => row::<K, G, 2>(job, input, block, output, &requantise, &mut sink),
+                }
             }
         }
         job.finish_row(output, &mut sink, |bytes, table| lookup_in_place(bytes, table));
     }
 }
 
+/// Loops have constant bounds, so that columns and weights stay in registers.
+///
 /// # Safety
-/// The row lies within the walk of the job, which lies within its memory.
+/// The row lies within the walk of the job, which lies within its memory; the stride is `S`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn row<const K: usize, const G: usize>(
+unsafe fn row<const K: usize, const G: usize, const S: usize>(
     job: &DepthwiseU8Job<'_>,
     input: usize,
     block: usize,
@@ -161,31 +167,33 @@ unsafe fn row<const K: usize, const G: usize>(
         let bias = packed.bias.as_ptr().add(block * BLOCK);
         let multiplier = packed.multiplier.as_ptr().add(block * BLOCK);
         let mut kept = [[[vdupq_n_s8(0); 4]; G]; K];
-        for (group, kept) in kept.iter_mut().flatten().enumerate() {
-            *kept = std::array::from_fn(|part| vld1q_s8(weights.add(group * 64 + part * 16)));
+        let mut window = kept;
+        for index in 0..K {
+            for group in 0..G {
+                for part in 0..4 {
+                    kept[index][group][part] = vld1q_s8(weights.add((index * G + group) * 64 + part * 16));
+                }
+            }
         }
-        let mut window = [[[vdupq_n_s8(0); 4]; G]; K];
         // The columns that the first pixel shares with what would be the one before it.
-        for (index, taps) in window.iter_mut().enumerate().skip(job.stride) {
-            *taps = column::<K, G>(input.add((index - job.stride) * across), down);
+        for index in S..K {
+            window[index] = column::<K, G>(input.add((index - S) * across), down);
         }
         for x in 0..walk.width {
             let input = input.add(x * walk.step[1]);
-            if job.stride == 1 {
-                for index in 0..K - 1 {
-                    window[index] = window[index + 1];
-                }
-            } else {
-                for index in 0..K - 2 {
-                    window[index] = window[index + 2];
-                }
-                window[K - 2] = column::<K, G>(input.add((K - 2) * across), down);
+            for index in 0..K - S {
+                window[index] = window[index + S];
             }
-            window[K - 1] = column::<K, G>(input.add((K - 1) * across), down);
-            let mut sums: [int32x4_t; 4] = std::array::from_fn(|part| vld1q_s32(bias.add(part * 4)));
-            for (taps, weights) in window.iter().flatten().zip(kept.iter().flatten()) {
-                for part in 0..4 {
-                    sums[part] = dot(sums[part], taps[part], weights[part]);
+            for index in K - S..K {
+                window[index] = column::<K, G>(input.add(index * across), down);
+            }
+            let mut sums = [vdupq_n_s32(0); 4];
+            for part in 0..4 {
+                sums[part] = vld1q_s32(bias.add(part * 4));
+                for index in 0..K {
+                    for group in 0..G {
+                        sums[part] = dot(sums[part], window[index][group][part], kept[index][group][part]);
+                    }
                 }
             }
             let at = output + x * walk.output_step[1];

@@ -124,10 +124,10 @@ macro_rules! kernels {
             /// `from` has as many bytes as the block has channels.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn load(&self, from: *const u8) -> __m128i {
+            unsafe fn load<const FULL: bool>(&self, from: *const u8) -> __m128i {
                 // SAFETY: by this function's own condition.
                 unsafe {
-                    match self.channels {
+                    match if FULL { BLOCK } else { self.channels } {
                         16 => _mm_loadu_si128(from.cast()),
                         8 => _mm_loadl_epi64(from.cast()),
                         count => {
@@ -145,7 +145,10 @@ macro_rules! kernels {
             /// `from` is a pixel of the input, `K - 1` rows above its last.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn column<const K: usize, const G: usize>(&self, from: *const u8) -> [Taps; G] {
+            unsafe fn column<const K: usize, const G: usize, const FULL: bool>(
+                &self,
+                from: *const u8,
+            ) -> [Taps; G] {
                 let step = self.job.walk.run_step[0];
                 let mut groups = [[_mm256_setzero_si256(); 2]; G];
                 for (group, taps) in groups.iter_mut().enumerate() {
@@ -153,7 +156,7 @@ macro_rules! kernels {
                     for (row, bytes) in rows.iter_mut().enumerate() {
                         if group * 4 + row < K {
                             // SAFETY: a row of the column.
-                            *bytes = unsafe { self.load(from.add((group * 4 + row) * step)) };
+                            *bytes = unsafe { self.load::<FULL>(from.add((group * 4 + row) * step)) };
                         }
                     }
                     *taps = interleave(rows);
@@ -193,7 +196,7 @@ macro_rules! kernels {
             /// The pixel lies within the output.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn store(&self, x: usize, sums: Taps, sink: &mut Sink<'_>) {
+            unsafe fn store<const FULL: bool>(&self, x: usize, sums: Taps, sink: &mut Sink<'_>) {
                 let job = self.job;
                 let at = self.output + x * job.walk.output_step[1];
                 let value = |part: usize| {
@@ -223,7 +226,7 @@ macro_rules! kernels {
                         let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
                         let halves = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
                         let packed = _mm_packus_epi16(halves.0, halves.1);
-                        let to = &mut bytes[at..at + self.channels];
+                        let to = &mut bytes[at..at + if FULL { BLOCK } else { self.channels }];
                         // SAFETY: exactly as many bytes as are stored.
                         unsafe {
                             match to.len() {
@@ -236,6 +239,47 @@ macro_rules! kernels {
                                 }
                             }
                         }
+                    }
+                }
+            }
+
+            /// All pixels of the row, with a kernel of `K` by `K`, whose columns are `G` groups of rows, and a stride of
+            /// `S`. Loops have constant bounds, so that columns stay in registers.
+            ///
+            /// # Safety
+            /// The walk lies within input and output; weights are `K * G` groups; `FULL` says that the block has all of
+            /// its channels.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn square<const K: usize, const G: usize, const S: usize, const FULL: bool>(
+                &self,
+                sink: &mut Sink<'_>,
+            ) {
+                let walk = &self.job.walk;
+                let step = walk.run_step[1];
+                // SAFETY: `K` columns for each pixel, by this function's own condition.
+                unsafe {
+                    let bias = self.bias();
+                    let mut window = [[[_mm256_setzero_si256(); 2]; G]; K];
+                    // The columns that the first pixel shares with what would be the one before it.
+                    for column in S..K {
+                        window[column] = self.column::<K, G, FULL>(self.input.add((column - S) * step));
+                    }
+                    for x in 0..walk.width {
+                        let input = self.input.add(x * walk.step[1]);
+                        for column in 0..K - S {
+                            window[column] = window[column + S];
+                        }
+                        for column in K - S..K {
+                            window[column] = self.column::<K, G, FULL>(input.add(column * step));
+                        }
+                        let mut sums = bias;
+                        for column in 0..K {
+                            for group in 0..G {
+                                self.add(&mut sums, &window[column][group], column * G + group);
+                            }
+                        }
+                        self.store::<FULL>(x, sums, sink);
                     }
                 }
             }
@@ -278,40 +322,15 @@ macro_rules! kernels {
         /// As [`DepthwiseU8Kernel::run`].
         #[target_feature(enable = $features)]
         unsafe fn square<const K: usize, const G: usize>(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
-            let walk = &job.walk;
-            let each = |row: &Row<'_>, sink: &mut Sink<'_>| {
-                let step = walk.run_step[1];
-                // SAFETY: the walk lies within input and output: `K` columns for each pixel; `pack` made `K * G` groups.
-                unsafe {
-                    let bias = row.bias();
-                    let mut window = [[[_mm256_setzero_si256(); 2]; G]; K];
-                    // The columns that the first pixel shares with what would be the one before it.
-                    for (column, groups) in window.iter_mut().enumerate().skip(job.stride) {
-                        *groups = row.column::<K, G>(row.input.add((column - job.stride) * step));
-                    }
-                    for x in 0..walk.width {
-                        let input = row.input.add(x * walk.step[1]);
-                        if job.stride == 1 {
-                            for column in 0..K - 1 {
-                                window[column] = window[column + 1];
-                            }
-                        } else {
-                            for column in 0..K - 2 {
-                                window[column] = window[column + 2];
-                            }
-                            window[K - 2] = row.column::<K, G>(input.add((K - 2) * step));
-                        }
-                        window[K - 1] = row.column::<K, G>(input.add((K - 1) * step));
-                        let mut sums = bias;
-                        for (group, taps) in window.iter().flatten().enumerate() {
-                            row.add(&mut sums, taps, group);
-                        }
-                        row.store(x, sums, sink);
-                    }
-                }
-            };
             // SAFETY: by this function's own condition.
-            unsafe { rows(job, K * G, &mut sink, each) };
+            unsafe {
+                match (job.stride, job.walk.channels >= BLOCK) {
+                    (1, true) => rows(job, K * G, &mut sink, |row, sink| row.square::<K, G, 1, true>(sink)),
+                    (1, false) => rows(job, K * G, &mut sink, |row, sink| row.square::<K, G, 1, false>(sink)),
+                    (_, true) => rows(job, K * G, &mut sink, |row, sink| row.square::<K, G, 2, true>(sink)),
+                    (_, false) => rows(job, K * G, &mut sink, |row, sink| row.square::<K, G, 2, false>(sink)),
+                }
+            }
         }
 
         /// Any kernel.
@@ -333,12 +352,13 @@ macro_rules! kernels {
                         let input = row.input.add(x * walk.step[1]);
                         let mut sums = row.bias();
                         for (group, taps) in taps.chunks(4).enumerate() {
-                            let load =
-                                |tap: usize| row.load(input.add(taps.get(tap).copied().unwrap_or(taps[0])));
+                            let load = |tap: usize| {
+                                row.load::<false>(input.add(taps.get(tap).copied().unwrap_or(taps[0])))
+                            };
                             let taps = interleave([load(0), load(1), load(2), load(3)]);
                             row.add(&mut sums, &taps, group);
                         }
-                        row.store(x, sums, sink);
+                        row.store::<false>(x, sums, sink);
                     }
                 }
             };

@@ -212,6 +212,49 @@ impl Row<'_> {
         // SAFETY: no more lanes than the pixel has channels left.
         unsafe { _mm256_mask_storeu_epi8(bytes.as_mut_ptr().add(at).cast(), self.mask, packed) };
     }
+
+    /// All pixels of the row, with a kernel of `K` by `K`, whose columns are `G` groups of rows, and a stride of `S`. Loops
+    /// have constant bounds, so that columns and weights stay in registers.
+    ///
+    /// # Safety
+    /// The walk lies within input and output; weights are `K * G` groups.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+    unsafe fn square<const K: usize, const G: usize, const S: usize>(&self, sink: &mut Sink<'_>) {
+        let walk = &self.job.walk;
+        let step = walk.run_step[1];
+        // SAFETY: `K` columns for each pixel, by this function's own condition.
+        unsafe {
+            let mut weights = [[[_mm256_setzero_si256(); 4]; G]; K];
+            for column in 0..K {
+                for group in 0..G {
+                    weights[column][group] = self.weight(column * G + group);
+                }
+            }
+            let bias = self.bias();
+            let mut window = [[[_mm256_setzero_si256(); 4]; G]; K];
+            // The columns that the first pixel shares with what would be the one before it.
+            for column in S..K {
+                window[column] = self.column::<K, G>(self.input.add((column - S) * step));
+            }
+            for x in 0..walk.width {
+                let input = self.input.add(x * walk.step[1]);
+                for column in 0..K - S {
+                    window[column] = window[column + S];
+                }
+                for column in K - S..K {
+                    window[column] = self.column::<K, G>(input.add(column * step));
+                }
+                let mut sums = bias;
+                for column in 0..K {
+                    for group in 0..G {
+                        dot(&mut sums, &window[column][group], &weights[column][group]);
+                    }
+                }
+                self.store(x, sums, sink);
+            }
+        }
+    }
 }
 
 /// Calls `each` for every block of every row.
@@ -254,46 +297,13 @@ fn dot(sums: &mut Lanes, bytes: &Lanes, weights: &Lanes) {
 /// As [`DepthwiseU8Kernel::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
 unsafe fn square<const K: usize, const G: usize>(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
-    let walk = &job.walk;
-    let each = |row: &Row<'_>| {
-        let step = walk.run_step[1];
-        // SAFETY: the walk lies within input and output: `K` columns for each pixel; `pack` made `K * G` groups.
-        unsafe {
-            let mut weights = [[[_mm256_setzero_si256(); 4]; G]; K];
-            for (column, groups) in weights.iter_mut().enumerate() {
-                for (group, weight) in groups.iter_mut().enumerate() {
-                    *weight = row.weight(column * G + group);
-                }
-            }
-            let bias = row.bias();
-            let mut window = [[[_mm256_setzero_si256(); 4]; G]; K];
-            // The columns that the first pixel shares with what would be the one before it.
-            for (column, groups) in window.iter_mut().enumerate().skip(job.stride) {
-                *groups = row.column::<K, G>(row.input.add((column - job.stride) * step));
-            }
-            for x in 0..walk.width {
-                let input = row.input.add(x * walk.step[1]);
-                if job.stride == 1 {
-                    for column in 0..K - 1 {
-                        window[column] = window[column + 1];
-                    }
-                } else {
-                    for column in 0..K - 2 {
-                        window[column] = window[column + 2];
-                    }
-                    window[K - 2] = row.column::<K, G>(input.add((K - 2) * step));
-                }
-                window[K - 1] = row.column::<K, G>(input.add((K - 1) * step));
-                let mut sums = bias;
-                for (bytes, weights) in window.iter().flatten().zip(weights.iter().flatten()) {
-                    dot(&mut sums, bytes, weights);
-                }
-                row.store(x, sums, &mut sink);
-            }
-        }
-    };
     // SAFETY: by this function's own condition.
-    unsafe { rows(job, K * G, each) };
+    unsafe {
+        match job.stride {
+            1 => rows(job, K * G, |row| row.square::<K, G, 1>(&mut sink)),
+            _ => rows(job, K * G, |row| row.square::<K, G, 2>(&mut sink)),
+        }
+    }
 }
 
 /// Any kernel.
