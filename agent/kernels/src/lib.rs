@@ -14,6 +14,11 @@
 //! * Kernels read nothing outside of their views: memory needs no slack. They hold no state and start no threads: give
 //!   each thread a view of some rows ([`ViewMut::split_rows`]).
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "constant bounds over several arrays at once are what keeps them in registers"
+)]
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod arena;

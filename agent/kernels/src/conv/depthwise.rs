@@ -37,14 +37,16 @@ impl DepthwiseU8Job<'_> {
     }
 }
 
+/// Packs weights in ONNX's order, folded biases and multipliers.
+type PackU8 = fn(&ConvShape, &[i8], &[i32], &[f32]) -> Packed<i8, i32>;
+
 /// A way to convolve depthwise.
 pub(crate) struct DepthwiseU8Kernel {
     pub(crate) name: &'static str,
     pub(crate) supports: fn(&ConvShape) -> bool,
     /// As `ConvU8Kernel::offset`.
     pub(crate) offset: i32,
-    /// From ONNX's order, folded biases, multipliers.
-    pub(crate) pack: fn(&ConvShape, &[i8], &[i32], &[f32]) -> Packed<i8, i32>,
+    pub(crate) pack: PackU8,
     /// Safety: as `ConvU8Kernel::run`; `pack` made the weights for a shape that `supports` accepts.
     pub(crate) run: unsafe fn(&DepthwiseU8Job<'_>, Sink<'_>),
 }

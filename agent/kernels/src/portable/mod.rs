@@ -13,7 +13,7 @@ pub(crate) mod rows;
 use crate::cpu::Path;
 use crate::table::Table;
 
-/// Makes a path's [`Runs`] out of portable code. With features, each function is compiled within them.
+/// Makes a path's [`crate::table::Runs`] out of portable code. With features, each function is compiled within them.
 macro_rules! runs {
     ($name:ident $(, $features:literal)?) => {
         crate::portable::runs!(@each $name, [$($features)?],

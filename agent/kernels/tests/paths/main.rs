@@ -4,6 +4,8 @@
 //! `AIMASS_KERNEL_CASES` sets how many cases each property takes (emulated machines take fewer);
 //! `AIMASS_KERNEL_EXPECT` names the path that must be detected.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod case;
 mod convolution;
 mod definition;

@@ -172,9 +172,9 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             unsafe fn add(&self, sums: &mut Taps, taps: &Taps, group: usize) {
                 for part in 0..2 {
+                    let at = group * 64 + part * 32;
                     // SAFETY: 64 bytes for each group.
-                    let weights =
-                        unsafe { _mm256_loadu_si256(self.weights.add(group * 64 + part * 32).cast()) };
+                    let weights = unsafe { _mm256_loadu_si256(self.weights.add(at).cast()) };
                     sums[part] = way::dot(sums[part], way::bytes(taps[part]), way::weights(weights));
                 }
             }
