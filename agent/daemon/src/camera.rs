@@ -115,9 +115,9 @@ fn run_source(
             return Ok(());
         }
     };
-    let (paced, quiet) = (!view.facts().unpaced, quiet_at_most(&parts.source, view.facts().fps_floor));
+    let paced = !view.facts().unpaced;
     let gate = MotionGate::new(parts.motion);
-    let mut sink = Head { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced, quiet };
+    let mut sink = Head { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced };
     let mut failures = 0u64;
     let outcome = run_forever(
         source.as_mut() as &mut dyn Source,
@@ -125,7 +125,7 @@ fn run_source(
         context.stop(),
         &mut camera_backoff(&view.id),
         |state| {
-            context.allow(quiet);
+            context.allow(quiet_at_most(&parts.source, view.facts().fps_floor));
             if context.stop().is_requested() {
                 // Whatever ends late has no say any more: the same camera may be at work anew.
                 return;
@@ -134,7 +134,7 @@ fn run_source(
             if let Some(report) = eyes.borrow_mut().state(&state) {
                 context.rest();
                 tell(report);
-                context.allow(quiet);
+                context.allow(quiet_at_most(&parts.source, view.facts().fps_floor));
             }
         },
     );
@@ -172,7 +172,7 @@ impl FrameSink for Head<'_> {
     fn frame(&mut self, frame: Frame) -> Flow {
         self.context.beat();
         let flow = self.take(frame);
-        self.context.allow(self.quiet);
+        self.context.allow(quiet_at_most(&self.parts.source, self.parts.view.facts().fps_floor));
         flow
     }
 }

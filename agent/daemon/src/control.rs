@@ -128,7 +128,9 @@ impl Control {
                 }
                 Some(request) = requests.recv() => self.take_request(request).await,
                 Some(id) = self.restarts.recv() => {
-                    if let Err(error) = self.running.restart_source(id.as_str()).await {
+                    if self.drained.is_some() {
+                        tracing::warn!(source = %id, "Not opened anew: the node is drained until it is resumed.");
+                    } else if let Err(error) = self.running.restart_source(id.as_str()).await {
                         tracing::error!(source = %id, %error, "The source could not be opened anew.");
                     }
                 }
@@ -164,6 +166,9 @@ impl Control {
 
     async fn take_request(&mut self, request: Request) {
         match request {
+            Request::RestartSource { reply, .. } if self.drained.is_some() => {
+                reply.send(Err("the node is drained: resume it first".into())).ok();
+            }
             Request::RestartSource { id, reply } => {
                 let outcome = self.running.restart_source(&id).await.map_err(|e| e.to_string());
                 reply.send(outcome).ok();
@@ -283,6 +288,9 @@ impl Control {
     }
 
     async fn hold(&mut self, good: Choice) -> Result<(), Failure> {
+        if self.drained.take().is_some() {
+            self.running.open_cameras().await?;
+        }
         let outcome = self.running.apply(&good.config, good.version).await;
         self.tell();
         outcome.map_err(|problems| {

@@ -172,6 +172,7 @@ impl Fleet {
     pub async fn end_views(&self) {
         for (source, camera) in &self.sources {
             camera.view.set_status("ended", None, self.shared.node.clock.wall());
+            camera.view.set_level(None);
             self.tell(Input::Pause { source: source.clone() }).await;
             let report = Report::new("ended", Meaning::StateOnly);
             self.tell(Input::Sight { source: source.clone(), report }).await;

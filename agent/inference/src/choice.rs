@@ -23,7 +23,13 @@ pub struct Choice {
     pub backend: Backend,
     /// Median of a run in milliseconds, by what was measured.
     pub ms: BTreeMap<Backend, f64>,
+    /// How often measuring began and did not end: whatever was tried may have ended the program.
+    #[serde(default)]
+    pub unfinished: u32,
 }
+
+/// So many measurements that did not end, and tract is taken, which needs no measuring.
+const MOST_UNFINISHED: u32 = 2;
 
 /// The measured choices of this machine.
 #[derive(Debug)]
@@ -44,7 +50,21 @@ impl Choices {
 
     /// What won for the model file with this hash; `None` if it was not measured here.
     pub fn winner(&self, sha256: &str) -> Option<Backend> {
-        self.get(sha256).map(|choice| choice.backend)
+        let choice = self.get(sha256)?;
+        match choice.unfinished {
+            0 => Some(choice.backend),
+            MOST_UNFINISHED.. => Some(Backend::Tract),
+            _ => None,
+        }
+    }
+
+    /// Notes that measuring begins, before anything is tried.
+    ///
+    /// # Errors
+    /// As [`Self::remember`].
+    pub fn begin(&self, sha256: &str) -> Result<(), InferenceError> {
+        let unfinished = self.get(sha256).map_or(0, |choice| choice.unfinished) + 1;
+        self.remember(sha256, Choice { backend: Backend::Tract, ms: BTreeMap::new(), unfinished })
     }
 
     /// The whole record.
@@ -101,7 +121,7 @@ mod tests {
         let choices = Choices::new(Some(folder.clone()));
         assert_eq!(choices.winner("aa"), None);
         let ms = BTreeMap::from([(Backend::Tract, 9.0), (Backend::EngineInt8, 5.0)]);
-        let choice = Choice { backend: Backend::EngineInt8, ms };
+        let choice = Choice { backend: Backend::EngineInt8, ms, unfinished: 0 };
         choices.remember("aa", choice.clone()).unwrap();
         let again = Choices::new(Some(folder));
         assert_eq!(again.get("aa"), Some(choice));
@@ -113,5 +133,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write_atomically(&folder.path().join(FILE), b"{\"aa on").unwrap();
         assert_eq!(Choices::new(Some(folder.path().to_owned())).winner("aa"), None);
+    }
+
+    #[test]
+    fn what_ends_the_program_while_it_is_measured_is_not_tried_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        for wanted in [None, Some(Backend::Tract)] {
+            Choices::new(Some(folder.path().to_owned())).begin("aa").unwrap();
+            assert_eq!(Choices::new(Some(folder.path().to_owned())).winner("aa"), wanted);
+        }
     }
 }

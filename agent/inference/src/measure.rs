@@ -24,6 +24,9 @@ const RUNS: usize = 9;
 pub(crate) fn choose(entry: &Entry, candidates: &[Backend], choices: &Choices) -> Backend {
     let name = &entry.manifest.name;
     let mut measured: BTreeMap<Backend, f64> = BTreeMap::new();
+    if let Err(error) = choices.begin(&entry.manifest.sha256) {
+        tracing::debug!(%error, "That measuring begins cannot be noted.");
+    }
     for &backend in candidates {
         match measure(entry, backend) {
             Ok(took) => {
@@ -53,7 +56,7 @@ pub(crate) fn choose(entry: &Entry, candidates: &[Backend], choices: &Choices) -
         ?measured,
         "The fastest way to run the model was measured."
     );
-    if let Err(error) = choices.remember(&entry.manifest.sha256, Choice { backend, ms: measured }) {
+    if let Err(error) = choices.remember(&entry.manifest.sha256, Choice { backend, ms: measured, unfinished: 0 }) {
         tracing::warn!(%error, "What was measured cannot be kept, and will be measured again.");
     }
     backend

@@ -52,7 +52,8 @@ impl Share {
 
     /// Whether the smaller models are to do the work.
     pub fn wants_smaller(&self) -> bool {
-        self.wants_smaller.load(Ordering::Relaxed)
+        // What was given may be older than the news that there are none.
+        self.wants_smaller.load(Ordering::Relaxed) && self.models().smaller.is_some()
     }
 
     /// Whether they do.

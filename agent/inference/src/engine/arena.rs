@@ -54,10 +54,27 @@ impl Buffer {
     fn bytes(&self) -> usize {
         (self.image(0).footprint() * self.element.bytes()).next_multiple_of(LINE)
     }
+
+    /// Refuses a buffer that is too large with its halo, which is data from outside like its shape.
+    fn check(&self) -> Result<(), String> {
+        let Halo { top, left, bottom, right } = self.halo;
+        let height = self.height.checked_add(top).and_then(|h| h.checked_add(bottom));
+        let width = self.width.checked_add(left).and_then(|w| w.checked_add(right));
+        let elements = height.zip(width).and_then(|(h, w)| h.checked_mul(w)?.checked_mul(self.channels));
+        match elements {
+            Some(n) if n <= Self::MAX_ELEMENTS => Ok(()),
+            _ => Err(format!(
+                "a picture of {}x{} with {} channels and its borders is too large",
+                self.width, self.height, self.channels
+            )),
+        }
+    }
 }
 
 /// Buffers begin at cache lines.
 const LINE: usize = 64;
+/// The most bytes of an arena: no board of ours has more to spare.
+const MOST_BYTES: usize = 512 << 20;
 
 /// The halo of a buffer, which its first step must find filled.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +97,11 @@ pub(super) struct Layout {
 }
 
 /// Places the buffers, largest first, each at the lowest place that is free while it is used.
-pub(super) fn place(buffers: &[Buffer], steps: &[Box<dyn Step>]) -> Layout {
+///
+/// # Errors
+/// They are too large.
+pub(super) fn place(buffers: &[Buffer], steps: &[Box<dyn Step>]) -> Result<Layout, String> {
+    buffers.iter().try_for_each(Buffer::check)?;
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
     for (at, step) in steps.iter().enumerate() {
         for BufferId(id) in step.reads().into_iter().chain(step.writes()) {
@@ -119,6 +140,9 @@ pub(super) fn place(buffers: &[Buffer], steps: &[Box<dyn Step>]) -> Layout {
         }
         starts[id] = start;
         top = top.max(start + size);
+        if top > MOST_BYTES {
+            return Err(format!("needs more than {} MiB at a time", MOST_BYTES >> 20));
+        }
         placed.push(id);
     }
     let images = buffers.iter().zip(&starts).map(|(b, start)| b.image(start / b.element.bytes())).collect();
@@ -133,5 +157,5 @@ pub(super) fn place(buffers: &[Buffer], steps: &[Box<dyn Step>]) -> Layout {
     }
     let contents =
         buffers.iter().enumerate().filter_map(|(id, b)| Some((BufferId(id), b.content.clone()?))).collect();
-    Layout { images, bytes: top, fills, contents }
+    Ok(Layout { images, bytes: top, fills, contents })
 }

@@ -58,7 +58,10 @@ impl Engine {
         let model = model.into_typed().map_err(crate::tract::one_line)?;
         let outputs = crate::tract::outputs(&model, names)?;
         let plan = Self::compile(model, &taken, input, kernels)?;
-        Ok((Engine { plan: Arc::new(plan) }, outputs))
+        let engine = Engine { plan: Arc::new(plan) };
+        // A step that is at fault is found here, where tract can still take over, and not at the first picture.
+        engine.session()?.run().map_err(|problem| format!("does not run: {problem}"))?;
+        Ok((engine, outputs))
     }
 
     fn compile(

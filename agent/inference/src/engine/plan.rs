@@ -45,7 +45,7 @@ impl Plan {
     /// The kernels refuse a layer.
     pub(super) fn new(draft: Draft, kernels: Kernels) -> Result<Self, String> {
         let Draft { mut steps, buffers, tensors, input, outputs, fallbacks } = draft;
-        let layout = place(&buffers, &steps);
+        let layout = place(&buffers, &steps)?;
         for step in &mut steps {
             let kind = step.kind();
             step.prepare(kernels, &layout.images).map_err(|problem| format!("{kind}: {problem}"))?;

@@ -60,10 +60,11 @@ impl ConvShape {
     /// The halo that the input needs for an output of this size.
     pub fn halo(&self, input: [usize; 2], output: [usize; 2]) -> Halo {
         let after = |axis: usize| {
-            let reach = (output[axis].max(1) - 1) * self.stride[axis]
-                + (self.kernel[axis] - 1) * self.dilation[axis]
-                + 1;
-            reach.saturating_sub(self.padding[axis] + input[axis])
+            // Saturating: a reach that wrapped around would ask for no halo, and let the kernels read anywhere.
+            let steps = (output[axis].max(1) - 1).saturating_mul(self.stride[axis]);
+            let taps = (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]);
+            let reach = steps.saturating_add(taps).saturating_add(1);
+            reach.saturating_sub(self.padding[axis].saturating_add(input[axis]))
         };
         Halo { top: self.padding[0], left: self.padding[1], bottom: after(0), right: after(1) }
     }

@@ -131,11 +131,11 @@ impl<'a> Run<'a> {
             let ended = match self.tail.sink.try_pull_sample(glance) {
                 Some(sample) => {
                     if self.pulled == 0 {
+                        self.last_sign = self.clock.monotonic();
                         sink.opened(&self.info());
                     }
                     self.pulled += 1;
                     since_rewind += 1;
-                    self.last_sign = self.clock.monotonic();
                     self.take(&sample)?;
                     false
                 }
@@ -159,6 +159,12 @@ impl<'a> Run<'a> {
                 self.rest.resize(self.rest.len().next_multiple_of(size), 0.0);
             }
             let full = self.rest.len() / size;
+            if full > 0 {
+                self.last_sign = self.clock.monotonic();
+            } else if !ended {
+                // Sound with a gap in every window is no sound.
+                self.check_signs_of_life()?;
+            }
             for n in 0..full {
                 let stamp = self.stamp(base, told, self.rest.len() - n * size);
                 let samples = Samples::from(&self.rest[n * size..][..size]);
@@ -278,8 +284,11 @@ impl<'a> Run<'a> {
             return Err(Problem::new(SourceErrorKind::Unavailable, text));
         }
         let quiet = now.saturating_sub(self.last_sign);
-        if self.pulled > 0 && !self.paced_file && quiet >= self.options.stall_after {
-            let text = format!("no sample for {:?}: it stopped sending", self.options.stall_after);
+        if self.pulled > 0 && !self.paced_file && quiet >= self.options.stall_after + self.options.window {
+            let text = format!(
+                "no unbroken sound for {:?}: it stopped sending, or samples are lost on the way",
+                self.options.stall_after
+            );
             return Err(Problem::new(SourceErrorKind::Stalled, text));
         }
         Ok(())

@@ -15,6 +15,8 @@ use crate::uri::{BadUri, FileClip, bad, file_clip};
 
 const KINDS: &str = "alsa:default, alsa:hw:CARD=Device,DEV=0, pulse:, pulse:<source>, file:/path/sound.wav, \
                      gst:<pipeline ending in raw sound>, test:";
+/// Kinds of ALSA devices that may have arguments: all of them lead to hardware.
+const ALSA_KINDS: [&str; 6] = ["hw", "plughw", "default", "sysdefault", "dsnoop", "front"];
 const WAVES: [&str; 3] = ["sine", "silence", "white-noise"];
 
 /// Where sound comes from.
@@ -87,7 +89,7 @@ impl FromStr for MicrophoneUri {
         };
         match scheme.to_ascii_lowercase().as_str() {
             "alsa" if rest.is_empty() => Ok(MicrophoneUri::Alsa("default".to_owned())),
-            "alsa" => device(rest, "alsa").map(MicrophoneUri::Alsa),
+            "alsa" => alsa(rest),
             "pulse" if rest.is_empty() => Ok(MicrophoneUri::Pulse(None)),
             "pulse" => device(rest, "pulse").map(|name| MicrophoneUri::Pulse(Some(name))),
             "file" => file_clip(rest, "/path/sound.wav").map(MicrophoneUri::File),
@@ -101,6 +103,23 @@ impl FromStr for MicrophoneUri {
                 redacted(other)
             )),
         }
+    }
+}
+
+/// A device of ALSA. Its names are a language: `tee:` writes sound to a file, and a file that begins with `|` is a
+/// program. So only plain names are taken, and arguments only for what leads to hardware.
+fn alsa(name: &str) -> Result<MicrophoneUri, BadUri> {
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || "_:=,.-".contains(c)) {
+        return bad(
+            "alsa: the name of a device holds letters, digits and _ : = , . - only: alsa:hw:CARD=Device,DEV=0",
+        );
+    }
+    match name.split_once(':') {
+        Some((kind, _)) if !ALSA_KINDS.contains(&kind) => bad(format!(
+            "alsa:{kind}: takes no arguments here; known are {}: name it in /etc/asound.conf and give that name",
+            ALSA_KINDS.join(", ")
+        )),
+        _ => Ok(MicrophoneUri::Alsa(name.to_owned())),
     }
 }
 

@@ -168,16 +168,28 @@ fn capture(
     let mut stream = Stream::open(&device.path, &offer, options.open_timeout)?;
     let about = About { offer, through: stream.through() };
     let (mut limit, mut pictures) = (RateLimit::of(options), Pictures::new(offer, stride, options));
+    let mut damaged_since = None;
     while !halt.is_requested() {
         let Some(raw) = stream.next(GLANCE)? else { continue };
         captured.fetch_add(1, Ordering::Relaxed);
-        if !limit.keeps(u64::try_from(clock.monotonic().as_nanos()).unwrap_or(u64::MAX)) {
+        let now = clock.monotonic();
+        if !limit.keeps(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)) {
             continue;
         }
-        // Cheap cameras send a damaged JPEG now and then: that frame is left out.
-        let Ok(picture) = pictures.picture(&raw) else {
-            continue;
+        // Cheap cameras send a damaged JPEG now and then: that frame is left out. One that sends nothing else is broken.
+        let picture = match pictures.picture(&raw) {
+            Ok(picture) => picture,
+            Err(e) => {
+                let lasts = now.saturating_sub(*damaged_since.get_or_insert(now));
+                if lasts < options.open_timeout {
+                    continue;
+                }
+                let text =
+                    format!("no picture of the last {lasts:?} can be read ({e}): try another ?format=");
+                return Err((SourceErrorKind::Broken, text));
+            }
         };
+        damaged_since = None;
         if shots.put(Ok((picture, about))) == Put::Closed {
             return Ok(());
         }

@@ -60,7 +60,9 @@ fn sqlite_reads_and_writes_pages_beyond_2_gib() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.db");
     let small = Connection::open(&path).unwrap();
-    small.execute_batch("PRAGMA page_size = 65536; CREATE TABLE t (n INTEGER PRIMARY KEY, bytes BLOB)").unwrap();
+    small
+        .execute_batch("PRAGMA page_size = 65536; CREATE TABLE t (n INTEGER PRIMARY KEY, bytes BLOB)")
+        .unwrap();
     drop(small);
     // The file's head says that there are more pages, and a hole is there: new pages come after it.
     let pages = u32::try_from(TWO_GIB / PAGE_BYTES + 8).unwrap();

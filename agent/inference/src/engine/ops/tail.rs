@@ -58,6 +58,10 @@ impl Tail {
                 return (bounds.0 <= bounds.1).then_some(Tail { quantiser, bounds, outlet: next, absorbed });
             }
             limits = limits.through(compiler, node, outlet)?;
+            // A bound that is larger than what it bounds repeats it: another shape, and no clip.
+            if compiler.shape(next) != compiler.shape(outlet) {
+                return None;
+            }
             outlet = next;
         }
         None
