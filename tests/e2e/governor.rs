@@ -201,8 +201,10 @@ async fn a_chain_that_is_too_slow_for_its_camera_is_given_what_it_can_do() {
     let address = address_of(&agent).await;
     let health = until(&address, "slowed to what it can do", |h| {
         let source = &h["sources"][0];
-        let (given, analysed) = (source["fps_given"].as_f64(), source["fps_analysed"].as_f64());
-        given < Some(60.0) && given.zip(analysed).is_some_and(|(given, analysed)| analysed > 0.6 * given)
+        let of = |name: &str| source[name].as_f64().unwrap();
+        let (given, analysed) = (of("fps_given"), of("fps_analysed"));
+        // On a machine that is very busy even the floor is too much; less is never given.
+        given < 60.0 && (analysed > 0.6 * given || given <= 1.0)
     })
     .await;
     assert_eq!(health["governor"]["reason"], "late");

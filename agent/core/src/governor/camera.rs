@@ -8,6 +8,8 @@ use super::ladder::{Given, Terms};
 
 /// So many analysed frames at least, and so many that came for them, before lateness is judged.
 const ENOUGH: (u64, u64) = (3, 5);
+/// A camera from which nothing came for so many of its frames has nothing to show.
+const PAUSE_FRAMES: f32 = 3.0;
 /// The part of its time that a chain's thread, or all permits together, may be busy and still be in time.
 pub(super) const BUSY_AT_MOST: f64 = 0.9;
 
@@ -42,6 +44,8 @@ pub(super) struct Camera {
     late: u64,
     busy: Duration,
     over: Duration,
+    /// For how long nothing has come.
+    quiet: Duration,
 }
 
 impl Camera {
@@ -57,6 +61,7 @@ impl Camera {
             late: 0,
             busy: Duration::ZERO,
             over: Duration::ZERO,
+            quiet: Duration::ZERO,
         }
     }
 
@@ -74,8 +79,10 @@ impl Camera {
             self.forget();
             return;
         }
-        if doing.analysed + doing.late == 0 {
-            // Nothing moves, or it is a slow camera's pause.
+        let nothing_came = doing.analysed + doing.late == 0;
+        self.quiet = if nothing_came { self.quiet + passed } else { Duration::ZERO };
+        if self.quiet.as_secs_f32() * self.given().fps > PAUSE_FRAMES {
+            // Nothing moves. Between two frames of a slow camera nothing comes either.
             self.is_late = false;
         }
         self.analysed += doing.analysed;

@@ -6,8 +6,8 @@
 //! too slow for its frames steps down alone, as slowing others would not help it.
 //!
 //! Invariants: nobody is given less than its floor or more than it wants; two steps lie at least
-//! `step_down_after_s` apart; under conditions that stay the same there are at most two steps, up and down again, in
-//! `longest_wait_s`, once shorter waits have failed.
+//! `step_down_after_s` apart; under conditions that stay the same there are, in the long run, at most two
+//! steps, up and down again, in `longest_wait_s`, once shorter waits have failed.
 
 mod camera;
 mod config;

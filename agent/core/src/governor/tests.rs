@@ -193,6 +193,23 @@ fn a_node_whose_cameras_are_late_together_slows_the_least_important() {
 }
 
 #[test]
+fn a_slow_camera_is_late_between_its_frames_too_and_an_idle_one_is_not() {
+    let mut watch = Watch::new(GovernorConfig::default());
+    let slow = Terms { wanted_fps: 0.4, floor_fps: 0.1, priority: 5, has_smaller: false };
+    let mut cameras = at_work(&[("a", slow)]);
+    for n in 0..12 {
+        let a = cameras.get_mut(&"a".parse().unwrap()).unwrap();
+        (a.analysed, a.late) = if n % 2 == 0 { (3, 3) } else { (0, 0) };
+        watch.look(&Signs::default(), &cameras);
+    }
+    assert_eq!(watch.fps("a"), 0.1);
+    let a = cameras.get_mut(&"a".parse().unwrap()).unwrap();
+    (a.analysed, a.late) = (0, 0);
+    watch.look_for(10, &Signs::default(), &cameras);
+    assert_eq!(watch.fps("a"), 0.4, "nothing moves: nothing speaks against the usual rate");
+}
+
+#[test]
 fn a_few_late_frames_while_a_model_is_loaded_are_nobodys_fault() {
     let mut watch = Watch::new(GovernorConfig::default());
     let mut cameras = at_work(&[("a", terms(4.0, 5))]);
@@ -282,11 +299,10 @@ proptest! {
             prop_assert!(levels.iter().all(|l| *l == 0), "a board that stays cool is left alone");
         }
         prop_assert!(changes.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_secs(10)));
-        // Two steps an attempt, an attempt in a quarter of an hour, once the first hour has shown what does not work.
-        for hour in 2..hours {
-            let of_hour = changes.iter().filter(|c| c.as_secs() / 3600 == hour).count();
-            prop_assert!(of_hour <= 9, "{} changes in hour {}: {:?}", of_hour, hour, changes);
-        }
+        // What was taken back rung by rung may go at once: so a sum, and not a law for each hour. Once the first two have
+        // shown what does not work, there is an attempt in a quarter of an hour, and each has its way back.
+        let late = changes.iter().filter(|c| c.as_secs() > 2 * 3600).count() as u64;
+        prop_assert!(late <= 2 * 4 * (hours - 2) + u64::from(most), "{late} changes: {changes:?}");
         board.ambient_c = 55.0 - rise_c.max(30.0);
         watch.look_for(60 * 10, &hot(board.ambient_c), &cameras);
         prop_assert_eq!(watch.0.level().0, 0, "all is watched again in the cool");
