@@ -16,8 +16,8 @@ from guest import GuestError, eventually
 HERE = pathlib.Path(__file__).parent
 ROOT = "aimass/v1/test/board"
 VERSION_PUSHED = 7
-# A plain agent under emulation is some thirty times slower than a board; the limits are for what hangs.
-SLOW_S = 180
+# Emulated vector arithmetic makes one inference take a quarter of a minute. The limits are for what hangs.
+SLOW_S = 300
 
 
 class Test:
@@ -146,7 +146,8 @@ def hears_a_tone(test):
 def tells_events_of_a_clip(test):
     event = test.broker.expect("an object in the clip begins", f"{ROOT}/event/clip/object", SLOW_S,
                                lambda e: e["phase"] == "began").payload
-    if event["label"] != "person" or event["time_source"] != "file" or event["boot"] != test.boot:
+    # The first thing of this clip that lasts, on every machine.
+    if event["label"] != "car" or event["time_source"] != "file" or event["because"]["frames"] < 3:
         raise GuestError(f"not the event that the clip has: {event}")
 
 
@@ -187,8 +188,8 @@ def is_restarted_by_the_watchdog(test):
 def holds_little_memory(test):
     """The second life has looked at camera and clip for a minute: what it holds is what it needs."""
     health = test.broker.expect(
-        "health of the second life", f"{ROOT}/health", 150,
-        lambda h: h["boot"] == test.boot and any(s["frames_analysed_total"] for s in h["sources"])).payload
+        "health of the second life", f"{ROOT}/health", SLOW_S,
+        lambda h: h["boot"] == test.boot and any(s["inferences_total"] for s in h["sources"])).payload
     peak = int(re.search(r"VmHWM:\s+(\d+)", test.board.sh(f"cat /proc/{test.show('MainPID')}/status"))[1])
     test.figures["RSS of the agent, one camera, one clip with coco-ssd-lite"] = (
         f"{health['rss_bytes'] / 1e6:.0f} MB, peak {peak * 1024 / 1e6:.0f} MB")
