@@ -61,8 +61,8 @@ def installs(test):
         raise GuestError("apt says that all is well, and aimass-agent is not installed")
     for path in test.packages:
         name = path.name.split("_")[0]
-        test.figures[f"package {name}"] = f"{path.stat().st_size / 1e6:.1f} MB, installed {ours[name] / 1000:.1f} MB"
-    test.figures["installed with it: " + ", ".join(sorted(new))] = f"{sum(new.values()) / 1000:.1f} MB"
+        test.figures[f"package {name}"] = f"{path.stat().st_size / 1e6:.1f} MB, installed {ours[name] * 1024 / 1e6:.1f} MB"
+    test.figures["installed with it: " + ", ".join(sorted(new))] = f"{sum(new.values()) * 1024 / 1e6:.1f} MB"
 
 
 def installed(test):

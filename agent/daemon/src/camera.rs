@@ -158,7 +158,6 @@ struct Head<'a> {
     moving: Option<bool>,
     paced: bool,
     /// How long the next frame may take.
-    quiet: Duration,
 }
 
 impl FrameSink for Head<'_> {

@@ -289,7 +289,7 @@ impl Control {
 
     async fn hold(&mut self, good: Choice) -> Result<(), Failure> {
         if self.drained.take().is_some() {
-            self.running.open_cameras().await?;
+            self.running.open_sources().await?;
         }
         let outcome = self.running.apply(&good.config, good.version).await;
         self.tell();

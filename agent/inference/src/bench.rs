@@ -99,7 +99,9 @@ pub fn bench_model(models: &ModelCache, name: &str, runs: usize) -> Result<Model
         .min_by(|a, b| a.infer_median_ms.total_cmp(&b.infer_median_ms));
     let chosen = best.map_or(Backend::Tract, |f| f.backend);
     let by_backend: BTreeMap<_, _> = figures.iter().map(|f| (f.backend, f.infer_median_ms)).collect();
-    models.choices().remember(&entry.manifest.sha256, Choice { backend: chosen, ms: by_backend, unfinished: 0 })?;
+    models
+        .choices()
+        .remember(&entry.manifest.sha256, Choice { backend: chosen, ms: by_backend, unfinished: 0 })?;
     Ok(ModelBench { model: name.to_owned(), figures, refused, chosen })
 }
 

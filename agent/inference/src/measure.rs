@@ -56,7 +56,9 @@ pub(crate) fn choose(entry: &Entry, candidates: &[Backend], choices: &Choices) -
         ?measured,
         "The fastest way to run the model was measured."
     );
-    if let Err(error) = choices.remember(&entry.manifest.sha256, Choice { backend, ms: measured, unfinished: 0 }) {
+    if let Err(error) =
+        choices.remember(&entry.manifest.sha256, Choice { backend, ms: measured, unfinished: 0 })
+    {
         tracing::warn!(%error, "What was measured cannot be kept, and will be measured again.");
     }
     backend

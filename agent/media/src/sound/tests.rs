@@ -38,7 +38,14 @@ fn what_is_wrong_is_answered_with_what_is_known() {
     assert!(refusal("test:?volume=2").contains("from 0 to 1"));
     assert!(refusal("alsa:my device").contains("letters"));
     // What ALSA would write to a file, or hand to a program.
-    for name in ["tee:hw:0,/tmp/x,raw", "tee:hw:0,x,raw", "file:x,raw", "plug:file:x", "tee:hw:0,'|id',raw", "hw:0|id"] {
+    for name in [
+        "tee:hw:0,/tmp/x,raw",
+        "tee:hw:0,x,raw",
+        "file:x,raw",
+        "plug:file:x",
+        "tee:hw:0,'|id',raw",
+        "hw:0|id",
+    ] {
         assert!(refusal(&format!("alsa:{name}")).contains("alsa"), "{name}");
     }
     assert!(refusal("file:").contains("/path/sound.wav"));
