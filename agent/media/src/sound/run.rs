@@ -23,6 +23,8 @@ use crate::gst::{is_anything_running, quiet_bus, rewind};
 
 /// How long a wait may last before the stop is looked at again.
 const GLANCE: Duration = Duration::from_millis(500);
+/// A file whose pipeline stands still for so long, before its first sample, holds none.
+const IDLE: Duration = Duration::from_secs(3);
 /// Buffers that begin so much later than the last one ended leave a gap.
 const GAP: Duration = Duration::from_millis(40);
 
@@ -42,7 +44,8 @@ pub(super) struct Run<'a> {
     last_sign: Duration,
     pulled: u64,
     missing: Option<Problem>,
-    was_idle: bool,
+    /// Since when no streaming thread runs.
+    idle_since: Option<Duration>,
     /// What waits for its window to become full.
     rest: Vec<f32>,
     /// Where the next buffer should begin.
@@ -83,7 +86,7 @@ impl<'a> Run<'a> {
             last_sign: opened,
             pulled: 0,
             missing: None,
-            was_idle: false,
+            idle_since: None,
             rest: Vec::with_capacity(2 * options.window_samples()),
             due: None,
         };
@@ -268,13 +271,14 @@ impl<'a> Run<'a> {
         if self.tail.no_sound.load(Ordering::SeqCst) {
             return Err(empty(self));
         }
-        // As with pictures: decodebin swallows some errors, and then nothing runs. Twice in a row.
+        // As with pictures: decodebin swallows some errors, and then nothing runs. For a while nothing runs either
+        // while it looks for elements, which takes its time on a slow board.
         if self.pulled == 0 && self.options.uri.is_file() {
             let idle = !is_anything_running(&self.pipeline);
-            if idle && std::mem::replace(&mut self.was_idle, idle) {
+            self.idle_since = idle.then(|| self.idle_since.unwrap_or(now));
+            if self.idle_since.is_some_and(|since| now.saturating_sub(since) >= IDLE) {
                 return Err(empty(self));
             }
-            self.was_idle = idle;
         }
         if self.pulled == 0 && now.saturating_sub(self.opened) >= self.options.open_timeout {
             let text = format!(
