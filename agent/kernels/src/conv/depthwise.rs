@@ -10,6 +10,7 @@ use crate::quant::Rounding;
 pub(crate) struct DepthwiseU8Job<'a> {
     pub(crate) walk: Walk,
     /// Input pixels from one output pixel to the next, across.
+    #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "no kernel there keeps columns"))]
     pub(crate) stride: usize,
     pub(crate) input: &'a [u8],
     pub(crate) packed: &'a Packed<i8, i32>,
@@ -18,6 +19,7 @@ pub(crate) struct DepthwiseU8Job<'a> {
 }
 
 impl DepthwiseU8Job<'_> {
+    #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "kernels there look each pixel up"))]
     /// Applies the table to the output row that begins at element `output`.
     pub(crate) fn finish_row(
         &self,
