@@ -157,7 +157,6 @@ struct Head<'a> {
     gate: MotionGate,
     moving: Option<bool>,
     paced: bool,
-    /// How long the next frame may take.
 }
 
 impl FrameSink for Head<'_> {
