@@ -413,7 +413,7 @@ _aimass__agent() {
             return 0
             ;;
         aimass__subcmd__agent__subcmd__models__subcmd__bench)
-            opts="-h --runs --json --models --log --log-json --help"
+            opts="-v -h --runs --verbose --json --models --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -88,7 +88,7 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and no
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and not __fish_seen_subcommand_from list verify bench" -s h -l help -d 'Print help'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and not __fish_seen_subcommand_from list verify bench" -f -a "list" -d 'Lists them with version, task, licence, size, and whether the file is there and right'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and not __fish_seen_subcommand_from list verify bench" -f -a "verify" -d 'Replays the recorded answers of each model and compares'
-complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and not __fish_seen_subcommand_from list verify bench" -f -a "bench" -d 'Measures each model as folded f32 and as stored, and remembers the faster'
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and not __fish_seen_subcommand_from list verify bench" -f -a "bench" -d 'Measures each model by all that can run it, and remembers the fastest'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from list" -l models -d 'Folders with models, in place of the usual ones' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from list" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from list" -l json -d 'Answers with a JSON document'
@@ -102,6 +102,7 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l runs -d 'Timed runs of each' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l models -d 'Folders with models, in place of the usual ones' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -s v -l verbose -d 'Also what each kind of layer takes, and what the engine leaves to tract'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l json -d 'Answers with a JSON document'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l log-json -d 'Logs as lines of JSON'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -s h -l help -d 'Print help'
