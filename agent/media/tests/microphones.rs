@@ -324,7 +324,7 @@ fn a_microphone_that_falls_silent_in_the_middle_has_stalled_and_is_heard_again()
         told.recv_timeout(PATIENCE).unwrap();
         let state = states.recv_timeout(PATIENCE).unwrap();
         let SourceState::Stalled { message, .. } = &state else { panic!("{state:?}") };
-        assert!(message.contains("no sample for 1s"), "{message}");
+        assert!(message.contains("no unbroken sound for 1s"), "{message}");
     }
     stop.request();
     assert_eq!(thread.unwrap().join().unwrap(), Ok(Ended::Stopped));

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::config::GovernorConfig;
 use super::ladder::{Given, Terms};
 
 /// So many analysed frames at least, and so many that came for them, before lateness is judged.
@@ -38,6 +39,8 @@ pub(super) struct Camera {
     pub(super) is_late: bool,
     /// Seconds a frame, with the usual models and with the smaller ones.
     cost_s: [Option<f64>; 2],
+    /// For how long the smaller models have done the work, so that nothing new is known of the usual ones.
+    usual_unseen: Duration,
     /// The part of the time that its chain is busy.
     pub(super) load: f64,
     analysed: u64,
@@ -56,6 +59,7 @@ impl Camera {
             at_work: false,
             is_late: false,
             cost_s: [None; 2],
+            usual_unseen: Duration::ZERO,
             load: 0.0,
             analysed: 0,
             late: 0,
@@ -70,7 +74,8 @@ impl Camera {
     }
 
     /// Takes in how it did in the time `passed`.
-    pub(super) fn take(&mut self, doing: &Doing, passed: Duration, late_share: f32) {
+    pub(super) fn take(&mut self, doing: &Doing, passed: Duration, config: &GovernorConfig) {
+        let late_share = config.late_share;
         self.terms = doing.terms;
         self.rung = self.rung.min(self.terms.rungs());
         self.at_work = doing.at_work;
@@ -78,6 +83,12 @@ impl Camera {
             (self.is_late, self.load) = (false, 0.0);
             self.forget();
             return;
+        }
+        self.usual_unseen = if doing.smaller { self.usual_unseen + passed } else { Duration::ZERO };
+        if self.usual_unseen.as_secs_f32() > config.longest_wait_s {
+            // What was measured while the board was slow must not keep it down for ever: an attempt tells.
+            self.cost_s[0] = None;
+            self.usual_unseen = Duration::ZERO;
         }
         let nothing_came = doing.analysed + doing.late == 0;
         self.quiet = if nothing_came { self.quiet + passed } else { Duration::ZERO };

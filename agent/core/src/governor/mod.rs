@@ -146,7 +146,7 @@ impl Governor {
         self.cameras.retain(|id, _| cameras.contains_key(id));
         for (id, doing) in cameras {
             let camera = self.cameras.entry(id.clone()).or_insert_with(|| Camera::new(doing.terms));
-            camera.take(doing, passed, self.config.late_share);
+            camera.take(doing, passed, &self.config);
         }
         let over = self.config.hottest(signs).map(|hottest| hottest.over_c());
         let trouble = self.trouble(signs, over);

@@ -184,6 +184,30 @@ fn a_camera_that_is_too_slow_for_itself_steps_down_alone_and_stays_there() {
 }
 
 #[test]
+fn a_camera_that_was_slow_once_is_tried_with_its_usual_models_again() {
+    let mut watch = Watch::new(GovernorConfig::default());
+    let wanted = Terms { floor_fps: 3.0, has_smaller: true, ..terms(3.0, 5) };
+    let mut slow = true;
+    let mut smaller_seen = false;
+    for _ in 0..12 * 40 {
+        let given = watch.0.given(&"door".parse().unwrap()).unwrap_or(wanted.given(0));
+        smaller_seen |= given.smaller;
+        slow &= !smaller_seen;
+        let cost_s = if given.smaller {
+            0.02
+        } else if slow {
+            0.5
+        } else {
+            0.1
+        };
+        let doing = loaded(wanted, given, cost_s, LOOK.as_secs_f64());
+        watch.look(&Signs::default(), &BTreeMap::from([("door".parse().unwrap(), doing)]));
+    }
+    let given = watch.0.given(&"door".parse().unwrap()).unwrap();
+    assert!(smaller_seen && !given.smaller, "{smaller_seen} {given:?}");
+}
+
+#[test]
 fn a_node_whose_cameras_are_late_together_slows_the_least_important() {
     let mut watch = Watch::new(GovernorConfig::default());
     let mut cameras = at_work(&[("a", terms(4.0, 8)), ("b", terms(4.0, 2))]);
