@@ -31,7 +31,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         let [height, width] = shape.kernel;
         let factor = if op.normalize { 1.0 } else { (height * width) as f32 };
         // A sum over fewer pixels than the window has is no mean times a number.
-        if !op.normalize && !(op.count_include_pad || shape.padding == [0, 0]) {
+        if !(op.normalize || op.count_include_pad || shape.padding == [0, 0]) {
             return Ok(false);
         }
         return mean(compiler, node, shape, to, factor);
