@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use crate::certificates::{Certificates, Validity};
 use crate::lines::Lines;
-use crate::ports::free_port;
+use crate::ports::{free_port, listens};
 use crate::{PATIENCE, eventually};
 
 /// How a broker is set up.
@@ -270,6 +270,10 @@ impl Broker {
             TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
         })
         .await;
+        // Listeners are opened one after the other.
+        if let Some(side) = self.side_port {
+            listens(side).await;
+        }
         self.running = Some((child, log));
     }
 

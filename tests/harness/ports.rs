@@ -23,3 +23,12 @@ pub fn free_port() -> u16 {
     }
     panic!("no free port from {FIRST} to {}", FIRST + COUNT);
 }
+
+/// Waits until somebody listens on a port of this machine.
+///
+/// # Panics
+/// Nobody does.
+pub async fn listens(port: u16) {
+    let connects = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop);
+    crate::eventually("somebody listens on the port", crate::PATIENCE, connects).await;
+}

@@ -3,7 +3,7 @@
 use aimass_link::{BrokerConfig, LinkErrorKind};
 use harness::broker::{Broker, BrokerSetup};
 use harness::certificates::Certificates;
-use harness::ports::free_port;
+use harness::ports::{free_port, listens};
 use harness::subscriber::Subscriber;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +17,7 @@ async fn a_websocket_carries_everything() {
     let web = free_port();
     let broker =
         BrokerSetup::new().line(&format!("listener {web} 127.0.0.1\nprotocol websockets")).start().await;
+    listens(web).await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let rig = Rig::at(&format!("ws://127.0.0.1:{web}"));
     rig.outbox.accept_many(300);
@@ -39,6 +40,7 @@ async fn a_websocket_with_tls_carries_everything_and_an_unknown_ca_is_named() {
         c.server_key.display()
     );
     let _broker = BrokerSetup::new().line(&listener).start().await;
+    listens(web).await;
     let url = format!("wss://localhost:{web}/mqtt");
     let other = Certificates::make(&folder.path().join("other"));
     let rig = Rig::with(BrokerConfig { ca_file: Some(other.ca), ..config(&url) }, MemoryOutbox::new());
