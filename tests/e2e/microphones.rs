@@ -139,8 +139,12 @@ async fn a_changed_microphone_is_opened_anew_alone_and_one_that_is_taken_out_is_
     rewrite(&swapped);
     let withdrawn = |m: &Message| m.topic.ends_with("/state/door/level") && m.payload.is_empty();
     subscriber.expect(withdrawn).within(PATIENCE).await;
+    // The level goes before its source does.
+    harness::eventually("the name is the camera's", PATIENCE, async || {
+        (api::get_json(&address, "/v1/sources/door").await["kind"] == "camera").then_some(())
+    })
+    .await;
     since("door").await;
-    assert_eq!(api::get_json(&address, "/v1/sources/door").await["kind"], "camera");
     assert_eq!(since("room").await, before.1);
     agent.terminate();
     assert!(agent.wait(PATIENCE).await.success());
