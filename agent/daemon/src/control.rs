@@ -288,7 +288,8 @@ impl Control {
     }
 
     async fn hold(&mut self, good: Choice) -> Result<(), Failure> {
-        if self.drained.take().is_some() {
+        // What changes nothing ends no drain; what changes a part must not leave the rest closed.
+        if *self.running.config() != good.config && self.drained.take().is_some() {
             self.running.open_sources().await?;
         }
         let outcome = self.running.apply(&good.config, good.version).await;
