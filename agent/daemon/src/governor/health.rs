@@ -34,7 +34,7 @@ impl CameraShare {
 /// How the node is held back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GovernorHealth {
-    /// `off`, `idle` (no camera that could be slowed down), `watching` or `degraded`.
+    /// `off`, `idle` (no camera that could be slowed down, and nobody looks at the board), `watching` or `degraded`.
     pub state: &'static str,
     /// Rungs that all cameras together are down; 0 unless `degraded`.
     pub level: u32,

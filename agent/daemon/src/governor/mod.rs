@@ -3,7 +3,8 @@
 //!
 //! Owner: the task `governor`, woken every `period_s` while a camera delivers, every sixth as often while all are away,
 //! never while there is none. Invariants: files are read on a blocking thread; what a camera is given takes effect at its
-//! next frame, without opening it anew; a governor that is switched off, or ends, gives everything back.
+//! next frame, without opening it anew; a governor that is switched off, or ends, gives everything back; a sensor that
+//! never answers takes its own signs away, and nothing else.
 
 mod book;
 pub mod health;
@@ -22,6 +23,7 @@ use aimass_core::governor::{Doing, Given, Governor, GovernorConfig, Terms};
 use aimass_core::id::Name;
 use aimass_store::Store;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use health::{CameraShare, GovernorHealth};
@@ -35,6 +37,8 @@ use sysfs::{Look, Tree};
 
 /// How much more seldom the board is looked at while no camera delivers.
 const SELDOM: u32 = 6;
+/// How long a look at the board may take. Sensors on slow buses need some milliseconds; one whose driver hangs, for ever.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the governor needs of the node.
 pub struct Needs {
@@ -75,6 +79,9 @@ pub struct Task {
     governor: Governor,
     before: HashMap<Name, Counted>,
     book: Book,
+    /// A look at the board that has not ended in time.
+    looking: Option<JoinHandle<Look>>,
+    patience: Duration,
 }
 
 /// A governor, and what others see of it: the settings that it follows and its part of the health.
@@ -86,7 +93,9 @@ pub async fn new(
     let (asked, settings) = watch::channel(settings);
     let (told, health) = watch::channel(Arc::default());
     let book = Book::load(needs.node.clone(), &needs.store).await;
-    (Task { needs, settings, told, governor, before: HashMap::new(), book }, asked, health)
+    let (before, looking) = (HashMap::new(), None);
+    let task = Task { needs, settings, told, governor, before, book, looking, patience: PATIENCE };
+    (task, asked, health)
 }
 
 impl Task {
@@ -154,9 +163,7 @@ impl Task {
         if !self.governor.config().enabled {
             return;
         }
-        let tree = self.needs.tree.clone();
-        // An error only when the program is ending.
-        let Ok(look) = tokio::task::spawn_blocking(move || tree.look()).await else { return };
+        let look = self.look_at_board().await;
         let sources = self.needs.sources.borrow().clone();
         let doing = self.doing(&sources);
         let parallel = self.settings.borrow().parallel;
@@ -184,6 +191,27 @@ impl Task {
         }
         health.since = self.book.since();
         self.told.send_replace(Arc::new(health));
+    }
+
+    /// What the board shows; nothing while a sensor does not answer. A second thread is not sent after the first.
+    async fn look_at_board(&mut self) -> Look {
+        let tree = self.needs.tree.clone();
+        let late = self.looking.take();
+        let was_late = late.is_some();
+        let mut looking = late.unwrap_or_else(|| tokio::task::spawn_blocking(move || tree.look()));
+        match tokio::time::timeout(self.patience, &mut looking).await {
+            // An error only when the program is ending.
+            Ok(look) => look.unwrap_or_default(),
+            Err(_) => {
+                if !was_late {
+                    tracing::warn!(
+                        "A sensor below /sys does not answer: until it does, the governor knows the cameras' delays only."
+                    );
+                }
+                self.looking = Some(looking);
+                Look::default()
+            }
+        }
     }
 
     /// How the cameras did since the last look.
@@ -246,7 +274,8 @@ impl Task {
         };
         let cameras: Vec<CameraShare> = sources.iter().filter(|s| is_governed(s)).map(share).collect();
         let state = match (level, cameras.is_empty()) {
-            (0, true) => "idle",
+            // Nobody looks again before there is a camera: what the board shows now would soon be wrong.
+            (0, true) => return GovernorHealth { state: "idle", ..GovernorHealth::default() },
             (0, false) => "watching",
             _ => "degraded",
         };

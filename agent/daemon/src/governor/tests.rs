@@ -127,6 +127,39 @@ async fn a_governor_that_is_switched_off_gives_everything_back_at_once() {
 }
 
 #[tokio::test]
+async fn a_sensor_that_never_answers_takes_its_signs_away_and_not_the_governor() {
+    let mut rig = rig(vec![camera("dock", 5, false)]).await;
+    rig.task.patience = Duration::from_millis(200);
+    rig.looks(1, 50).await;
+    assert!(rig.health.borrow().hottest.is_some());
+    // A pipe without a writer: whoever opens it waits.
+    let hanging = rig.folder.path().join("class/thermal/thermal_zone1");
+    put(rig.folder.path(), &[("class/thermal/thermal_zone1/type", "cpu-thermal\n")]);
+    rustix::fs::mkfifoat(rustix::fs::CWD, hanging.join("temp"), rustix::fs::Mode::RUSR).unwrap();
+    rig.looks(2, 50).await;
+    assert_eq!((rig.health.borrow().state, rig.health.borrow().hottest.is_none()), ("watching", true));
+    // It answers at last.
+    let temp = hanging.join("temp");
+    let answer = tokio::task::spawn_blocking(move || std::fs::write(temp, "51000\n"));
+    rig.task.patience = Duration::from_secs(60);
+    rig.looks(1, 50).await;
+    answer.await.unwrap().unwrap();
+    std::fs::remove_file(hanging.join("temp")).unwrap();
+    rig.looks(1, 50).await;
+    assert!(rig.health.borrow().hottest.is_some());
+}
+
+#[tokio::test]
+async fn what_the_board_showed_is_not_told_while_nobody_looks_at_it() {
+    let mut rig = rig(vec![camera("dock", 5, false)]).await;
+    rig.looks(1, 50).await;
+    assert!(rig.health.borrow().hottest.is_some());
+    rig.sources.send_replace(Arc::new(vec![camera("clip", 5, true)]));
+    rig.looks(1, 50).await;
+    assert_eq!((rig.health.borrow().state, rig.health.borrow().hottest.is_none()), ("idle", true));
+}
+
+#[tokio::test]
 async fn nobody_is_woken_where_there_is_nothing_to_govern_and_seldom_while_all_cameras_are_away() {
     let rig = rig(vec![camera("dock", 5, false)]).await;
     assert_eq!(rig.task.wait(), Some(Duration::from_secs(5)));
