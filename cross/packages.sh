@@ -16,14 +16,14 @@ build=(
 )
 tests=(
     mosquitto mosquitto-clients nats-server gstreamer1.0-rtsp gstreamer1.0-tools libgstrtspserver-1.0-dev openssl
-    libfaketime e2fsprogs mount systemd
+    libfaketime e2fsprogs mount systemd pulseaudio gstreamer1.0-pulseaudio
 )
 # The compiler for the target comes by cross/toolchain.sh, the target's libraries by cross/sysroot.sh.
 cross=(
     ca-certificates debian-archive-keyring git make pkg-config python3 xz-utils
     gcc libc6-dev gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf binutils
     libgit2-1.5 libclang1-14 libclang-common-14-dev
-    mmdebstrap qemu-user qemu-user-static faketime lld lintian systemd
+    mmdebstrap qemu-user qemu-user-static faketime lld-19 lintian systemd
 )
 
 # QEMU boots the board; mmdebstrap and emulated programs make its root (cross/board/image.sh).

@@ -4,6 +4,7 @@ use harness::PATIENCE;
 use harness::agent::Agent;
 use harness::api;
 use harness::broker::Broker;
+use harness::sound_server::SoundServer;
 use harness::sounds::{tone, wav};
 use harness::subscriber::{Message, Subscriber};
 use serde_json::{Value, json};
@@ -91,6 +92,37 @@ async fn a_dead_input_is_a_loss_of_sight_until_sound_comes() {
     let of_gone = &events(&all, "gone")[0];
     assert_eq!((&of_gone["label"], &of_gone["phase"]), (&json!("failed"), &json!("began")));
     assert!(of_gone["attributes"]["error"].as_str().unwrap().contains("aimass-agent probe"), "{of_gone}");
+    agent.terminate();
+    assert!(agent.wait(PATIENCE).await.success());
+}
+
+#[tokio::test]
+async fn a_source_of_a_sound_server_is_heard_again_after_the_server_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = SoundServer::start_new().await;
+    let broker = Broker::plain().await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
+    let source = format!("pulse:{}", SoundServer::SOURCE);
+    let more = "[microphone.sight]\naway_after_s = 0\n[microphone.level]\nevery_s = 2";
+    let tables = microphone("hall", &source, more);
+    let mut agent = Agent::run_with(&config(&broker, folder.path(), &tables), &server.environment());
+    let is_the_tone = |level: &Value| level["rms_dbfs"].as_f64().is_some_and(|rms| (rms + 9.0).abs() < 0.5);
+    let heard = |all: &[Message]| states(all, "hall/level").any(|level| is_the_tone(&level));
+    subscriber.expect_all("the tone, as loud as it is", PATIENCE, heard).await;
+    subscriber.forget();
+    server.kill().await;
+    let lost = |all: &[Message]| {
+        states(all, "hall/level").any(|level| level["rms_dbfs"].is_null())
+            && all.iter().any(|m| m.topic.ends_with("/event/hall/sight") && m.json()["phase"] == "began")
+    };
+    subscriber.expect_all("the loss of the server", PATIENCE, lost).await;
+    subscriber.forget();
+    server.start().await;
+    let again = |all: &[Message]| {
+        heard(all)
+            && all.iter().any(|m| m.topic.ends_with("/event/hall/sight") && m.json()["phase"] == "ended")
+    };
+    subscriber.expect_all("the tone again, and the end of the loss", PATIENCE, again).await;
     agent.terminate();
     assert!(agent.wait(PATIENCE).await.success());
 }

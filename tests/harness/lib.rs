@@ -25,6 +25,7 @@ pub mod publish;
 pub mod requester;
 pub mod service;
 pub mod signer;
+pub mod sound_server;
 pub mod sounds;
 pub mod subscriber;
 pub mod wall_clock;
