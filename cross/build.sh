@@ -7,7 +7,7 @@
 arch=${1:-}
 names "$arch"
 shift
-need "$cc" pkg-config readelf
+need "$cc" pkg-config readelf ld.lld-19
 bin=$("$root/cross/toolchain.sh" "$arch")
 sysroot=$("$root/cross/sysroot.sh" "$arch")
 version=$("$bin/rustc" --version)
@@ -20,13 +20,22 @@ under() { printf '%s' "$1" | tr 'a-z-' 'A-Z_'; }
 lower=${rust_target//-/_}
 upper=$(under "$rust_target")
 
-# One compiler for C, assembly and linking, that sees the sysroot only.
-mkdir -p "$cache/bin"
-wrapper=$cache/bin/$triplet-in-sysroot
-printf '#!/bin/sh\nexec %q --sysroot=%q "$@"\n' "$(command -v "$cc")" "$sysroot" > "$wrapper.$$"
-chmod +x "$wrapper.$$"
-mv "$wrapper.$$" "$wrapper"
-export "CARGO_TARGET_${upper}_LINKER=$wrapper" "CC_$lower=$wrapper" "AR_$lower=$(command -v "$triplet-ar")"
+# One compiler for C and assembly, that sees the sysroot only, and the same for linking by LLVM's linker: it keeps one of
+# functions that are the same (generic code has thousands; nothing here tells functions by their addresses), and packs the
+# addresses that the loader has to correct.
+mkdir -p "$cache/bin/lld"
+ln -sf "$(command -v ld.lld-19)" "$cache/bin/lld/ld.lld"
+wrap() {
+    local wrapper=$cache/bin/$triplet-$1
+    shift
+    { printf '#!/bin/sh\nexec'; printf ' %q' "$(command -v "$cc")" --sysroot="$sysroot" "$@"; printf ' "$@"\n'; } > "$wrapper.$$"
+    chmod +x "$wrapper.$$"
+    mv "$wrapper.$$" "$wrapper"
+    echo "$wrapper"
+}
+compiler=$(wrap in-sysroot)
+linker=$(wrap link -B "$cache/bin/lld" -fuse-ld=lld -Wl,--icf=all -Wl,-z,pack-relative-relocs)
+export "CARGO_TARGET_${upper}_LINKER=$linker" "CC_$lower=$compiler" "AR_$lower=$(command -v "$triplet-ar")"
 export PKG_CONFIG_ALLOW_CROSS=1
 export "PKG_CONFIG_SYSROOT_DIR_$lower=$sysroot"
 export "PKG_CONFIG_LIBDIR_$lower=$sysroot/usr/lib/$triplet/pkgconfig:$sysroot/usr/share/pkgconfig"
@@ -67,6 +76,7 @@ done
 # Debian 12 has glibc 2.36: a program that asks for more would not start there.
 newest=$(readelf -V "$program" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1)
 [ "$(printf '%s\n' "$newest" GLIBC_2.36 | sort -V | tail -n 1)" = GLIBC_2.36 ] || die "the program for $arch needs $newest" 70
+! readelf -SW "$program" | grep -q -F .symtab || die "the program for $arch is not stripped" 70
 bytes=$(stat -c %s "$program")
 # The aim; AIMASS_MAX_BYTES makes a limit of what is reached.
 [ "$bytes" -le $((20 * 1024 * 1024)) ] || say "warning: the program has more than the 20 MiB that it should have"
