@@ -65,13 +65,15 @@ def with_fused_types(path):
     path.write_text(json.dumps(model))
 
 
-def convert(start, python):
-    """A TFJS model as an ONNX file, by tf2onnx in its own environment."""
-    with_fused_types(start)
+def convert(start, python, *options):
+    """A TFJS or TFLite model as an ONNX file, by tf2onnx in its own environment."""
+    form = "--tflite" if start.suffix == ".tflite" else "--tfjs"
+    if form == "--tfjs":
+        with_fused_types(start)
     target = start.with_name("converted.onnx")
     done = subprocess.run(
-        [python, "-m", "tf2onnx.convert", "--tfjs", str(start), "--opset", str(graph.OPSET), "--output", str(target)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        [python, "-m", "tf2onnx.convert", form, str(start), "--opset", str(graph.OPSET), "--output", str(target),
+         *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         sys.exit(f"error: tf2onnx could not convert {start}:\n{done.stdout[-2000:]}")
     return target

@@ -3,7 +3,7 @@
 # byte for byte the file that model.toml records.
 #
 #   models/build/build.sh NAME... | all [--accept] [--calibrate]
-#   models/build/build.sh --environment      makes the environment if need be, and prints its python
+#   models/build/build.sh --environment [tfjs]      makes the environment if need be, and prints its python
 #
 # Needs python3.11 with venv on x86-64 Linux (TensorFlow 2.15 ends there), npm for the models that come
 # from it, 3 GB under ${AIMASS_CACHE:-$HOME/.cache/aimass}. Exit codes: 0 reproduced, 65 built but not the
@@ -43,6 +43,10 @@ environment() {
     echo "$home/bin/python"
 }
 
+if [ "$*" = "--environment tfjs" ]; then
+    environment tfjs requirements-tfjs.txt
+    exit 0
+fi
 main=$(environment build requirements.txt)
 if [ "$1" = --environment ]; then
     echo "$main"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compares the engine with onnxruntime in the pinned environment of build.sh.
 #
-#   models/build/engine.sh bench [FILE...]      times, interleaved (bench_engine.py)
+#   models/build/engine.sh bench [NAME...]      times, interleaved (bench_engine.py), of the models in bench_models.json
 #   models/build/engine.sh fuzz [COUNT]         random graphs (fuzz_engine.py)
 #   models/build/engine.sh fixtures             writes the graphs of agent/inference/tests/engine anew
 #
@@ -10,7 +10,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 AIMASS_CACHE=${AIMASS_CACHE:-$HOME/.cache/aimass}
-export AIMASS_CACHE PYTHONDONTWRITEBYTECODE=1
+# Names of graph nodes must not depend on the order of Python's sets; TensorFlow's chatter helps nobody.
+export AIMASS_CACHE PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 TF_CPP_MIN_LOG_LEVEL=3
 python=$("$here/build.sh" --environment)
 command=${1:-}
 [ $# -eq 0 ] || shift
@@ -18,7 +19,7 @@ case $command in
     fixtures) exec "$python" "$here/fuzz_engine.py" fixtures "$root/agent/inference/tests/engine" ;;
     bench | fuzz) ;;
     *)
-        echo "usage: $0 bench [FILE...] | fuzz [COUNT] | fixtures" >&2
+        echo "usage: $0 bench [NAME...] | fuzz [COUNT] | fixtures" >&2
         exit 64
         ;;
 esac

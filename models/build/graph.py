@@ -33,7 +33,7 @@ def ordered(nodes, outputs):
     return order
 
 
-def plain(model):
+def plain(model, opset=OPSET):
     """The model written the way every build writes it, whatever names and order the converter came upon.
 
     tf2onnx numbers its tensors in an order that changes from run to run, so nodes and inner tensors are
@@ -66,7 +66,7 @@ def plain(model):
     inputs = [entry for entry in graph.input if entry.name not in weights]
     return helper.make_model(
         helper.make_graph(fresh, "model", inputs, list(graph.output), kept),
-        opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="aimass")
+        opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION, producer_name="aimass")
 
 
 def save(model, path):
