@@ -128,6 +128,16 @@ def prepared(model, inputs):
     return graph.plain(model, opset)
 
 
+def with_known_indices(model):
+    """The model without NonZero of constants, which onnxruntime does not fold and tract does not take."""
+    known = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in [node for node in model.graph.node if node.op_type == "NonZero" and node.input[0] in known]:
+        places = numpy.array(numpy_helper.to_array(known[node.input[0]]).nonzero(), numpy.int64)
+        model.graph.initializer.append(numpy_helper.from_array(places, node.output[0]))
+        model.graph.node.remove(node)
+    return model
+
+
 def noise(path, between):
     """The name of a file's input, and tensors for it that ranges are measured on."""
     outer = onnx.load(path).graph
@@ -162,10 +172,14 @@ def make(entry, folder):
         ranges.unlink(missing_ok=True)
         graph.quantised_once(f32, int8, ranges, ["Conv"], graph.Tensors(*noise(f32, span(entry))))
     elif entry.get("int8") == "weights":
-        int8.write_bytes(f32.read_bytes())
-        plain = folder / "plain.onnx"
-        onnx.save(graph.folded(onnx.load(f32)), plain)
-        quantize_dynamic(plain, folder / "peer.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        model = with_known_indices(graph.folded(onnx.load(f32)))
+        if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
+            onnx.save(graph.folded(model), int8)
+        else:
+            # Weights in another form (Cast and Mul) are gone by now.
+            f32.rename(int8)
+        onnx.save(graph.folded(model, weights=True), f32)
+        quantize_dynamic(f32, folder / "peer.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 
 
 def span(entry):

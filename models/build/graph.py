@@ -104,13 +104,17 @@ def with_shape(model, name, shape):
     return onnx.shape_inference.infer_shapes(model)
 
 
-def folded(model):
-    """The same graph after onnxruntime's basic optimisation: constants folded, normalisation merged into Conv."""
+def folded(model, weights=False):
+    """The same graph after onnxruntime's basic optimisation: constants folded, normalisation merged into Conv.
+
+    With `weights`, those that are stored as bytes too.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.onnx"
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
+        options.add_session_config_entry("session.disable_quant_qdq", str(int(weights)))
         options.log_severity_level = 3
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return onnx.load(path)
