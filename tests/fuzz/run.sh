@@ -14,11 +14,14 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target-fuzz}"
 # cargo-fuzz passes flags of nightly compilers; this lets the stable one take them.
 export RUSTC_BOOTSTRAP=1
 
-for target in envelope command config source_uri model_toml; do
+for target in envelope command config source_uri model_toml engine; do
     printf '\n=== %s for %s s\n' "$target" "$seconds"
     grown="$cache/fuzz/$target"
     mkdir -p "$grown"
-    # Without a sanitizer: the parsers have no unsafe code. With debug assertions and checked arithmetic.
-    "$fuzz" run --fuzz-dir . --dev --sanitizer none "$target" "$grown" "corpus/$target" -- \
+    seeds=corpus/$target
+    # The small graphs that the engine's tests replay.
+    [ "$target" != engine ] || seeds=../../agent/inference/tests/engine
+    # Without a sanitizer: the parsers have no unsafe code, and the kernels have agent/kernels/test-memory.sh. With debug assertions and checked arithmetic.
+    "$fuzz" run --fuzz-dir . --dev --sanitizer none "$target" "$grown" "$seeds" -- \
         -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1
 done

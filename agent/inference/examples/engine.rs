@@ -88,21 +88,10 @@ impl Bench {
 
 /// What the file says of its input.
 fn input_of(bytes: &[u8]) -> Result<InputSpec, Box<dyn std::error::Error>> {
-    use tract_onnx::pb::{tensor_shape_proto::dimension::Value as Dim, type_proto::Value};
-    let graph = onnx::decode(bytes)?.graph.ok_or("no graph")?;
-    let constants: Vec<&String> = graph.initializer.iter().map(|t| &t.name).collect();
-    let input = graph.input.iter().find(|i| !constants.contains(&&i.name)).ok_or("no input")?;
-    let Some(Value::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        return Err("the input has no type".into());
-    };
-    let dims = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| match d.value {
-        Some(Dim::DimValue(value)) if value > 0 => value as usize,
-        _ => 1,
-    });
-    let shape: Vec<usize> = dims.collect();
+    let (name, shape) = onnx::picture_input(&onnx::decode(bytes)?)?;
     Ok(InputSpec {
-        name: input.name.clone(),
-        shape: shape.try_into().map_err(|_| "the input does not have four dimensions")?,
+        name,
+        shape,
         layout: Layout::Nchw,
         colour: ChannelOrder::Rgb,
         mean: [0.0; 3],

@@ -34,6 +34,28 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
     Ok(model)
 }
 
+/// The name and shape of the only input of a model that takes pictures; a side that is not fixed counts as 1.
+///
+/// # Errors
+/// It has no input, or one without four sides.
+pub fn picture_input(model: &ModelProto) -> Result<(String, [usize; 4]), String> {
+    use pb::{tensor_shape_proto::dimension::Value as Side, type_proto::Value};
+    let graph = model.graph.as_ref().ok_or("holds no graph")?;
+    let is_constant = |name: &String| graph.initializer.iter().any(|t| t.name == *name);
+    let input = graph.input.iter().find(|i| !is_constant(&i.name)).ok_or("has no input")?;
+    let Some(Value::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err("has an input without a type".into());
+    };
+    let sides = tensor.shape.iter().flat_map(|s| &s.dim).map(|side| match side.value {
+        Some(Side::DimValue(value)) => usize::try_from(value).unwrap_or(1).max(1),
+        _ => 1,
+    });
+    let shape: Vec<usize> = sides.collect();
+    let shape =
+        shape.try_into().map_err(|_| format!("has an input \"{}\" without four sides", input.name))?;
+    Ok((input.name.clone(), shape))
+}
+
 fn check_graph(graph: &pb::GraphProto, nodes: &mut usize, depth: usize) -> Result<(), String> {
     if depth > 8 {
         return Err("graphs are nested more than 8 deep".into());
