@@ -105,8 +105,11 @@ def row(case, times, made):
         return f"{times[other] / times[own]:.2f}" if own in times and other in times else "-"
 
     def left(name):
-        left = made[name].left if name in made else {}
-        return ", ".join(f"{count} {operator}" for operator, count in left.items()) or "nothing"
+        # In the order of what they cost.
+        left = list(made[name].left.items()) if name in made else []
+        shown = ", ".join(f"{count} {operator}" for operator, count in left[:5]) or "nothing"
+        others = sum(count for _, count in left[5:])
+        return f"{shown} and {others} others" if others else shown
 
     cells = [case.name]
     for form in ("int8", "f32"):
