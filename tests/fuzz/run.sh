@@ -18,10 +18,10 @@ for target in envelope command config source_uri model_toml engine; do
     printf '\n=== %s for %s s\n' "$target" "$seconds"
     grown="$cache/fuzz/$target"
     mkdir -p "$grown"
-    seeds=corpus/$target
-    # The small graphs that the engine's tests replay.
-    [ "$target" != engine ] || seeds=../../agent/inference/tests/engine
+    seeds=corpus/$target patience=10
+    # The small graphs that the engine's tests replay. Tract may take ten seconds to find the shapes of a damaged one.
+    [ "$target" != engine ] || { seeds=../../agent/inference/tests/engine patience=60; }
     # Without a sanitizer: the parsers have no unsafe code, and the kernels have agent/kernels/test-memory.sh. With debug assertions and checked arithmetic.
     "$fuzz" run --fuzz-dir . --dev --sanitizer none "$target" "$grown" "$seeds" -- \
-        -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1
+        -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=1024 -timeout="$patience" -print_final_stats=1
 done
