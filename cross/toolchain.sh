@@ -41,7 +41,8 @@ if [ "$arch" = arm64 ] && [ ! -f "$place/.arm64" ]; then
     unpack "$place" arm64 "libstd-rust-web-dev=$version"
     touch "$place/.arm64"
 fi
-if [ "$arch" = armhf ] && [ ! -f "$place/.armhf" ]; then
+# With bitcode, which links that optimise over all crates want.
+if [ "$arch" = armhf ] && [ ! -f "$place/.armhf-bitcode" ]; then
     say "building Rust's standard library for $rust_target, once"
     work=$(mktemp -d "$cache/std.XXXXXX")
     trap 'rm -rf "$work"' EXIT
@@ -50,7 +51,7 @@ if [ "$arch" = armhf ] && [ ! -f "$place/.armhf" ]; then
     printf '#![no_std]\n' > "$work/src/lib.rs"
     # The source's own lock decides the versions; `test` is for test programs.
     (cd "$work" && RUSTC_BOOTSTRAP=1 RUSTC=$place/bin/rustc CARGO_TARGET_DIR=$work/target \
-        RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$place/usr=/rust" \
+        RUSTFLAGS="-Cembed-bitcode=yes --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$place/usr=/rust" \
         "$place/bin/cargo" build --quiet --release --target "$rust_target" -Z build-std=std,panic_unwind,test >&2) ||
         die "the standard library for $rust_target could not be built"
     rm -rf "${rustlib:?}/$rust_target"
@@ -59,6 +60,6 @@ if [ "$arch" = armhf ] && [ ! -f "$place/.armhf" ]; then
         case "$(basename "$library")" in libempty-*) ;; *) cp "$library" "$rustlib/$rust_target/lib/" ;; esac
     done
     [ -n "$(find "$rustlib/$rust_target/lib" -name 'libstd-*.rlib')" ] || die "no standard library came out of the build"
-    touch "$place/.armhf"
+    touch "$place/.armhf-bitcode"
 fi
 echo "$place/bin"
