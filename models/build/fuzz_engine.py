@@ -1,11 +1,11 @@
 """Random small quantised graphs, with the answers that onnxruntime gives to them.
 
-    python fuzz_engine.py fixtures FOLDER [COUNT]     writes COUNT=50 graphs with their answers
+    python fuzz_engine.py fixtures FOLDER [COUNT]     writes COUNT=50 graphs of pictures, and some of words, with their answers
     python fuzz_engine.py fuzz PROGRAM [COUNT]        runs COUNT=2000 graphs through the example `engine` and compares
 
-A graph is a chain of layers with side branches, each followed by a quantiser whose steps fit what comes. The
-answers are those of onnxruntime without graph optimisation: each operator as its specification says, so that they
-are the same on every machine.
+A graph of pictures is a chain of layers with side branches, each followed by a quantiser whose steps fit what comes; one
+of words (fuzz_words.py) is made of what transformers are made of. The answers are those of onnxruntime without graph
+optimisation: each operator as its specification says, so that they are the same on every machine.
 """
 
 import json
@@ -23,8 +23,17 @@ from peer import Engine
 onnxruntime.set_default_logger_severity(3)
 
 
+TYPES = {numpy.dtype("float32"): TensorProto.FLOAT, numpy.dtype("uint8"): TensorProto.UINT8,
+         numpy.dtype("int8"): TensorProto.INT8, numpy.dtype("int32"): TensorProto.INT32,
+         numpy.dtype("int64"): TensorProto.INT64, numpy.dtype("bool"): TensorProto.BOOL}
+
+
 class Graph:
     """A graph that knows the values of what it has so far."""
+
+    opset = 13
+    # Nodes that are tract's.
+    left = 0
 
     def __init__(self, seed):
         self.random = numpy.random.default_rng(seed)
@@ -40,17 +49,18 @@ class Graph:
         """A node, run at once to know its value."""
         node = helper.make_node(operator, inputs, [f"v{len(self.nodes)}"], **attributes)
         known = {i: v for i, v in self.values.items() if i in inputs}
-        types = {numpy.dtype("float32"): TensorProto.FLOAT, numpy.dtype("uint8"): TensorProto.UINT8,
-                 numpy.dtype("int8"): TensorProto.INT8}
-        entries = [helper.make_tensor_value_info(i, types[v.dtype], v.shape) for i, v in known.items()]
+        entries = [helper.make_tensor_value_info(i, TYPES[v.dtype], v.shape) for i, v in known.items()]
         graph = helper.make_graph([node], "one", entries,
                                   [helper.make_empty_tensor_value_info(node.output[0])],
                                   [c for c in self.constants if c.name in inputs])
-        session = session_of(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+        session = session_of(self.finished(graph))
         self.nodes.append(node)
         self.values[node.output[0]] = session.run(None, known)[0]
         self.operators.append(operator)
         return node.output[0]
+
+    def finished(self, graph):
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
     def pick(self, *choices):
         return choices[self.random.integers(len(choices))]
@@ -187,7 +197,7 @@ class Graph:
                                                                  self.values["input"].shape)],
             [helper.make_tensor_value_info(o, TensorProto.FLOAT, self.values[o].shape) for o in outputs],
             [c for c in self.constants if c.name in used])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        model = self.finished(graph)
         answers = session_of(model).run(None, {"input": self.values["input"]})
         return model, [self.step(o) for o in outputs], answers
 
@@ -199,50 +209,106 @@ def session_of(model):
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
+class Faces(Graph):
+    """Graphs of pictures with what face models have: slopes for each channel, bytes with and without a sign."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.signed = seed % 2 == 0
+
+    def activation(self, name):
+        name = name if name in self.steps else self.quantise(name)
+        channels = self.values[name].shape[1]
+        slopes = self.random.uniform(-0.2, 1.2, (channels, 1, 1)).astype(numpy.float32)
+        return self.add("PRelu", [name, self.constant(slopes)])
+
+
+class Padded(Graph):
+    """A Pad that its consumer cannot read from a halo, because no rule knows the consumer."""
+
+    left = 1
+
+    def build(self):
+        self.values["input"] = self.random.uniform(-1, 1, (1, 3, 12, 14)).astype(numpy.float32)
+        value = self.conv(self.quantise("input", 1.0))
+        value = value if value in self.steps else self.quantise(value)
+        pads = self.constant(numpy.array([0, 0, 1, 1, 0, 0, 1, 1], numpy.int64))
+        padded = self.add("Pad", [value, pads, self.constant(numpy.float32("-inf"))])
+        pool = self.add("MaxPool", [padded], kernel_shape=[2, 2], dilations=[2, 2], strides=[1, 1])
+        return self.model([self.quantise(pool)])
+
+
+class Counted(Graph):
+    """Quantised constants that are cast to integers."""
+
+    def build(self):
+        self.values["input"] = self.random.uniform(-1, 1, (1, 1, 9, 5)).astype(numpy.float32)
+        rows = self.random.integers(0, 17, 6).astype(numpy.int8)
+        halves = self.add("DequantizeLinear", [self.constant(rows), self.constant(numpy.float32(0.5)),
+                                               self.constant(numpy.int8(0))])
+        places = self.add("Cast", [halves], to=TensorProto.INT64)
+        return self.model([self.add("Gather", ["input", places], axis=2)])
+
+
+def kinds():
+    """Kinds of graphs: the first seed, how many fixtures, how many of 1000 random ones."""
+    from fuzz_words import Words
+    return [(Graph, 0, 50, 700), (Faces, 10_000, 4, 100), (Words, 20_000, 14, 200),
+            (Padded, 30_000, 2, 0), (Counted, 40_000, 1, 0)]
+
+
 def fixtures(folder, count):
     """Graphs that are small enough to lie in git."""
-    folder, index, seed = pathlib.Path(folder), [], 0
+    folder, index = pathlib.Path(folder), []
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("[0-9]*"):
         old.unlink()
-    while len(index) < count:
-        seed += 1
-        graph = Graph(seed)
-        model, steps, answers = graph.build()
-        data = model.SerializeToString()
-        values = numpy.concatenate([graph.values["input"].ravel(), *[a.ravel() for a in answers]]).astype("<f4")
-        if len(data) + values.nbytes > 60_000:
-            continue
-        (folder / f"{seed:04}.onnx").write_bytes(data)
-        values.tofile(folder / f"{seed:04}.bin")
-        index.append({"seed": seed, "input": list(graph.values["input"].shape), "steps": steps,
-                      "operators": sorted(set(graph.operators) - {"QuantizeLinear", "DequantizeLinear"})})
+    for kind, seed, wanted, _ in kinds():
+        wanted = count if kind is Graph else wanted
+        while wanted:
+            seed += 1
+            graph = kind(seed)
+            model, steps, answers = graph.build()
+            data = model.SerializeToString()
+            values = numpy.concatenate([graph.values["input"].ravel(), *[a.ravel() for a in answers]]).astype("<f4")
+            if len(data) + values.nbytes > 60_000:
+                continue
+            wanted -= 1
+            (folder / f"{seed:04}.onnx").write_bytes(data)
+            values.tofile(folder / f"{seed:04}.bin")
+            operators = sorted(set(graph.operators) - {"QuantizeLinear", "DequantizeLinear"})
+            index.append({"seed": seed, "input": list(graph.values["input"].shape), "steps": steps, "operators": operators}
+                         | ({"left": graph.left} if graph.left else {}) | ({"signed": True} if graph.signed else {}))
     (folder / "index.json").write_text(json.dumps(index, indent=0) + "\n")
 
 
 def fuzz(program, count):
     """Random graphs through the engine; tells the seeds that differ."""
-    engine, bad, left = Engine(program), [], 0
+    engine, bad, left, done = Engine(program), [], 0, 0
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/graph.onnx"
-        for seed in range(1, count + 1):
-            graph = Graph(seed)
-            model, steps, answers = graph.build()
-            onnx.save(model, path)
-            try:
-                left += engine.load("engine-int8", path)["fallbacks"] > 0
-                own = engine.run(graph.values["input"])
-            except RuntimeError as error:
-                bad.append((seed, str(error)[:200]))
-                continue
-            for answer, mine, step in zip(answers, own, steps):
-                off = numpy.abs(answer - mine) / step
-                if not (off > 1.01).sum() <= 0.002 * off.size + 1 or not off.max() <= 8:
-                    bad.append((seed, f"{(off > 1.01).sum()} of {off.size} off, at most {off.max():.2f} steps", graph.operators))
-            if seed % 200 == 0:
-                print(f"{seed} graphs, {len(bad)} differ, {left} with nodes left to tract", flush=True)
+        for kind, first, _, share in kinds():
+            for seed in range(first + 1, first + 1 + count * share // 1000):
+                graph = kind(seed)
+                model, steps, answers = graph.build()
+                onnx.save(model, path)
+                done += 1
+                if done % 200 == 0:
+                    print(f"{done} graphs, {len(bad)} differ, {left} with nodes left to tract", flush=True)
+                try:
+                    left += engine.load("engine-int8", path)["fallbacks"] > 0
+                    own = engine.run(graph.values["input"])
+                except RuntimeError as error:
+                    bad.append((seed, str(error)[:200]))
+                    continue
+                for answer, mine, step in zip(answers, own, steps):
+                    off = numpy.abs(answer - mine) / step
+                    if not (off > 1.01).sum() <= 0.002 * off.size + 1 or not off.max() <= 8:
+                        bad.append((seed, f"{(off > 1.01).sum()} of {off.size} off, at most {off.max():.2f} steps",
+                                    graph.operators))
     for line in bad:
         print(*line)
+    print(f"{done} graphs, {len(bad)} differ, {left} with nodes left to tract", flush=True)
     sys.exit(bool(bad))
 
 

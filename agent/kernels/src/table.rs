@@ -4,6 +4,7 @@
 use crate::conv::Activation;
 use crate::conv::{ConvF32Kernel, ConvU8Kernel, DepthwiseF32Kernel, DepthwiseU8Kernel};
 use crate::cpu::Path;
+use crate::ops::curve::{Combine, Curve, Norm};
 use crate::ops::layout::PlanesJob;
 use crate::ops::pool::PoolJob;
 use crate::ops::resize::ResizeJob;
@@ -49,6 +50,16 @@ pub(crate) struct Runs {
     pub(crate) mul_f32: unsafe fn(&[f32], &[f32], &mut [f32]),
     /// In place; one pixel for each-channel slopes, any run otherwise.
     pub(crate) activate: unsafe fn(&mut [f32], &Activation),
+    /// In place.
+    pub(crate) curve: unsafe fn(&mut [f32], &Curve),
+    /// Either input is as long as the output, or one value.
+    pub(crate) combine: unsafe fn(&[f32], &[f32], &mut [f32], &Combine),
+    /// Sum, greatest and least into three.
+    pub(crate) summary: unsafe fn(&[f32], &mut [f32]),
+    /// In place, one row.
+    pub(crate) softmax: unsafe fn(&mut [f32]),
+    /// One row.
+    pub(crate) normalise: unsafe fn(&[f32], &mut [f32], &Norm),
     /// Planes of f32 to interleaved bytes, one row.
     pub(crate) quantise_planes: unsafe fn(&PlanesJob<'_, f32>, &mut [u8], &Quantise),
 }

@@ -49,7 +49,10 @@ impl Engine {
     ) -> Result<(Self, Vec<OutputInfo>), String> {
         let names = crate::tract::check_io(&proto, input)?;
         let taken = if int8 {
-            weights::take(proto.graph.as_mut().ok_or("holds no graph")?)
+            let graph = proto.graph.as_mut().ok_or("holds no graph")?;
+            let at_run_time = onnx::products::rewrite(graph);
+            onnx::products::dequantise(graph);
+            weights::take(graph, &at_run_time)
         } else {
             onnx::fold::fold(&mut proto);
             weights::Taken::new()

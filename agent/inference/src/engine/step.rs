@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aimass_kernels::{Arena, Image, Inputs, Kernels, View, ViewMut};
+use aimass_kernels::{Arena, Image, Inputs, Kernels, Scratch, View, ViewMut};
 use tract_onnx::prelude::TValue;
 
 use super::arena::Layout;
@@ -38,6 +38,11 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// From now on it also adds these numbers to each row that it writes, if its rows are as long and it can.
+    fn fuse_bias(&mut self, _bias: &[f32]) -> bool {
+        false
+    }
+
     /// From now on it also does this to each number that it writes, if it can.
     fn fuse_activation(&mut self, _activation: Activation) -> bool {
         false
@@ -61,6 +66,7 @@ pub(super) struct Memory {
     pub(super) arena: Arena,
     pub(super) layout: Arc<Layout>,
     pub(super) tensors: Vec<Option<TValue>>,
+    pub(super) scratch: Scratch,
 }
 
 impl Memory {
@@ -68,7 +74,13 @@ impl Memory {
     /// The layout is at fault.
     pub(super) fn new(kernels: Kernels, layout: Arc<Layout>, tensors: usize) -> Result<Self, String> {
         let arena = Arena::new(layout.bytes);
-        let mut memory = Memory { kernels, arena, layout: layout.clone(), tensors: vec![None; tensors] };
+        let mut memory = Memory {
+            kernels,
+            arena,
+            layout: layout.clone(),
+            tensors: vec![None; tensors],
+            scratch: Scratch::default(),
+        };
         for (id, content) in &layout.contents {
             memory.fill(*id, |values| values.copy_from_slice(content))?;
         }

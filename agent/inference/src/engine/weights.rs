@@ -35,6 +35,8 @@ pub(super) struct QuantWeights {
     pub(super) zeros: Vec<i32>,
     pub(super) scales: Vec<f32>,
     pub(super) axis: usize,
+    /// What they are multiplied with is to be quantised as the model runs.
+    pub(super) at_run_time: bool,
 }
 
 /// Quantised constants by the name of the value that their `DequantizeLinear` made.
@@ -65,7 +67,7 @@ impl QuantWeights {
             return None;
         }
         let values = integers(source)?;
-        Some(QuantWeights { dims, values, zeros, scales, axis })
+        Some(QuantWeights { dims, values, zeros, scales, axis, at_run_time: false })
     }
 
     /// How many values.
@@ -117,6 +119,23 @@ impl QuantWeights {
         }
     }
 
+    /// The values of one place of the first axis; `None` if there is no such place.
+    pub(super) fn row(&self, at: usize, to: &mut [f32]) -> Option<()> {
+        let start = at.checked_mul(to.len())?;
+        let end = start.checked_add(to.len()).filter(|end| *end <= self.len())?;
+        let inner: usize = self.dims.get(self.axis + 1..)?.iter().product::<usize>().max(1);
+        let count = self.scales.len();
+        let place = |n: usize| if count == 1 { 0 } else { (start + n) / inner % count };
+        let real = |n: usize, value: i32| (value - self.zeros[place(n)]) as f32 * self.scales[place(n)];
+        let to = to.iter_mut().enumerate();
+        match &self.values {
+            Integers::I8(v) => to.zip(&v[start..end]).for_each(|((n, to), v)| *to = real(n, i32::from(*v))),
+            Integers::U8(v) => to.zip(&v[start..end]).for_each(|((n, to), v)| *to = real(n, i32::from(*v))),
+            Integers::I32(v) => to.zip(&v[start..end]).for_each(|((n, to), v)| *to = real(n, *v)),
+        }
+        Some(())
+    }
+
     /// The values as f32.
     pub(super) fn to_floats(&self) -> Vec<f32> {
         let inner: usize = self.dims.get(self.axis + 1..).map_or(1, |d| d.iter().product::<usize>().max(1));
@@ -156,9 +175,10 @@ fn integers(source: &TensorProto) -> Option<Integers> {
     })
 }
 
-/// Takes every quantised constant out of the graph. Graphs with subgraphs are left alone: their closures may name
+/// Takes every quantised constant out of the graph; those of the names `at_run_time` are multiplied with what is
+/// quantised as the model runs. Graphs with subgraphs are left alone: their closures may name
 /// anything.
-pub(super) fn take(graph: &mut GraphProto) -> Taken {
+pub(super) fn take(graph: &mut GraphProto, at_run_time: &HashSet<String>) -> Taken {
     let mut taken = Taken::new();
     if graph.node.iter().flat_map(|n| &n.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty()) {
         return taken;
@@ -172,7 +192,8 @@ pub(super) fn take(graph: &mut GraphProto) -> Taken {
             && node.output.len() == 1
             && !outputs.contains(&node.output[0]);
         let weights = if ours { QuantWeights::new(node, &constants) } else { None };
-        let Some(weights) = weights else { return true };
+        let Some(mut weights) = weights else { return true };
+        weights.at_run_time = at_run_time.contains(&node.output[0]);
         graph.input.push(as_input(&node.output[0], &weights.dims));
         taken.insert(node.output[0].clone(), Arc::new(weights));
         false

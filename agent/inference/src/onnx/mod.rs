@@ -4,6 +4,7 @@
 //! whose data is as long as their shape says.
 
 pub mod fold;
+pub(crate) mod products;
 mod scan;
 pub(crate) mod tensor;
 

@@ -140,35 +140,6 @@ impl Conv2dF32 {
         Ok(Self { shape: *shape, kernels, kind })
     }
 
-    /// A product with a `k` by `n` matrix, packed quickly because it is packed for one use.
-    pub(crate) fn of_matrix(
-        kernels: Kernels,
-        [k, n]: [usize; 2],
-        b: &[f32],
-        transposed: bool,
-    ) -> Result<Self> {
-        let shape = ConvShape::pointwise(k, n);
-        shape.check("matmul_f32")?;
-        let widths = kernels.table.conv_f32.widths;
-        let length: usize = blocks(n, widths).map(|(_, width)| width).sum();
-        let mut weights = vec![0.0; length * k];
-        for (start, width) in blocks(n, widths) {
-            let block = &mut weights[start * k..][..width * k];
-            let used = width.min(n - start);
-            if transposed {
-                for (column, values) in b[start * k..][..used * k].chunks_exact(k).enumerate() {
-                    block[column..].iter_mut().step_by(width).zip(values).for_each(|(to, from)| *to = *from);
-                }
-            } else {
-                for (to, from) in block.chunks_exact_mut(width).zip(b.chunks_exact(n)) {
-                    to[..used].copy_from_slice(&from[start..start + used]);
-                }
-            }
-        }
-        let packed = Packed { weights, bias: vec![0.0; length], multiplier: Vec::new() };
-        Ok(Self { shape, kernels, kind: Kind::Dense(vec![(packed, Activation::none())]) })
-    }
-
     /// The shape it was made for.
     pub fn shape(&self) -> &ConvShape {
         &self.shape
@@ -214,6 +185,49 @@ impl Conv2dF32 {
         }
         Ok(())
     }
+}
+
+/// `out = a × b`, where `b` is packed for this one use, quickly, into `packed`. `transposed` says that `b` has `n` rows
+/// of `k`.
+///
+/// # Errors
+/// A matrix is out of all proportion, or the images do not match it.
+pub(crate) fn multiply(
+    kernels: Kernels,
+    [k, n]: [usize; 2],
+    a: View<'_, f32>,
+    (b, transposed): (&[f32], bool),
+    out: ViewMut<'_, f32>,
+    packed: &mut Vec<f32>,
+) -> Result<()> {
+    let shape = ConvShape::pointwise(k, n);
+    shape.check("matmul_f32")?;
+    let kernel = &kernels.table.conv_f32;
+    let length: usize = blocks(n, kernel.widths).map(|(_, width)| width).sum();
+    // Weights, and behind them biases: all 0, as are the columns that fill up a block.
+    packed.clear();
+    packed.resize(length * (k + 1), 0.0);
+    let (weights, bias) = packed.split_at_mut(length * k);
+    for (start, width) in blocks(n, kernel.widths) {
+        let block = &mut weights[start * k..][..width * k];
+        let used = width.min(n - start);
+        if transposed {
+            for (column, values) in b[start * k..][..used * k].chunks_exact(k).enumerate() {
+                block[column..].iter_mut().step_by(width).zip(values).for_each(|(to, from)| *to = *from);
+            }
+        } else {
+            for (to, from) in block.chunks_exact_mut(width).zip(b.chunks_exact(n)) {
+                to[..used].copy_from_slice(&from[start..start + used]);
+            }
+        }
+    }
+    let walk = shape.walk("matmul_f32", &a, &out)?;
+    walk.assert_within(a.data.len(), out.data.len());
+    let job = ConvF32Job { walk, input: a.data, weights, bias, activation: &Activation::none() };
+    // SAFETY: the table belongs to a path that this machine runs, the walk was just checked, and the weights were packed
+    // with the kernel's widths.
+    unsafe { (kernel.run)(&job, out.data) };
+    Ok(())
 }
 
 fn pack_group(

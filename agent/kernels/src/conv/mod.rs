@@ -9,7 +9,7 @@ mod tiles;
 
 pub(crate) use depthwise::{DepthwiseF32Job, DepthwiseF32Kernel, DepthwiseU8Job, DepthwiseU8Kernel};
 pub use float::{Activation, Conv2dF32};
-pub(crate) use float::{ConvF32Job, ConvF32Kernel};
+pub(crate) use float::{ConvF32Job, ConvF32Kernel, multiply};
 pub(crate) use pack::{Packed, blocks};
 pub use quantised::{Conv2dU8, ConvWeightsU8};
 pub(crate) use quantised::{ConvU8Job, ConvU8Kernel, Sink};

@@ -143,24 +143,29 @@ impl Conv2dU8 {
         self.run_into(input, output, |floats| Sink::Floats(floats))
     }
 
-    /// As [`Self::run_f32`] with other biases and multipliers: one group, not depthwise. `bias` gives the biases, zero
-    /// point folded in, for what the kernel takes away from each byte.
+    /// What is taken away from each byte before it is multiplied, and how many channels are computed with those that
+    /// fill up blocks; `None` if the layer is depthwise or has groups.
+    pub(crate) fn one_group(&self) -> Option<(i32, usize)> {
+        match &self.kind {
+            Kind::Dense(kernel, groups) if groups.len() == 1 => Some((kernel.offset, groups[0].bias.len())),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::run_f32`] with other biases, zero point folded in, and multipliers: as many of both as
+    /// [`Self::one_group`] says.
     pub(crate) fn run_f32_with(
         &self,
         input: View<'_, u8>,
         output: ViewMut<'_, f32>,
-        bias: impl FnOnce(i32) -> Vec<i32>,
+        bias: &[i32],
         multiplier: &[f32],
     ) -> Result<()> {
         let walk = self.shape.walk(NAME, &input, &output)?;
-        let Kind::Dense(kernel, groups) = &self.kind else {
-            return Err(KernelError::shape(NAME, "a depthwise layer has its own biases only"));
-        };
-        let [packed] = groups.as_slice() else {
+        let (Kind::Dense(kernel, groups), Some((_, padded))) = (&self.kind, self.one_group()) else {
             return Err(KernelError::shape(NAME, "a layer of groups has its own biases only"));
         };
-        let bias = bias(kernel.offset);
-        if bias.len() != walk.channels || multiplier.len() != walk.channels {
+        if bias.len() != padded || multiplier.len() != padded {
             return Err(KernelError::shape(NAME, "biases and multipliers are not one for each channel"));
         }
         if walk.rows.is_empty() {
@@ -170,13 +175,13 @@ impl Conv2dU8 {
         let job = ConvU8Job {
             walk,
             input: input.data,
-            weights: &packed.weights,
-            bias: &pad_blocks(&bias, kernel.widths),
-            multiplier: &pad_blocks(multiplier, kernel.widths),
+            weights: &groups[0].weights,
+            bias,
+            multiplier,
             rounding: self.output.rounding(),
             table: None,
         };
-        // SAFETY: as in `run_into`; biases and multipliers were padded for the same widths.
+        // SAFETY: as in `run_into`; biases and multipliers are as many as the layer's own.
         unsafe { (kernel.run)(&job, Sink::Floats(output.data)) };
         Ok(())
     }

@@ -5,6 +5,7 @@ use super::{one_a_channel, same_size};
 use crate::conv::Activation;
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
+use crate::ops::curve::Curve;
 use crate::quant::{AddU8, Dequantise, MulU8, OutputU8, PreluU8, Quantise};
 use crate::view::{Element, View, ViewMut};
 
@@ -209,18 +210,16 @@ impl Kernels {
         })
     }
 
-    /// Any function of one value, by a call for each element: for what has no kernel of its own.
+    /// A function of each value of an image.
     ///
     /// # Errors
     /// The images differ in size.
-    pub fn map_f32(
-        self,
-        input: View<'_, f32>,
-        output: ViewMut<'_, f32>,
-        function: impl Fn(f32) -> f32,
-    ) -> Result<()> {
-        unary("map_f32", input, output, false, |from, to| {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = function(*from));
+    pub fn curve_of_image(self, input: View<'_, f32>, output: ViewMut<'_, f32>, curve: &Curve) -> Result<()> {
+        let run = self.table.runs.curve;
+        unary("curve_of_image", input, output, false, |from, to| {
+            to.copy_from_slice(from);
+            // SAFETY: as in `add_u8`.
+            unsafe { run(to, curve) };
         })
     }
 
@@ -237,26 +236,6 @@ impl Kernels {
         unary("dequantise_by_table", input, output, false, |from, to| {
             to.iter_mut().zip(from).for_each(|(to, from)| *to = table[usize::from(*from)]);
         })
-    }
-
-    /// The scale and zero point with which ONNX's `DynamicQuantizeLinear` quantises these values, of all of an image.
-    /// Values that are not numbers are left out; values that are all 0 have scale 1.
-    pub fn dynamic_range(self, input: View<'_, f32>) -> Dequantise {
-        let (mut low, mut high) = (0.0_f32, 0.0_f32);
-        for y in 0..input.image().height {
-            for pixel in input.row(y).chunks(input.image().pixel_stride) {
-                for value in &pixel[..input.image().channels] {
-                    low = low.min(*value);
-                    high = high.max(*value);
-                }
-            }
-        }
-        let scale = (high - low) / 255.0;
-        if !(scale.is_finite() && scale > 0.0) {
-            return Dequantise { scale: 1.0, zero_point: 0 };
-        }
-        let zero_point = (-low / scale).round_ties_even().clamp(0.0, 255.0) as u8;
-        Dequantise { scale, zero_point }
     }
 }
 

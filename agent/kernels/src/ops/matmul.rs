@@ -1,6 +1,6 @@
 //! Matrix products as 1×1 convolutions: `[m, k] × [k, n]`, all row-major and dense. Rows are the unit that threads share.
 
-use crate::conv::{Activation, Conv2dF32, Conv2dU8, ConvShape, ConvWeightsU8};
+use crate::conv::{Activation, Conv2dF32, Conv2dU8, ConvShape, ConvWeightsU8, multiply};
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
 use crate::image::{Halo, Image};
@@ -51,37 +51,60 @@ pub struct MatMulU8 {
     conv: Conv2dU8,
     sums: Vec<i32>,
     scales: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 impl MatMulU8 {
-    /// Packs `b`, `k` rows of `n`, with a scale for each column.
+    /// Packs `b`, `k` rows of `n`, with a scale for each column, and what is added to each; no bias is all zero.
     ///
     /// # Errors
     /// The numbers do not match, or a scale is no finite number.
-    pub fn new(kernels: Kernels, [k, n]: [usize; 2], b: &[i8], scales: &[f32]) -> Result<Self> {
+    pub fn new(kernels: Kernels, [k, n]: [usize; 2], b: &[i8], scales: &[f32], bias: &[f32]) -> Result<Self> {
         check("matmul_u8", b.len(), k, n)?;
+        if !(bias.is_empty() || bias.len() == n) {
+            return Err(KernelError::shape("matmul_u8", format!("{} biases are not {n}", bias.len())));
+        }
         let transposed: Vec<i8> =
             (0..n).flat_map(|column| (0..k).map(move |row| b[row * n + column])).collect();
         let sums = transposed.chunks(k).map(|column| column.iter().map(|w| i32::from(*w)).sum()).collect();
         let weights =
             ConvWeightsU8 { weights: &transposed, bias: &[], multiplier: scales, input_zero_point: 0 };
         let conv = Conv2dU8::new(kernels, &ConvShape::pointwise(k, n), &weights, &OutputU8::new(0))?;
-        Ok(Self { conv, sums, scales: scales.to_vec() })
+        Ok(Self { conv, sums, scales: scales.to_vec(), bias: bias.to_vec() })
     }
 
-    /// `out = a × b` in f32, `m` rows, where `a` means what `meaning` says.
+    /// `out = a × b + bias` in f32, `m` rows, where `a` means what `meaning` says.
     ///
     /// # Errors
     /// `a` or `out` are not `m` rows.
-    pub fn run(&self, a: &[u8], meaning: &Dequantise, out: &mut [f32]) -> Result<()> {
+    pub fn run(&self, a: &[u8], meaning: &Dequantise, out: &mut [f32], scratch: &mut Scratch) -> Result<()> {
         let (from, to) = rows("matmul_u8", a.len(), out.len(), self.conv.shape())?;
-        let bias = |offset: i32| {
-            let zero = i32::from(meaning.zero_point) - offset;
-            self.sums.iter().map(|sum| zero.wrapping_mul(*sum).wrapping_neg()).collect()
-        };
-        let multiplier: Vec<f32> = self.scales.iter().map(|scale| scale * meaning.scale).collect();
-        self.conv.run_f32_with(View::new(a, &from)?, ViewMut::new(out, &to)?, bias, &multiplier)
+        let (offset, padded) =
+            self.conv.one_group().ok_or_else(|| KernelError::shape("matmul_u8", "it is no product"))?;
+        let zero = i32::from(meaning.zero_point) - offset;
+        let Scratch { bias, multiplier, .. } = scratch;
+        bias.clear();
+        bias.extend(self.sums.iter().map(|sum| zero.wrapping_mul(*sum).wrapping_neg()));
+        bias.resize(padded, 0);
+        multiplier.clear();
+        multiplier.extend(self.scales.iter().map(|scale| scale * meaning.scale));
+        multiplier.resize(padded, 0.0);
+        self.conv.run_f32_with(View::new(a, &from)?, ViewMut::new(out, &to)?, bias, multiplier)?;
+        if !self.bias.is_empty() {
+            for row in out.chunks_exact_mut(self.bias.len()) {
+                row.iter_mut().zip(&self.bias).for_each(|(to, bias)| *to += bias);
+            }
+        }
+        Ok(())
     }
+}
+
+/// Memory that products take for their time, kept from one to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    bias: Vec<i32>,
+    multiplier: Vec<f32>,
+    packed: Vec<f32>,
 }
 
 impl Kernels {
@@ -93,13 +116,14 @@ impl Kernels {
         self,
         [k, n]: [usize; 2],
         a: &[f32],
-        b: &[f32],
-        transposed: bool,
+        (b, transposed): (&[f32], bool),
         out: &mut [f32],
+        scratch: &mut Scratch,
     ) -> Result<()> {
         check("matmul_f32", b.len(), k, n)?;
-        let conv = Conv2dF32::of_matrix(self, [k, n], b, transposed)?;
-        MatMulF32 { conv }.run(a, out)
+        let (from, to) = rows("matmul_f32", a.len(), out.len(), &ConvShape::pointwise(k, n))?;
+        let (a, out) = (View::new(a, &from)?, ViewMut::new(out, &to)?);
+        multiply(self, [k, n], a, (b, transposed), out, &mut scratch.packed)
     }
 }
 

@@ -4,6 +4,7 @@
 //! compiler vectorises them for that path.
 
 pub(crate) mod conv;
+pub(crate) mod curves;
 pub(crate) mod depthwise;
 pub(crate) mod layout;
 pub(crate) mod pool;
@@ -34,6 +35,11 @@ macro_rules! runs {
             add_f32(a: &[f32], b: &[f32], out: &mut [f32]) = rows::add_f32,
             mul_f32(a: &[f32], b: &[f32], out: &mut [f32]) = rows::mul_f32,
             activate(out: &mut [f32], p: &crate::conv::Activation) = rows::activate,
+            curve(out: &mut [f32], p: &crate::ops::curve::Curve) = curves::curve,
+            combine(a: &[f32], b: &[f32], out: &mut [f32], p: &crate::ops::curve::Combine) = curves::combine,
+            summary(a: &[f32], out: &mut [f32]) = curves::summary,
+            softmax(out: &mut [f32]) = curves::softmax,
+            normalise(a: &[f32], out: &mut [f32], p: &crate::ops::curve::Norm) = curves::normalise,
             quantise_planes(
                 job: &crate::ops::layout::PlanesJob<'_, f32>, out: &mut [u8], p: &crate::quant::Quantise
             ) = layout::quantise_planes,

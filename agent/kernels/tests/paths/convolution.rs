@@ -2,7 +2,8 @@
 //! writes beside its output fails too.
 
 use aimass_kernels::{
-    Activation, Conv2dF32, Conv2dU8, ConvWeightsU8, Dequantise, Kernels, MatMulF32, MatMulU8, View, ViewMut,
+    Activation, Conv2dF32, Conv2dU8, ConvWeightsU8, Dequantise, Kernels, MatMulF32, MatMulU8, Scratch, View,
+    ViewMut,
 };
 use proptest::prelude::*;
 
@@ -85,7 +86,7 @@ proptest! {
         let mut random = Random(seed);
         let (a, b) = (random.floats(m * k), random.floats(k * n));
         let (bytes, weights) = (random.bytes(m * k, false), random.weights(k * n, false));
-        let scales = random.floats(n);
+        let (scales, bias) = (random.floats(n), random.floats(n));
         let meaning = Dequantise { scale: 0.25, zero_point: random.byte() };
         let mut expected = vec![0.0; m * n];
         let mut expected_u8 = expected.clone();
@@ -98,15 +99,20 @@ proptest! {
         }
         let transposed: Vec<f32> = (0..n).flat_map(|c| (0..k).map(move |r| (r, c))).map(|(r, c)| b[r * n + c]).collect();
         for path in fast_paths().into_iter().chain([scalar()]) {
-            let mut out = vec![0.0; m * n];
+            let (mut out, mut scratch) = (vec![0.0; m * n], Scratch::default());
             MatMulF32::new(path, [k, n], &b, &[], &Activation::none()).unwrap().run(&a, &mut out).unwrap();
             close(&expected, &out, k, path, "constant");
-            path.matmul_f32([k, n], &a, &b, false, &mut out).unwrap();
+            path.matmul_f32([k, n], &a, (&b, false), &mut out, &mut scratch).unwrap();
             close(&expected, &out, k, path, "computed");
-            path.matmul_f32([k, n], &a, &transposed, true, &mut out).unwrap();
+            path.matmul_f32([k, n], &a, (&transposed, true), &mut out, &mut scratch).unwrap();
             close(&expected, &out, k, path, "transposed");
-            MatMulU8::new(path, [k, n], &weights, &scales).unwrap().run(&bytes, &meaning, &mut out).unwrap();
+            let product = MatMulU8::new(path, [k, n], &weights, &scales, &[]).unwrap();
+            product.run(&bytes, &meaning, &mut out, &mut scratch).unwrap();
             same(&expected_u8, &out, path, "quantised");
+            let product = MatMulU8::new(path, [k, n], &weights, &scales, &bias).unwrap();
+            product.run(&bytes, &meaning, &mut out, &mut scratch).unwrap();
+            let with_bias: Vec<f32> = expected_u8.iter().enumerate().map(|(at, sum)| sum + bias[at % n]).collect();
+            same(&with_bias, &out, path, "quantised with a bias");
         }
     }
 }

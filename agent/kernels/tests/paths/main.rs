@@ -8,6 +8,7 @@
 
 mod case;
 mod convolution;
+mod curves;
 mod definition;
 mod guarded;
 mod other;

@@ -5,6 +5,8 @@ use tract_onnx::prelude::{Datum, OutletId};
 
 use super::{Compiler, MapShape};
 use crate::engine::ops::layout::{FromMap, FromTensor, ToMap, ToTensor};
+use crate::engine::ops::matmul::QuantiseAtRunTime;
+use crate::engine::ops::pad;
 use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Slot, Value};
 
 impl Compiler<'_> {
@@ -18,6 +20,9 @@ impl Compiler<'_> {
         }
         if let Some(buffer) = self.flats.get(&outlet) {
             return Ok(*buffer);
+        }
+        if self.is_padded(outlet) {
+            pad::fill_in(self, outlet)?;
         }
         let value = self.value(outlet).cloned().ok_or("a value is used before it is made")?;
         let buffer = match value {
@@ -55,6 +60,16 @@ impl Compiler<'_> {
         };
         self.flats.insert(outlet, buffer);
         Ok(buffer)
+    }
+
+    /// Whether the value is a picture whose padding its consumer was to read from the halo.
+    fn is_padded(&self, outlet: OutletId) -> bool {
+        match self.value(outlet) {
+            Some(Value::Quant(Quant { pad, .. }) | Value::Floats(Floats { pad, .. })) => {
+                *pad != Halo::default()
+            }
+            _ => false,
+        }
     }
 
     /// The value as an f32 picture with its shape; `None` if it is no picture or not known as one.
@@ -122,5 +137,25 @@ impl Compiler<'_> {
         self.emit(ToTensor { buffer, slot, shape, kind });
         self.slots.insert(outlet, slot);
         Ok(slot)
+    }
+
+    /// The value as bytes by a range of its own, and the buffer with their scale and zero point.
+    ///
+    /// # Errors
+    /// As [`Self::flat`].
+    pub(in crate::engine) fn quantised_at_run_time(
+        &mut self,
+        outlet: OutletId,
+    ) -> Result<(BufferId, BufferId), String> {
+        if let Some(made) = self.quantised.get(&outlet) {
+            return Ok(*made);
+        }
+        let input = self.flat(outlet)?;
+        let channels = self.buffer(input).channels;
+        let output = self.new_bytes(MapShape { height: 1, width: 1, channels }, 0);
+        let meaning = self.new_floats(MapShape { height: 1, width: 1, channels: 2 });
+        self.emit(QuantiseAtRunTime { input, output, meaning });
+        self.quantised.insert(outlet, (output, meaning));
+        Ok((output, meaning))
     }
 }

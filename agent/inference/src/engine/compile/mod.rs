@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aimass_kernels::Halo;
-use tract_onnx::prelude::{OutletId, Tensor, TypedModel};
+use tract_onnx::prelude::{Datum, OutletId, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::{IntoArcTensor, IntoTValue, TVec, TypedNode};
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::konst::Const;
@@ -35,13 +35,25 @@ const RULES: &[Rule] = &[
     ops::conv_float::rule,
     ops::deconv::rule,
     ops::prelu::rule,
+    ops::composed::gelu,
+    ops::composed::guard,
+    ops::unary::cast,
     ops::unary::rule,
     ops::binary::rule,
+    ops::spread::two,
+    ops::spread::choice,
+    ops::spread::expand,
+    ops::matmul::rule,
+    ops::gather::rule,
+    ops::gather::constant_places,
     ops::axes::identity,
     ops::axes::rule,
     ops::concat::rule,
     ops::pad::rule,
     ops::pool::rule,
+    ops::rows::softmax,
+    ops::rows::normalise,
+    ops::rows::reduce,
     ops::resize::rule,
     ops::slice::rule,
 ];
@@ -74,6 +86,8 @@ pub(super) struct Compiler<'m> {
     flats: HashMap<OutletId, BufferId>,
     maps: HashMap<OutletId, BufferId>,
     slots: HashMap<OutletId, Slot>,
+    /// Bytes of values that are quantised as the model runs, and where their scale and zero point are.
+    quantised: HashMap<OutletId, (BufferId, BufferId)>,
     steps: Vec<Box<dyn Step>>,
     buffers: Vec<Buffer>,
     tensors: usize,
@@ -93,6 +107,7 @@ pub(super) fn compile(model: &TypedModel, taken: &Taken, input: &str) -> Result<
         flats: HashMap::new(),
         maps: HashMap::new(),
         slots: HashMap::new(),
+        quantised: HashMap::new(),
         steps: Vec::new(),
         buffers: Vec::new(),
         tensors: 0,
@@ -130,7 +145,7 @@ pub(super) fn compile(model: &TypedModel, taken: &Taken, input: &str) -> Result<
     Ok(Draft { steps, buffers: all, tensors, input, outputs: buffers, fallbacks })
 }
 
-impl Compiler<'_> {
+impl<'m> Compiler<'m> {
     fn node(&mut self, node: &TypedNode) -> Result<(), String> {
         if self.values.contains_key(&OutletId::new(node.id, 0)) {
             return Ok(());
@@ -160,7 +175,7 @@ impl Compiler<'_> {
         }
         // A bias is taken out of the file like weights, and then goes through a cast to its own type.
         if let [input] = node.inputs[..]
-            && node.op.is::<Cast>()
+            && node.op_as::<Cast>().is_some_and(|cast| cast.to == f32::datum_type())
             && let Some(Value::Weights(weights)) = self.values.get(&input)
         {
             let weights = weights.clone();
@@ -234,8 +249,12 @@ impl Compiler<'_> {
         self.values.insert(outlet, value);
     }
 
-    pub(super) fn model(&self) -> &TypedModel {
+    pub(super) fn model(&self) -> &'m TypedModel {
         self.model
+    }
+
+    pub(super) fn is_f32(&self, outlet: OutletId) -> bool {
+        self.model.outlet_fact(outlet).is_ok_and(|fact| fact.datum_type == f32::datum_type())
     }
 
     /// The shape of a value, if it is fixed.
@@ -254,7 +273,7 @@ impl Compiler<'_> {
     }
 
     /// The only node that uses a value, unless it is an output of the model.
-    pub(super) fn sole_consumer(&self, outlet: OutletId) -> Option<&TypedNode> {
+    pub(super) fn sole_consumer(&self, outlet: OutletId) -> Option<&'m TypedNode> {
         let successors = &self.model.node(outlet.node).outputs[outlet.slot].successors;
         match successors[..] {
             [inlet] if !self.outputs.contains(&outlet) => Some(self.model.node(inlet.node)),

@@ -6,6 +6,7 @@ use tract_onnx::tract_core::internal::{AxisOp, TypedNode};
 use tract_onnx::tract_core::ops::identity::Identity;
 
 use super::layout::FromMap;
+use super::spread;
 use crate::engine::compile::Compiler;
 use crate::engine::value::{Flat, Floats, Order, Quant, Value};
 
@@ -20,7 +21,7 @@ pub(in crate::engine) fn identity(compiler: &mut Compiler<'_>, node: &TypedNode)
 }
 
 /// The same value under another name; `sole` if that has one user.
-fn alias(value: Value, sole: bool) -> Value {
+pub(super) fn alias(value: Value, sole: bool) -> Value {
     match value {
         Value::Quant(quant) => Value::Quant(Quant { sole: quant.sole && sole, ..quant }),
         Value::Floats(floats) => Value::Floats(Floats { sole: floats.sole && sole, ..floats }),
@@ -42,7 +43,8 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         compiler.set(outlet, alias(value, sole));
         return Ok(true);
     }
-    if !is_f32 {
+    // Whatever the graph calls them, numbers without gaps are f32.
+    if !is_f32 && !matches!(value, Value::Flat(_)) {
         return Ok(false);
     }
     let swaps = matches!(op, AxisOp::Move(1, 2) | AxisOp::Move(2, 1)) && from.len() == 3 && from[0] == 1;
@@ -78,6 +80,10 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         }
         Value::Quant(_) | Value::Floats(_) | Value::Flat(_) if stays => {
             Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, sole: false }
+        }
+        Value::Quant(_) | Value::Floats(_) | Value::Flat(_) => {
+            let AxisOp::Move(first, last) = op else { return Ok(false) };
+            return spread::transpose(compiler, node, &from, [*first, *last]);
         }
         _ => return Ok(false),
     };

@@ -72,7 +72,7 @@ fn is_map(compiler: &Compiler<'_>, outlet: OutletId) -> bool {
 }
 
 /// A value whose bytes are a scale and a zero point.
-fn as_bytes(compiler: &Compiler<'_>, outlet: OutletId) -> Option<(BufferId, Affine)> {
+pub(super) fn as_bytes(compiler: &Compiler<'_>, outlet: OutletId) -> Option<(BufferId, Affine)> {
     match compiler.value(outlet)? {
         Value::Quant(Quant { buffer, affine: Some(affine), pad, .. })
             if *pad == Halo::default() && (0..=255).contains(&affine.zero) =>
@@ -191,6 +191,9 @@ fn flats(
     if is_tensor(a) || is_tensor(b) {
         return Ok(false);
     }
+    if operator == Operator::Add && fused(compiler, outlet, [a, b]) {
+        return Ok(true);
+    }
     let first = compiler.flat(a)?;
     let second = compiler.flat(b)?;
     let output = compiler.flat_buffer(outlet)?;
@@ -207,6 +210,20 @@ fn flats(
     let sole = compiler.is_sole(outlet);
     compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
     Ok(true)
+}
+
+/// A constant row that the step before can add.
+fn fused(compiler: &mut Compiler<'_>, outlet: OutletId, [a, b]: [OutletId; 2]) -> bool {
+    let Some(Value::Flat(flat)) = compiler.value(a) else { return false };
+    let flat = *flat;
+    let row = if flat.sole && compiler.is_constant(b) { compiler.floats(b) } else { None };
+    let Some(row) = row else { return false };
+    let fused = compiler.maker(flat.buffer).is_some_and(|step| step.fuse_bias(&row));
+    if fused {
+        let sole = compiler.is_sole(outlet);
+        compiler.set(outlet, Value::Flat(Flat { sole, ..flat }));
+    }
+    fused
 }
 
 #[derive(Debug)]

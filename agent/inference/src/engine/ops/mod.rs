@@ -2,17 +2,22 @@
 
 pub(super) mod axes;
 pub(super) mod binary;
+pub(super) mod composed;
 pub(super) mod concat;
 pub(super) mod conv;
 pub(super) mod conv_float;
 pub(super) mod deconv;
+pub(super) mod gather;
 pub(super) mod layout;
+pub(super) mod matmul;
 pub(super) mod pad;
 pub(super) mod pool;
 pub(super) mod prelu;
 pub(super) mod quantise;
 pub(super) mod resize;
+pub(super) mod rows;
 pub(super) mod slice;
+pub(super) mod spread;
 mod tail;
 pub(super) mod unary;
 

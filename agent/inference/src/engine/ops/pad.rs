@@ -7,31 +7,21 @@ use tract_onnx::tract_core::ops::array::{Pad as PadOp, PadMode};
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool};
 
 use super::refused;
-use crate::engine::compile::Compiler;
+use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 
 /// `Pad` with one number.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
-    let Some(op) = node.op_as::<PadOp>() else { return Ok(false) };
+    let Some(border) = Border::of(compiler, node) else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
-    let (PadMode::Constant(number), [(0, 0), channels, rows, columns]) = (&op.mode, &op.pads[..]) else {
-        return Ok(false);
-    };
-    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
-    let (Ok(number), Some(shape), true) =
-        (number.cast_to_scalar::<f32>(), compiler.map_shape(outlet), is_f32)
-    else {
-        return Ok(false);
-    };
-    let pad = Halo { top: rows.0, left: columns.0, bottom: rows.1, right: columns.1 };
-    let none = Halo::default();
+    let (pad, none) = (border.pad, Halo::default());
     // A window that begins within the padding must still see a pixel.
     let reads_halo = compiler.sole_consumer(outlet).is_some_and(|next| {
-        (number == 0.0 && next.op.is::<Conv>() && next.inputs.first() == Some(&outlet))
-            || (number == f32::NEG_INFINITY && next.op.is::<MaxPool>() && within(&pad, next))
+        (border.number == 0.0 && next.op.is::<Conv>() && next.inputs.first() == Some(&outlet))
+            || (border.number == f32::NEG_INFINITY && next.op.is::<MaxPool>() && within(&pad, next))
     });
-    if *channels == (0, 0) && reads_halo {
+    if border.channels == (0, 0) && reads_halo {
         match compiler.value(node.inputs[0]).cloned() {
             Some(Value::Quant(quant)) if quant.pad == none => {
                 compiler.set(outlet, Value::Quant(Quant { pad, sole: false, ..quant }));
@@ -44,15 +34,66 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             _ => {}
         }
     }
-    match compiler.map(node.inputs[0])? {
-        Some((floats, _)) if floats.pad == none => {
-            let output = compiler.new_floats(shape);
-            compiler.emit(Pad { input: floats.buffer, output, pad, front: channels.0, number });
-            let sole = compiler.is_sole(outlet);
-            compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
-            Ok(true)
+    border.write(compiler, node)
+}
+
+/// Makes a step of padding that a consumer was expected to read from the halo, and does not: no rule took it.
+///
+/// # Errors
+/// The value is no padded picture.
+pub(in crate::engine) fn fill_in(compiler: &mut Compiler<'_>, outlet: OutletId) -> Result<(), String> {
+    let node = compiler.model().node(outlet.node);
+    match Border::of(compiler, node) {
+        Some(border) if border.write(compiler, node)? => Ok(()),
+        _ => Err("the padding of a picture is not known any more".into()),
+    }
+}
+
+/// What a `Pad` puts around a picture.
+struct Border {
+    pad: Halo,
+    /// Before and behind.
+    channels: (usize, usize),
+    number: f32,
+    shape: MapShape,
+}
+
+impl Border {
+    fn of(compiler: &Compiler<'_>, node: &TypedNode) -> Option<Self> {
+        let op = node.op_as::<PadOp>()?;
+        let outlet = OutletId::new(node.id, 0);
+        let (PadMode::Constant(number), [(0, 0), channels, rows, columns]) = (&op.mode, &op.pads[..]) else {
+            return None;
+        };
+        let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+        is_f32.then_some(())?;
+        Some(Border {
+            pad: Halo { top: rows.0, left: columns.0, bottom: rows.1, right: columns.1 },
+            channels: *channels,
+            number: number.cast_to_scalar::<f32>().ok()?,
+            shape: compiler.map_shape(outlet)?,
+        })
+    }
+
+    /// Copies the picture into a larger one. `Ok(false)`: it is none.
+    fn write(&self, compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+        let (outlet, none) = (OutletId::new(node.id, 0), Halo::default());
+        match compiler.map(node.inputs[0])? {
+            Some((floats, _)) if floats.pad == none => {
+                let output = compiler.new_floats(self.shape);
+                compiler.emit(Pad {
+                    input: floats.buffer,
+                    output,
+                    pad: self.pad,
+                    front: self.channels.0,
+                    number: self.number,
+                });
+                let sole = compiler.is_sole(outlet);
+                compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+                Ok(true)
+            }
+            _ => Ok(false),
         }
-        _ => Ok(false),
     }
 }
 

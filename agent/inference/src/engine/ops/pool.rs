@@ -15,9 +15,9 @@ use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
 /// `MaxPool`, `AveragePool`, and the sum over a whole picture that `GlobalAveragePool` becomes.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let outlet = OutletId::new(node.id, 0);
+    let Some(input) = node.inputs.first() else { return Ok(false) };
     let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
-    let (Some(to), Some(from), true) =
-        (compiler.map_shape(outlet), compiler.map_shape(node.inputs[0]), is_f32)
+    let (Some(to), Some(from), true) = (compiler.map_shape(outlet), compiler.map_shape(*input), is_f32)
     else {
         return Ok(false);
     };

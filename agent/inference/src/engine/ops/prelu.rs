@@ -1,16 +1,19 @@
 //! `PRelu` with a slope for each channel, which tract writes as three nodes: `0 > x`, `x * slope`, and a choice.
 
-use aimass_kernels::{Activation as Bounds, Halo};
+use aimass_kernels::{Activation as Bounds, Halo, OutputU8, PreluU8};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::logic::Iff;
 
+use super::binary::as_bytes;
+use super::quantise::compose;
 use super::refused;
+use super::tail::Tail;
 use crate::engine::compile::Compiler;
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Floats, Value};
+use crate::engine::value::{Affine, BufferId, Floats, Value};
 
 /// The three nodes, seen from the comparison, which comes first.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -20,6 +23,11 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let Some(slopes) = compiler.constant_now(slopes)? else { return Ok(false) };
     if !(slopes.len() == 1 || by_channel && slopes.len() == shape.channels) {
         return Ok(false);
+    }
+    if quantised(compiler, input, &slopes, choice)? {
+        compiler.set(OutletId::new(node.id, 0), Value::Absorbed);
+        compiler.set(product, Value::Absorbed);
+        return Ok(true);
     }
     // Nobody but the three nodes reads the input, and it is no other name of a value that others read: then it can be
     // changed where it is made.
@@ -43,6 +51,33 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     compiler.set(product, Value::Absorbed);
     let sole = compiler.is_sole(choice);
     compiler.set(choice, Value::Floats(Floats { buffer, pad: Halo::default(), sole }));
+    Ok(true)
+}
+
+/// Bytes that a quantiser follows: no number of f32 comes between.
+fn quantised(
+    compiler: &mut Compiler<'_>,
+    input: OutletId,
+    slopes: &[f32],
+    choice: OutletId,
+) -> Result<bool, String> {
+    let (Some((from, Affine { scale, zero })), Some(tail), Some(shape)) =
+        (as_bytes(compiler, input), Tail::of(compiler, choice), compiler.map_shape(choice))
+    else {
+        return Ok(false);
+    };
+    let quantiser = tail.quantiser;
+    let ratio = scale / quantiser.scale;
+    let slope = |channel: usize| slopes[if slopes.len() == 1 { 0 } else { channel }];
+    let prelu = PreluU8 {
+        zero_point: u8::try_from(zero).map_err(|e| e.to_string())?,
+        positive: ratio,
+        negative: (0..shape.channels).map(|channel| ratio * slope(channel)).collect(),
+        output: OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1),
+    };
+    let output = compiler.new_bytes(shape, quantiser.zero);
+    tail.take(compiler, output);
+    compiler.emit(PreluBytes { prelu, input: from, output });
     Ok(true)
 }
 
@@ -102,5 +137,41 @@ impl Step for Prelu {
         let (kernels, input) = (memory.kernels, memory.image(self.input));
         let (inputs, output) = memory.write::<f32>(self.output)?;
         kernels.activate_f32(inputs.view(&input).map_err(refused)?, output, &self.bounds).map_err(refused)
+    }
+}
+
+/// The same of bytes, to bytes.
+#[derive(Debug)]
+struct PreluBytes {
+    prelu: PreluU8,
+    input: BufferId,
+    output: BufferId,
+}
+
+impl Step for PreluBytes {
+    fn kind(&self) -> String {
+        "prelu int8".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let (kernels, input) = (memory.kernels, memory.image(self.input));
+        let (inputs, output) = memory.write::<u8>(self.output)?;
+        kernels.prelu_u8(inputs.view(&input).map_err(refused)?, output, &self.prelu).map_err(refused)
+    }
+
+    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
+        match &mut self.prelu.output.table {
+            Some(first) => compose(first, table),
+            None => self.prelu.output.table = Some(Box::new(*table)),
+        }
+        true
     }
 }

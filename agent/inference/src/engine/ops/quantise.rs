@@ -2,14 +2,14 @@
 //!
 //! Signed and unsigned activations are both bytes here: a signed value s lies in the byte s + 128.
 
-use aimass_kernels::{Halo, Quantise as Parameters};
+use aimass_kernels::{Curve, Halo, Quantise as Parameters};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearI8, QuantizeLinearU8};
 
 use super::layout::as_map;
-use super::refused;
+use super::{refused, unary};
 use crate::engine::compile::Compiler;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Flat, Floats, Order, Quant, Table, Value};
@@ -76,9 +76,8 @@ impl Quantiser {
 /// `QuantizeLinear`.
 pub(in crate::engine) fn quantise(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let outlet = OutletId::new(node.id, 0);
-    let (Some(quantiser), Some(shape)) = (Quantiser::of(compiler, node), compiler.map_shape(outlet)) else {
-        return Ok(false);
-    };
+    let Some(quantiser) = Quantiser::of(compiler, node) else { return Ok(false) };
+    let Some(shape) = compiler.map_shape(outlet) else { return steps(compiler, node, quantiser) };
     let none = Halo::default();
     let source = match compiler.value(node.inputs[0]).cloned() {
         Some(Value::Quant(quant)) if quant.pad == none => {
@@ -94,6 +93,19 @@ pub(in crate::engine) fn quantise(compiler: &mut Compiler<'_>, node: &TypedNode)
     compiler.emit(Quantise { source, output, parameters: quantiser.parameters() });
     let sole = compiler.is_sole(outlet);
     compiler.set(outlet, quantiser.value(output, sole));
+    Ok(true)
+}
+
+/// What is no picture stays f32, in whole steps: the graph's integers.
+fn steps(compiler: &mut Compiler<'_>, node: &TypedNode, quantiser: Quantiser) -> Result<bool, String> {
+    let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
+    if !unary::takes(compiler, input) || compiler.shape(outlet).is_none() {
+        return Ok(false);
+    }
+    let (zero, offset) = (f32::from(quantiser.zero), quantiser.offset as f32);
+    let (low, high) = (-offset, 255.0 - offset);
+    let curve = Curve::Steps { scale: quantiser.scale, zero: zero - offset, low, high };
+    unary::apply(compiler, curve, input, outlet)?;
     Ok(true)
 }
 
@@ -125,6 +137,11 @@ fn requantise(compiler: &mut Compiler<'_>, outlet: OutletId, quantiser: Quantise
 /// `DequantizeLinear`: arithmetic on the table.
 pub(in crate::engine) fn dequantise(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(op) = node.op_as::<DequantizeLinearF32>() else { return Ok(false) };
+    if let Some(Value::Flat(_)) = compiler.value(node.inputs[0]) {
+        let curve = Curve::Line { factor: op.scale, term: -op.scale * op.zero_point as f32 };
+        unary::apply(compiler, curve, node.inputs[0], OutletId::new(node.id, 0))?;
+        return Ok(true);
+    }
     let Some(Value::Quant(quant)) = compiler.value(node.inputs[0]).cloned() else { return Ok(false) };
     // Only the graph's integers can be dequantised.
     let Some(affine) = quant.affine.filter(|a| a.scale == 1.0) else { return Ok(false) };

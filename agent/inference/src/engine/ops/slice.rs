@@ -13,8 +13,10 @@ use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Value};
 /// A slice along one axis.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let outlet = OutletId::new(node.id, 0);
+    let Some(input) = node.inputs.first().copied() else { return Ok(false) };
     let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
-    let (Some(from), Some(to), true) = (compiler.shape(node.inputs[0]), compiler.shape(outlet), is_f32)
+    let is_flat = matches!(compiler.value(input), Some(Value::Flat(_)));
+    let (Some(from), Some(to), true) = (compiler.shape(input), compiler.shape(outlet), is_f32 || is_flat)
     else {
         return Ok(false);
     };
@@ -27,7 +29,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let sole = compiler.is_sole(outlet);
     let none = Halo::default();
     let map = compiler.map_shape(outlet).filter(|_| axis == 1);
-    match (compiler.value(node.inputs[0]).cloned(), map) {
+    match (compiler.value(input).cloned(), map) {
         (Some(Value::Quant(quant)), Some(shape)) if quant.pad == none => {
             let output = compiler.new_bytes(shape, compiler.buffer(quant.buffer).fill);
             compiler.emit(Slice { kind: Kind::Bytes(start), input: quant.buffer, output });
@@ -39,7 +41,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
         }
         (Some(Value::Flat(_)), _) => {
-            let input = compiler.flat(node.inputs[0])?;
+            let input = compiler.flat(input)?;
             let inner: usize = from[axis + 1..].iter().product();
             let rows = Rows {
                 count: from[..axis].iter().product(),

@@ -1,17 +1,19 @@
 //! Functions of one number: arithmetic on the table of a quantised value; for f32 part of the step before, or a step.
 
-use aimass_kernels::{Activation as Bounds, Halo, Image, Kernels};
-use tract_onnx::prelude::{Datum, IntoTValue, OutletId, Tensor, tensor1, tvec};
-use tract_onnx::tract_core::internal::{EvalContext, TypedNode};
+use aimass_kernels::{Activation as Bounds, Curve, Halo, Image, Kernels};
+use tract_onnx::prelude::{Datum, DatumType, IntoTValue, OutletId, Tensor, tensor1, tvec};
+use tract_onnx::tract_core::internal::{EvalContext, TDim, TypedNode};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
-use tract_onnx::tract_core::ops::nn::LeakyRelu;
+use tract_onnx::tract_core::ops::nn::{GeluApproximate, LeakyRelu};
 
+use super::axes::alias;
 use super::conv_float::bounds;
 use super::refused;
 use crate::engine::compile::Compiler;
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, BufferId, Flat, Floats, Quant, Table, Value};
+use crate::engine::value::{Activation, BufferId, Flat, Floats, Order, Quant, Table, Value};
 
 /// Element-wise operators, and operators of two inputs of which one is the same number everywhere.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -100,18 +102,7 @@ fn table_of(compiler: &Compiler<'_>, node: &TypedNode, input: OutletId, table: &
 #[derive(Debug, Clone, Copy)]
 enum Function {
     Activation(Activation),
-    /// `x * factor + term`
-    Line {
-        factor: f32,
-        term: f32,
-    },
-    Sigmoid,
-    Exp,
-    Tanh,
-    HardSwish,
-    Sqrt,
-    /// `number / x`
-    Over(f32),
+    Curve(Curve),
 }
 
 impl Function {
@@ -120,19 +111,29 @@ impl Function {
             if let Some(leaky) = op.0.downcast_ref::<LeakyRelu>() {
                 return Some(Function::Activation(Activation { slope: leaky.alpha, ..Activation::NONE }));
             }
-            return match op.0.name().as_str() {
-                "Sigmoid" => Some(Function::Sigmoid),
-                "Exp" => Some(Function::Exp),
-                "Tanh" => Some(Function::Tanh),
-                "HardSwish" => Some(Function::HardSwish),
-                "Sqrt" => Some(Function::Sqrt),
-                "Neg" => Some(Function::Line { factor: -1.0, term: 0.0 }),
-                _ => None,
-            };
+            if let Some(gelu) = op.0.downcast_ref::<GeluApproximate>() {
+                return (!gelu.fast_impl).then_some(Function::Curve(Curve::GeluByTanh));
+            }
+            return Some(Function::Curve(match op.0.name().as_str() {
+                "Sigmoid" => Curve::Sigmoid,
+                "Exp" => Curve::Exp,
+                "Tanh" => Curve::Tanh,
+                "Erf" => Curve::Erf,
+                "GeluExact" => Curve::Gelu,
+                "Silu" => Curve::Silu,
+                "HardSwish" => Curve::HardSwish,
+                "Sqrt" => Curve::Sqrt,
+                "Rsqrt" => Curve::OverSqrt,
+                "Recip" => Curve::Over(1.0),
+                "Square" => Curve::Square,
+                "Abs" => Curve::Abs,
+                "Neg" => Curve::Line { factor: -1.0, term: 0.0 },
+                _ => return None,
+            }));
         }
         let first = node.inputs.first() == Some(&input);
         let number = compiler.scalar(*node.inputs.iter().find(|i| **i != input)?)?;
-        let line = |factor, term| Some(Function::Line { factor, term });
+        let line = |factor, term| Some(Function::Curve(Curve::Line { factor, term }));
         let bound = |low, high| Some(Function::Activation(Activation { low, high, ..Activation::NONE }));
         match (node.op_as::<TypedBinOp>()?.0.name(), first) {
             ("Add", _) => line(1.0, number),
@@ -140,12 +141,88 @@ impl Function {
             ("Sub", false) => line(-1.0, number),
             ("Mul", _) => line(number, 0.0),
             ("Div", true) => line(1.0 / number, 0.0),
-            ("Div", false) => Some(Function::Over(number)),
+            ("Div", false) => Some(Function::Curve(Curve::Over(number))),
             ("Max", _) => bound(number, f32::INFINITY),
             ("Min", _) => bound(f32::NEG_INFINITY, number),
+            ("Pow", true) if number == 2.0 => Some(Function::Curve(Curve::Square)),
+            ("Pow", true) if number == 0.5 => Some(Function::Curve(Curve::Sqrt)),
             _ => None,
         }
     }
+}
+
+/// Whether the value is one that [`apply`] takes without a way through tract.
+pub(super) fn takes(compiler: &Compiler<'_>, input: OutletId) -> bool {
+    compiler.is_f32(input)
+        && compiler.shape(input).is_some()
+        && matches!(compiler.value(input), Some(Value::Flat(_) | Value::Floats(_) | Value::Quant(_)))
+}
+
+/// Makes `output` a function of `input`.
+///
+/// # Errors
+/// The input holds no numbers.
+pub(super) fn apply(
+    compiler: &mut Compiler<'_>,
+    curve: Curve,
+    input: OutletId,
+    output: OutletId,
+) -> Result<(), String> {
+    let flat = match compiler.value(input) {
+        Some(Value::Flat(flat)) => *flat,
+        _ => Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, sole: false },
+    };
+    let buffer = compiler.flat_buffer(output)?;
+    let sole = compiler.is_sole(output);
+    compiler.emit(Unary {
+        function: Function::Curve(curve),
+        input: flat.buffer,
+        output: buffer,
+        bounds: Bounds::none(),
+    });
+    compiler.set(output, Value::Flat(Flat { buffer, sole, ..flat }));
+    Ok(())
+}
+
+fn is_integer(kind: DatumType) -> bool {
+    // tract makes its own dimensions of 64-bit integers.
+    [i64::datum_type(), i32::datum_type(), TDim::datum_type()].contains(&kind)
+}
+
+/// Whether f32 holds the type's values: numbers, truths, and integers as far as they index anything here.
+pub(super) fn holds(kind: DatumType) -> bool {
+    is_integer(kind) || kind == f32::datum_type() || kind == bool::datum_type()
+}
+
+/// `Cast` of what the engine holds: its numbers are f32 whatever the graph calls them.
+pub(in crate::engine) fn cast(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let (Some(op), &[input]) = (node.op_as::<Cast>(), &node.inputs[..]) else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let Some(from) = compiler.model().outlet_fact(input).ok().map(|fact| fact.datum_type) else {
+        return Ok(false);
+    };
+    if !holds(from) || !holds(op.to) || compiler.shape(outlet).is_none() {
+        return Ok(false);
+    }
+    let curve = if op.to == bool::datum_type() && from != op.to {
+        Curve::Truth
+    } else if is_integer(op.to) && from == f32::datum_type() {
+        Curve::Whole
+    } else {
+        // The same numbers.
+        let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
+        if !matches!(value, Value::Flat(_)) && from != op.to {
+            return Ok(false);
+        }
+        let sole = compiler.is_sole(outlet);
+        compiler.set(outlet, alias(value, sole));
+        return Ok(true);
+    };
+    if !matches!(compiler.value(input), Some(Value::Flat(_))) {
+        return Ok(false);
+    }
+    apply(compiler, curve, input, outlet)?;
+    Ok(true)
 }
 
 /// One function over all numbers of a buffer.
@@ -162,7 +239,9 @@ impl Step for Unary {
     fn kind(&self) -> String {
         match self.function {
             Function::Activation(_) => "activation".into(),
-            function => format!("{function:?}").split([' ', '(']).next().unwrap_or("unary").to_lowercase(),
+            Function::Curve(curve) => {
+                format!("{curve:?}").split([' ', '(']).next().unwrap_or("curve").to_lowercase()
+            }
         }
     }
 
@@ -185,15 +264,9 @@ impl Step for Unary {
         let (kernels, input) = (memory.kernels, memory.image(self.input));
         let (inputs, output) = memory.write::<f32>(self.output)?;
         let input = inputs.view::<f32>(&input).map_err(refused)?;
-        match self.function {
+        match &self.function {
             Function::Activation(_) => kernels.activate_f32(input, output, &self.bounds),
-            Function::Line { factor, term } => kernels.map_f32(input, output, |x| x * factor + term),
-            Function::Sigmoid => kernels.map_f32(input, output, |x| 1.0 / (1.0 + (-x).exp())),
-            Function::Exp => kernels.map_f32(input, output, f32::exp),
-            Function::Tanh => kernels.map_f32(input, output, f32::tanh),
-            Function::HardSwish => kernels.map_f32(input, output, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
-            Function::Sqrt => kernels.map_f32(input, output, f32::sqrt),
-            Function::Over(number) => kernels.map_f32(input, output, |x| number / x),
+            Function::Curve(curve) => kernels.curve_of_image(input, output, curve),
         }
         .map_err(refused)
     }

@@ -1,0 +1,130 @@
+//! Functions of one number that a file writes as several nodes: Gelu; and what guards against results that are no
+//! numbers.
+
+use aimass_kernels::Curve;
+use tract_onnx::prelude::OutletId;
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::logic::Iff;
+
+use super::unary;
+use crate::engine::compile::Compiler;
+use crate::engine::value::Value;
+
+/// `x / 2 * (1 + erf(x / sqrt 2))`, seen from the quotient, which comes first.
+pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some((input, scale)) = factor(compiler, node, None)? else { return Ok(false) };
+    if (scale - std::f32::consts::FRAC_1_SQRT_2).abs() > 1e-6 || !unary::takes(compiler, input) {
+        return Ok(false);
+    }
+    let scaled = OutletId::new(node.id, 0);
+    let Some(erf) = compiler.sole_consumer(scaled).filter(|node| is(node, "Erf")) else { return Ok(false) };
+    let erf = OutletId::new(erf.id, 0);
+    let Some(add) = compiler.sole_consumer(erf) else { return Ok(false) };
+    if number(compiler, add, erf, "Add")? != Some(1.0) {
+        return Ok(false);
+    }
+    let sum = OutletId::new(add.id, 0);
+    let Some(product) = compiler.sole_consumer(sum).filter(|node| is(node, "Mul")) else { return Ok(false) };
+    let other = match product.inputs[..] {
+        [a, b] if a == sum => b,
+        [a, b] if b == sum => a,
+        _ => return Ok(false),
+    };
+    let mut absorbed = vec![scaled, erf, sum];
+    let mut output = OutletId::new(product.id, 0);
+    if other == input {
+        // The half comes last.
+        let Some(last) = compiler.sole_consumer(output) else { return Ok(false) };
+        if factor(compiler, last, Some(output))?.map(|(_, factor)| factor) != Some(0.5) {
+            return Ok(false);
+        }
+        absorbed.push(output);
+        output = OutletId::new(last.id, 0);
+    } else {
+        let half = compiler.model().node(other.node);
+        if factor(compiler, half, Some(input))?.map(|(_, factor)| factor) != Some(0.5) {
+            return Ok(false);
+        }
+        if compiler.is_sole(other) && compiler.value(other).is_none() {
+            absorbed.push(other);
+        }
+    }
+    for outlet in absorbed {
+        compiler.set(outlet, Value::Absorbed);
+    }
+    unary::apply(compiler, Curve::Gelu, input, output)?;
+    Ok(true)
+}
+
+/// `Where(IsNaN(x), number, x)`, seen from the test.
+pub(in crate::engine) fn guard(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let (true, [input]) = (is(node, "IsNan"), &node.inputs[..]) else { return Ok(false) };
+    let test = OutletId::new(node.id, 0);
+    let Some(choice) = compiler.sole_consumer(test).filter(|next| next.op.is::<Iff>()) else {
+        return Ok(false);
+    };
+    let [first, number, other] = choice.inputs[..] else { return Ok(false) };
+    let output = OutletId::new(choice.id, 0);
+    let fits = first == test && other == *input && compiler.shape(output) == compiler.shape(*input);
+    if !fits || !unary::takes(compiler, *input) || !single(compiler, number) {
+        return Ok(false);
+    }
+    let Some(number) = compiler.constant_now(number)?.and_then(|values| values.first().copied()) else {
+        return Ok(false);
+    };
+    compiler.set(test, Value::Absorbed);
+    unary::apply(compiler, Curve::NotANumberTo(number), *input, output)?;
+    Ok(true)
+}
+
+fn is(node: &TypedNode, name: &str) -> bool {
+    let of_one = node.op_as::<ElementWiseOp>().is_some_and(|op| op.0.name() == name);
+    of_one || node.op_as::<TypedBinOp>().is_some_and(|op| op.0.name() == name)
+}
+
+fn single(compiler: &Compiler<'_>, outlet: OutletId) -> bool {
+    compiler.shape(outlet).is_some_and(|shape| shape.iter().product::<usize>() == 1)
+}
+
+/// The one number that a node combines a value with.
+pub(super) fn number(
+    compiler: &mut Compiler<'_>,
+    node: &TypedNode,
+    value: OutletId,
+    operator: &str,
+) -> Result<Option<f32>, String> {
+    let other = match node.inputs[..] {
+        [a, b] if a == value => b,
+        [a, b] if b == value && !matches!(operator, "Div" | "Sub" | "Pow") => a,
+        _ => return Ok(None),
+    };
+    let named = node.op_as::<TypedBinOp>().is_some_and(|op| op.0.name() == operator);
+    if !named || !single(compiler, other) {
+        return Ok(None);
+    }
+    Ok(compiler.constant_now(other)?.and_then(|values| values.first().copied()))
+}
+
+/// What a node multiplies a value by, or a quotient divides it by; which value, unless it is given.
+fn factor(
+    compiler: &mut Compiler<'_>,
+    node: &TypedNode,
+    value: Option<OutletId>,
+) -> Result<Option<(OutletId, f32)>, String> {
+    if !(is(node, "Mul") || is(node, "Div")) {
+        return Ok(None);
+    }
+    let candidates: Vec<OutletId> =
+        node.inputs.iter().copied().filter(|input| value.is_none_or(|value| value == *input)).collect();
+    for candidate in candidates {
+        if let Some(factor) = number(compiler, node, candidate, "Mul")? {
+            return Ok(Some((candidate, factor)));
+        }
+        if let Some(divisor) = number(compiler, node, candidate, "Div")? {
+            return Ok(Some((candidate, 1.0 / divisor)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,174 @@
+//! `Gather`: rows of a table, as an embedding has them, or places of an axis.
+
+use std::sync::Arc;
+
+use aimass_kernels::Image;
+use tract_onnx::prelude::OutletId;
+use tract_onnx::tract_core::internal::TypedNode;
+use tract_onnx::tract_core::ops::array::{Gather as GatherOp, GatherNd};
+
+use super::refused;
+use crate::engine::compile::Compiler;
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{BufferId, Flat, Order, Value};
+use crate::engine::weights::QuantWeights;
+
+/// `Gather` along one axis.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let (Some(op), [data, indices]) = (node.op_as::<GatherOp>(), &node.inputs[..]) else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let (Some(from), Some(_), Some(_)) =
+        (compiler.shape(*data), compiler.shape(*indices), compiler.shape(outlet))
+    else {
+        return Ok(false);
+    };
+    if !compiler.is_f32(outlet) || !compiler.is_f32(*data) || op.axis >= from.len() {
+        return Ok(false);
+    }
+    let table = match compiler.value(*data) {
+        // Rows stay 8-bit integers until they are wanted.
+        Some(Value::Weights(weights)) if op.axis == 0 => Table::Quantised(weights.clone()),
+        Some(Value::Const(_) | Value::Weights(_)) => {
+            Table::Floats(compiler.floats(*data).ok_or("a table holds no numbers")?.into())
+        }
+        _ => Table::Computed(compiler.flat(*data)?),
+    };
+    let indices = compiler.flat(*indices)?;
+    let output = compiler.flat_buffer(outlet)?;
+    let places = from[op.axis];
+    let (outer, inner) = (from[..op.axis].iter().product(), from[op.axis + 1..].iter().product());
+    compiler.emit(Gather { table, indices, output, outer, places, inner });
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    Ok(true)
+}
+
+/// `GatherND` by indices that are known now.
+pub(in crate::engine) fn constant_places(
+    compiler: &mut Compiler<'_>,
+    node: &TypedNode,
+) -> Result<bool, String> {
+    let (Some(op), &[data, indices]) = (node.op_as::<GatherNd>(), &node.inputs[..]) else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let is_flat = matches!(compiler.value(data), Some(Value::Flat(_)));
+    let (Some(from), Some(of_indices), Some(_)) =
+        (compiler.shape(data), compiler.shape(indices), compiler.shape(outlet))
+    else {
+        return Ok(false);
+    };
+    let depth = of_indices.last().copied().unwrap_or_default();
+    if op.batch_dims != 0 || !is_flat || depth == 0 || depth > from.len() || !compiler.is_constant(indices) {
+        return Ok(false);
+    }
+    let Some(values) = compiler.floats(indices) else { return Ok(false) };
+    let mut places = Vec::with_capacity(values.len() / depth);
+    for index in values.chunks_exact(depth) {
+        let mut place = 0.0;
+        for (at, size) in index.iter().zip(&from) {
+            place = place * *size as f32 + if *at < 0.0 { at + *size as f32 } else { *at };
+        }
+        places.push(place);
+    }
+    let table = Table::Computed(compiler.flat(data)?);
+    let indices = compiler.constant_buffer(places);
+    let output = compiler.flat_buffer(outlet)?;
+    let (places, inner) = (from[..depth].iter().product(), from[depth..].iter().product());
+    compiler.emit(Gather { table, indices, output, outer: 1, places, inner });
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    Ok(true)
+}
+
+#[derive(Debug)]
+enum Table {
+    Floats(Arc<[f32]>),
+    Quantised(Arc<QuantWeights>),
+    Computed(BufferId),
+}
+
+/// Some places of an axis.
+#[derive(Debug)]
+struct Gather {
+    table: Table,
+    indices: BufferId,
+    output: BufferId,
+    outer: usize,
+    places: usize,
+    inner: usize,
+}
+
+impl Gather {
+    /// Which place an index means: from the end, if it is below 0.
+    fn place(&self, index: f32) -> Result<usize, String> {
+        let at = if index < 0.0 { index + self.places as f32 } else { index };
+        if at >= 0.0 && at < self.places as f32 {
+            return Ok(at as usize);
+        }
+        Err(format!("the index {index} is none of an axis of {} places", self.places))
+    }
+
+    /// Copies rows; `row` writes one.
+    fn copy(
+        &self,
+        indices: &[f32],
+        output: &mut [f32],
+        row: impl Fn(usize, &mut [f32]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut rows = output.chunks_exact_mut(self.inner);
+        for outer in 0..self.outer {
+            for index in indices {
+                let to = rows.next().ok_or("more rows are gathered than there is room for")?;
+                row(outer * self.places + self.place(*index)?, to)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step for Gather {
+    fn kind(&self) -> String {
+        match self.table {
+            Table::Quantised(_) => "gather int8".into(),
+            _ => "gather f32".into(),
+        }
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        match self.table {
+            Table::Computed(table) => vec![self.indices, table],
+            _ => vec![self.indices],
+        }
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let indices: Image = memory.image(self.indices);
+        let computed = match self.table {
+            Table::Computed(id) => Some(memory.image(id)),
+            _ => None,
+        };
+        let (inputs, mut output) = memory.write::<f32>(self.output)?;
+        let indices = inputs.view::<f32>(&indices).map_err(refused)?;
+        let (indices, output) = (indices.pixel(0, 0), output.row_values_mut(0));
+        let missing = || "a table is shorter than its shape".to_string();
+        let from_floats = |table: &[f32], at: usize, to: &mut [f32]| {
+            let row = table.get(at * self.inner..(at + 1) * self.inner).ok_or_else(missing)?;
+            to.copy_from_slice(row);
+            Ok(())
+        };
+        match (&self.table, computed) {
+            (Table::Quantised(weights), _) => {
+                self.copy(indices, output, |at, to| weights.row(at, to).ok_or_else(missing))
+            }
+            (Table::Floats(table), _) => self.copy(indices, output, |at, to| from_floats(table, at, to)),
+            (Table::Computed(_), image) => {
+                let image = image.ok_or_else(missing)?;
+                let table = inputs.view::<f32>(&image).map_err(refused)?;
+                self.copy(indices, output, |at, to| from_floats(table.pixel(0, 0), at, to))
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Matrix products: of computed values with constant or computed ones, in f32; and of values that are quantised as the
+//! model runs with the file's own 8-bit weights.
+
+use std::sync::Arc;
+
+use aimass_kernels::{Activation as Bounds, Dequantise, Halo, Image, Kernels, MatMulF32, MatMulU8};
+use tract_onnx::prelude::OutletId;
+use tract_onnx::tract_core::internal::{InOut, TypedNode};
+use tract_onnx::tract_core::ops::einsum::EinSum;
+
+use super::conv_float::bounds;
+use super::refused;
+use crate::engine::compile::Compiler;
+use crate::engine::step::{Memory, Step};
+use crate::engine::value::{Activation, BufferId, Flat, Order, Value};
+use crate::engine::weights::QuantWeights;
+
+/// Products of two values, as `MatMul` and `Gemm` become: `[.., m, k] × [.., k, n]`.
+pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(shape) = Shape::of(compiler, node) else { return Ok(false) };
+    let [a, b] = node.inputs[..] else { return Ok(false) };
+    let outlet = OutletId::new(node.id, 0);
+    let constant = if shape.one_matrix() { constant(compiler, b, &shape) } else { None };
+    let output = match constant {
+        Some(Constant::Quantised(weights)) => {
+            let (input, meaning) = compiler.quantised_at_run_time(a)?;
+            let output = compiler.flat_buffer(outlet)?;
+            let size = [shape.k, shape.n];
+            let step = ProductBytes { size, weights: Some(weights), bias: Vec::new(), layer: None };
+            compiler.emit(Product { input, output, kind: Kind::Bytes(meaning, step) });
+            output
+        }
+        Some(Constant::Floats(matrix)) => {
+            let input = compiler.flat(a)?;
+            let output = compiler.flat_buffer(outlet)?;
+            let step = ProductFloats {
+                size: [shape.k, shape.n],
+                matrix,
+                bias: Vec::new(),
+                activation: Activation::NONE,
+                layer: None,
+            };
+            compiler.emit(Product { input, output, kind: Kind::Floats(step) });
+            output
+        }
+        None => {
+            let inputs = [compiler.flat(a)?, compiler.flat(b)?];
+            let output = compiler.flat_buffer(outlet)?;
+            compiler.emit(ProductOfTwo { inputs, output, shape });
+            output
+        }
+    };
+    let sole = compiler.is_sole(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    Ok(true)
+}
+
+/// What is multiplied with what.
+#[derive(Debug, Clone)]
+struct Shape {
+    m: usize,
+    k: usize,
+    n: usize,
+    /// Which matrix of each input makes each matrix of the output.
+    pairs: Vec<[usize; 2]>,
+    /// The second has `n` rows of `k`.
+    transposed: bool,
+}
+
+impl Shape {
+    fn of(compiler: &Compiler<'_>, node: &TypedNode) -> Option<Self> {
+        let op = node.op_as::<EinSum>()?;
+        let [a, b] = node.inputs[..] else { return None };
+        let outlet = OutletId::new(node.id, 0);
+        let is_f32 = |outlet| compiler.is_f32(outlet);
+        if op.q_params.is_some() || ![a, b, outlet].into_iter().all(is_f32) {
+            return None;
+        }
+        let sizes = [compiler.shape(a)?, compiler.shape(b)?, compiler.shape(outlet)?];
+        let slots = [InOut::In(0), InOut::In(1), InOut::Out(0)];
+        // The axes of each value in their order: the character that names one, and its places.
+        let axes: Vec<Vec<(char, usize)>> = slots
+            .iter()
+            .zip(&sizes)
+            .map(|(slot, size)| op.axes.axes(*slot).map(|axis| axis.repr).zip(size.iter().copied()).collect())
+            .collect();
+        if axes.iter().zip(&sizes).any(|(axes, size)| axes.len() != size.len()) {
+            return None;
+        }
+        let has = |value: usize, name: char| axes[value].iter().any(|(axis, _)| *axis == name);
+        let take = |value: usize, wanted: [bool; 3]| -> Vec<(char, usize)> {
+            let fits = |name: char| [0, 1, 2].map(|n| has(n, name)) == wanted;
+            axes[value].iter().copied().filter(|(name, _)| fits(*name)).collect()
+        };
+        let (batch, rows) = (take(2, [true, true, true]), take(2, [true, false, true]));
+        let (columns, sums) = (take(2, [false, true, true]), take(0, [true, true, false]));
+        let names = |parts: &[&[(char, usize)]]| -> Vec<char> {
+            parts.iter().flat_map(|part| part.iter().map(|(name, _)| *name)).collect()
+        };
+        let order = |value: usize| names(&[&axes[value]]);
+        let transposed = order(1) == names(&[&batch, &columns, &sums]);
+        // A batch that only the second has is one of columns; the usual products have none.
+        let fits = order(0) == names(&[&batch, &rows, &sums])
+            && order(2) == names(&[&batch, &rows, &columns])
+            && (transposed || order(1) == names(&[&batch, &sums, &columns]));
+        if !fits {
+            return None;
+        }
+        let product = |part: &[(char, usize)]| part.iter().map(|(_, places)| places).product::<usize>();
+        let (mut m, n, k) = (product(&rows), product(&columns), product(&sums));
+        let mut pairs = vec![[0, 0]];
+        for (axis, places) in &batch {
+            let of =
+                |value: usize| axes[value].iter().find(|(name, _)| name == axis).map(|(_, places)| *places);
+            let (of_a, of_b) = (of(0)?, of(1)?);
+            if [of_a, of_b].iter().any(|own| *own != 1 && own != places) {
+                return None;
+            }
+            let step = |[first, second]: [usize; 2], at: usize| {
+                [first * of_a + at.min(of_a - 1), second * of_b + at.min(of_b - 1)]
+            };
+            pairs = pairs.into_iter().flat_map(|pair| (0..*places).map(move |at| step(pair, at))).collect();
+        }
+        // One matrix for all of a batch: its rows are rows of one product.
+        let in_order = pairs.iter().enumerate().all(|(n, [a, b])| *a == n && *b == 0);
+        if in_order {
+            m *= pairs.len();
+            pairs = vec![[0, 0]];
+        }
+        Some(Shape { m, k, n, pairs, transposed })
+    }
+
+    fn one_matrix(&self) -> bool {
+        self.pairs.len() == 1
+    }
+}
+
+#[derive(Debug)]
+enum Constant {
+    Quantised(Arc<QuantWeights>),
+    /// `k` rows of `n`.
+    Floats(Vec<f32>),
+}
+
+/// The second matrix, if it is known now.
+fn constant(compiler: &Compiler<'_>, outlet: OutletId, shape: &Shape) -> Option<Constant> {
+    let [k, n] = [shape.k, shape.n];
+    if let Value::Weights(weights) = compiler.value(outlet)?
+        && weights.at_run_time
+        && !shape.transposed
+        && weights.is_around_zero()
+        && (weights.scales.len() == 1 || weights.scales.len() == n && weights.axis + 1 == weights.dims.len())
+    {
+        return Some(Constant::Quantised(weights.clone()));
+    }
+    if !compiler.is_constant(outlet) {
+        return None;
+    }
+    let values = compiler.floats(outlet).filter(|values| values.len() == k * n)?;
+    Some(Constant::Floats(if shape.transposed { transposed(&values, k) } else { values }))
+}
+
+/// Rows of `k` as columns.
+fn transposed(values: &[f32], k: usize) -> Vec<f32> {
+    (0..k).flat_map(|row| values.iter().skip(row).step_by(k).copied()).collect()
+}
+
+#[derive(Debug)]
+enum Kind {
+    Floats(ProductFloats),
+    /// With where scale and zero point of the input are.
+    Bytes(BufferId, ProductBytes),
+}
+
+/// A product with a constant matrix.
+#[derive(Debug)]
+struct Product {
+    input: BufferId,
+    output: BufferId,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+struct ProductFloats {
+    size: [usize; 2],
+    /// Until it is packed.
+    matrix: Vec<f32>,
+    bias: Vec<f32>,
+    activation: Activation,
+    layer: Option<MatMulF32>,
+}
+
+#[derive(Debug)]
+struct ProductBytes {
+    size: [usize; 2],
+    /// Until they are packed.
+    weights: Option<Arc<QuantWeights>>,
+    bias: Vec<f32>,
+    layer: Option<MatMulU8>,
+}
+
+impl ProductFloats {
+    fn prepare(&mut self, kernels: Kernels) -> Result<(), String> {
+        let (matrix, bias) = (std::mem::take(&mut self.matrix), std::mem::take(&mut self.bias));
+        let bounds: Bounds = bounds(self.activation, &[]);
+        self.layer = Some(MatMulF32::new(kernels, self.size, &matrix, &bias, &bounds).map_err(refused)?);
+        Ok(())
+    }
+}
+
+impl ProductBytes {
+    fn prepare(&mut self, kernels: Kernels) -> Result<(), String> {
+        let weights = self.weights.take().ok_or("a product was packed twice")?;
+        let values = weights.as_signed().ok_or("weights are not around zero")?;
+        let scales = match weights.scales[..] {
+            [scale] => vec![scale; self.size[1]],
+            _ => weights.scales.clone(),
+        };
+        let bias = std::mem::take(&mut self.bias);
+        self.layer = Some(MatMulU8::new(kernels, self.size, &values, &scales, &bias).map_err(refused)?);
+        Ok(())
+    }
+}
+
+impl Step for Product {
+    fn kind(&self) -> String {
+        match self.kind {
+            Kind::Floats(_) => "matmul f32".into(),
+            Kind::Bytes(..) => "matmul int8".into(),
+        }
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        match &self.kind {
+            Kind::Floats(_) => vec![self.input],
+            Kind::Bytes(meaning, _) => vec![self.input, *meaning],
+        }
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn prepare(&mut self, kernels: Kernels, _: &[Image]) -> Result<(), String> {
+        match &mut self.kind {
+            Kind::Floats(step) => step.prepare(kernels),
+            Kind::Bytes(_, step) => step.prepare(kernels),
+        }
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let unpacked = || "a product was not packed".to_string();
+        let input = memory.image(self.input);
+        match &self.kind {
+            Kind::Floats(step) => {
+                let layer = step.layer.as_ref().ok_or_else(unpacked)?;
+                let (inputs, mut output) = memory.write::<f32>(self.output)?;
+                let input = inputs.view::<f32>(&input).map_err(refused)?;
+                layer.run(input.pixel(0, 0), output.row_values_mut(0)).map_err(refused)
+            }
+            Kind::Bytes(meaning, step) => {
+                let layer = step.layer.as_ref().ok_or_else(unpacked)?;
+                let meaning = meaning_of(memory.flat(*meaning)?)?;
+                let image = memory.image(self.output);
+                let Memory { arena, scratch, .. } = memory;
+                let (inputs, mut output) = arena.writing::<f32>(&image).map_err(refused)?;
+                let input = inputs.view::<u8>(&input).map_err(refused)?;
+                layer.run(input.pixel(0, 0), &meaning, output.row_values_mut(0), scratch).map_err(refused)
+            }
+        }
+    }
+
+    fn fuse_bias(&mut self, bias: &[f32]) -> bool {
+        let (own, n, free) = match &mut self.kind {
+            Kind::Floats(step) => {
+                let free = step.activation == Activation::NONE;
+                (&mut step.bias, step.size[1], free)
+            }
+            Kind::Bytes(_, step) => (&mut step.bias, step.size[1], true),
+        };
+        let fits = free && own.is_empty() && bias.len() == n;
+        if fits {
+            *own = bias.to_vec();
+        }
+        fits
+    }
+
+    fn fuse_activation(&mut self, activation: Activation) -> bool {
+        let Kind::Floats(step) = &mut self.kind else { return false };
+        step.activation.then(activation).inspect(|both| step.activation = *both).is_some()
+    }
+}
+
+/// Scale and zero point as [`QuantiseAtRunTime`] leaves them.
+fn meaning_of(values: &[f32]) -> Result<Dequantise, String> {
+    let [scale, zero] = *values else { return Err("a scale and a zero point are expected".into()) };
+    Ok(Dequantise { scale, zero_point: zero as u8 })
+}
+
+/// A product of two computed values.
+#[derive(Debug)]
+struct ProductOfTwo {
+    inputs: [BufferId; 2],
+    output: BufferId,
+    shape: Shape,
+}
+
+impl Step for ProductOfTwo {
+    fn kind(&self) -> String {
+        "matmul of two f32".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        self.inputs.to_vec()
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let kernels = memory.kernels;
+        let Shape { m, k, n, pairs, transposed } = &self.shape;
+        let [a, b] = self.inputs.map(|id| memory.image(id));
+        let image = memory.image(self.output);
+        let Memory { arena, scratch, .. } = memory;
+        let (inputs, mut output) = arena.writing::<f32>(&image).map_err(refused)?;
+        let [a, b] = [inputs.view::<f32>(&a).map_err(refused)?, inputs.view::<f32>(&b).map_err(refused)?];
+        let (a, b) = (a.pixel(0, 0), b.pixel(0, 0));
+        let parts = output.row_values_mut(0).chunks_exact_mut(m * n);
+        for ([first, second], out) in pairs.iter().zip(parts) {
+            let a = a.get(first * m * k..(first + 1) * m * k).ok_or("a matrix is missing")?;
+            let b = b.get(second * k * n..(second + 1) * k * n).ok_or("a matrix is missing")?;
+            kernels.matmul_f32([*k, *n], a, (b, *transposed), out, scratch).map_err(refused)?;
+        }
+        Ok(())
+    }
+}
+
+/// Numbers without gaps to bytes, by their own range (`DynamicQuantizeLinear`).
+#[derive(Debug)]
+pub(in crate::engine) struct QuantiseAtRunTime {
+    pub(in crate::engine) input: BufferId,
+    pub(in crate::engine) output: BufferId,
+    /// Scale and zero point.
+    pub(in crate::engine) meaning: BufferId,
+}
+
+impl Step for QuantiseAtRunTime {
+    fn kind(&self) -> String {
+        "quantise by range".into()
+    }
+
+    fn reads(&self) -> Vec<BufferId> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<BufferId> {
+        vec![self.output, self.meaning]
+    }
+
+    fn run(&self, memory: &mut Memory) -> Result<(), String> {
+        let kernels = memory.kernels;
+        let meaning = kernels.dynamic_range(memory.flat(self.input)?);
+        memory.fill(self.meaning, |to| {
+            to.copy_from_slice(&[meaning.scale, f32::from(meaning.zero_point)]);
+        })?;
+        let flat = |image: Image| Image::dense(image.offset, 1, 1, image.channels, Halo::default());
+        let input = flat(memory.image(self.input));
+        let (inputs, output) = memory.write::<u8>(self.output)?;
+        let quantise = meaning.quantise().map_err(refused)?;
+        kernels.quantise(inputs.view(&input).map_err(refused)?, output, &quantise).map_err(refused)
+    }
+}

@@ -1,0 +1,210 @@
+//! Numbers without gaps in another order: transposed, repeated along axes, and combined with others that are repeated.
+
+use super::curve::Combine;
+use crate::cpu::Kernels;
+use crate::error::{KernelError, Result};
+
+/// Axes that are left when neighbours that lie in order are made one.
+const MOST_AXES: usize = 8;
+
+/// How elements of `N` inputs lie for the elements of an output, which lies in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spread<const N: usize> {
+    /// Output places along each axis, and how far apart an input's elements are along it: 0 repeats them.
+    axes: Vec<(usize, [usize; N])>,
+    /// Elements that each input must have at least.
+    needs: [usize; N],
+    length: usize,
+}
+
+impl<const N: usize> Spread<N> {
+    /// Of an output of this shape, and inputs whose elements are these distances apart along its axes.
+    ///
+    /// # Errors
+    /// An axis has no place, or there are too many axes.
+    pub fn new(shape: &[usize], distances: [&[usize]; N]) -> Result<Self> {
+        if shape.contains(&0) || distances.iter().any(|d| d.len() != shape.len()) {
+            return Err(KernelError::shape(
+                "spread",
+                format!("{distances:?} do not fit the shape {shape:?}"),
+            ));
+        }
+        let mut axes: Vec<(usize, [usize; N])> = Vec::new();
+        for (axis, places) in shape.iter().enumerate().filter(|(_, places)| **places > 1) {
+            let steps = distances.map(|d| d[axis]);
+            match axes.last_mut() {
+                // Stepping along the one before is stepping over all of this one.
+                Some((before, outer)) if (0..N).all(|n| outer[n] == steps[n] * places) => {
+                    *before *= places;
+                    *outer = steps;
+                }
+                _ => axes.push((*places, steps)),
+            }
+        }
+        if axes.is_empty() {
+            axes.push((1, [1; N]));
+        }
+        if axes.len() > MOST_AXES {
+            return Err(KernelError::shape("spread", format!("{shape:?} has too many axes")));
+        }
+        let needs =
+            std::array::from_fn(|n| 1 + axes.iter().map(|(d, steps)| (d - 1) * steps[n]).sum::<usize>());
+        let length = axes.iter().map(|(places, _)| places).product();
+        Ok(Self { axes, needs, length })
+    }
+
+    /// Of inputs that are repeated along the axes that they lack: numpy's broadcasting.
+    ///
+    /// # Errors
+    /// A shape is none that becomes `shape`.
+    pub fn broadcast(shape: &[usize], inputs: [&[usize]; N]) -> Result<Self> {
+        let mut distances = [const { Vec::new() }; N];
+        for (input, distances) in inputs.iter().zip(&mut distances) {
+            let missing = shape.len().checked_sub(input.len());
+            let missing = missing.ok_or_else(|| misfit(input, shape))?;
+            *distances = vec![0; shape.len()];
+            let mut step = 1;
+            for axis in (0..input.len()).rev() {
+                let places = input[axis];
+                if places != 1 && places != shape[missing + axis] {
+                    return Err(misfit(input, shape));
+                }
+                distances[missing + axis] = if places == 1 { 0 } else { step };
+                step *= places;
+            }
+        }
+        Self::new(shape, distances.each_ref().map(Vec::as_slice))
+    }
+
+    fn check(&self, inputs: [usize; N], output: usize) -> Result<()> {
+        if self.length == output && (0..N).all(|n| self.needs[n] <= inputs[n]) {
+            return Ok(());
+        }
+        Err(KernelError::shape(
+            "spread",
+            format!(
+                "{inputs:?} values do not become {output}: {:?} and {} are needed",
+                self.needs, self.length
+            ),
+        ))
+    }
+
+    /// Calls `each` with where each input's elements begin, and the output's, for every row of the output; or, with
+    /// `inner` axes, for every block of these.
+    fn blocks(&self, inner: usize, mut each: impl FnMut([usize; N], usize)) {
+        let (outer, inner) = self.axes.split_at(self.axes.len() - inner);
+        let block: usize = inner.iter().map(|(places, _)| places).product();
+        let (mut at, mut starts) = ([0; MOST_AXES], [0; N]);
+        for n in 0..self.length / block {
+            each(starts, n * block);
+            for (axis, (places, steps)) in outer.iter().enumerate().rev() {
+                at[axis] += 1;
+                (0..N).for_each(|n| starts[n] += steps[n]);
+                if at[axis] < *places {
+                    break;
+                }
+                at[axis] = 0;
+                (0..N).for_each(|n| starts[n] -= steps[n] * places);
+            }
+        }
+    }
+
+    fn row(&self) -> usize {
+        self.axes.last().map_or(1, |(places, _)| *places)
+    }
+
+    /// How far apart an input's elements are in a row.
+    fn step(&self, input: usize) -> usize {
+        self.axes.last().map_or(1, |(_, steps)| steps[input])
+    }
+}
+
+fn misfit(input: &[usize], shape: &[usize]) -> KernelError {
+    KernelError::shape("spread", format!("{input:?} is no shape to be repeated to {shape:?}"))
+}
+
+impl Kernels {
+    /// Copies into another order.
+    ///
+    /// # Errors
+    /// `from` or `to` are not as long as the spread says.
+    pub fn rearrange(self, from: &[f32], to: &mut [f32], spread: &Spread<1>) -> Result<()> {
+        spread.check([from.len()], to.len())?;
+        let (row, step) = (spread.row(), spread.step(0));
+        // A transposition in the last axes: rows of the input are read once, not once for each column.
+        if let [.., (columns, [1]), (rows, [apart])] = spread.axes[..] {
+            transpose(from, to, spread, [columns, rows], apart);
+            return Ok(());
+        }
+        spread.blocks(1, |[start], at| {
+            let to = &mut to[at..at + row];
+            match step {
+                0 => to.fill(from[start]),
+                1 => to.copy_from_slice(&from[start..start + row]),
+                _ => to.iter_mut().zip(from[start..].iter().step_by(step)).for_each(|(to, from)| *to = *from),
+            }
+        });
+        Ok(())
+    }
+
+    /// Combines two, either of which may be repeated.
+    ///
+    /// # Errors
+    /// As [`Self::rearrange`].
+    pub fn combine(
+        self,
+        [a, b]: [&[f32]; 2],
+        to: &mut [f32],
+        spread: &Spread<2>,
+        combine: Combine,
+    ) -> Result<()> {
+        spread.check([a.len(), b.len()], to.len())?;
+        let row = spread.row();
+        let lengths = [0, 1].map(|n| match spread.step(n) {
+            0 => Ok(1),
+            1 => Ok(row),
+            step => Err(KernelError::shape("combine", format!("values lie {step} apart in a row"))),
+        });
+        let [of_a, of_b] = lengths;
+        let (of_a, of_b) = (of_a?, of_b?);
+        spread.blocks(1, |[first, second], at| {
+            let (a, b) = (&a[first..first + of_a], &b[second..second + of_b]);
+            // SAFETY: the table's path runs on this machine; both are as long as the row, or one value.
+            unsafe { (self.table.runs.combine)(a, b, &mut to[at..at + row], &combine) };
+        });
+        Ok(())
+    }
+
+    /// The second where the first is not 0, else the third.
+    ///
+    /// # Errors
+    /// As [`Self::rearrange`].
+    pub fn select(self, inputs: [&[f32]; 3], to: &mut [f32], spread: &Spread<3>) -> Result<()> {
+        spread.check(inputs.map(<[f32]>::len), to.len())?;
+        let (row, steps) = (spread.row(), [0, 1, 2].map(|n| spread.step(n)));
+        spread.blocks(1, |starts, at| {
+            for (x, to) in to[at..at + row].iter_mut().enumerate() {
+                let [test, yes, no] = [0, 1, 2].map(|n| inputs[n][starts[n] + x * steps[n]]);
+                *to = if test != 0.0 { yes } else { no };
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Rows of the input, `apart`, that become columns.
+fn transpose(from: &[f32], to: &mut [f32], spread: &Spread<1>, [columns, rows]: [usize; 2], apart: usize) {
+    /// Columns that are written side by side: their lines of cache stay near.
+    const TILE: usize = 8;
+    spread.blocks(2, |[start], at| {
+        let to = &mut to[at..at + columns * rows];
+        for first in (0..columns).step_by(TILE) {
+            let width = TILE.min(columns - first);
+            for row in 0..rows {
+                let line = &from[start + row * apart + first..][..width];
+                let places = to[first * rows + row..].iter_mut().step_by(rows);
+                places.zip(line).for_each(|(to, from)| *to = *from);
+            }
+        }
+    });
+}
