@@ -91,12 +91,15 @@ class Words(Graph):
         if kind == "silu":
             return self.add("Mul", [name, self.add("Sigmoid", [name])])
         if kind == "gelu":
-            order = self.random.random() < 0.5
-            half = self.add("Mul", [name, self.number(0.5)]) if order else name
+            order = self.pick("value", "sum", "end")
+            half = self.add("Mul", [name, self.number(0.5)]) if order == "value" else name
             scaled = (self.add("Div", [name, self.number(numpy.sqrt(2))]) if self.random.random() < 0.5
                       else self.add("Mul", [name, self.number(1 / numpy.sqrt(2))]))
-            made = self.add("Mul", [half, self.add("Add", [self.add("Erf", [scaled]), self.number(1)])])
-            return made if order else self.add("Mul", [made, self.number(0.5)])
+            total = self.add("Add", [self.add("Erf", [scaled]), self.number(1)])
+            if order == "sum":
+                total = self.add("Mul", [self.number(0.5), total])
+            made = self.add("Mul", [half, total])
+            return self.add("Mul", [made, self.number(0.5)]) if order == "end" else made
         if kind == "tanh gelu":
             cube = self.add("Mul", [self.add("Pow", [name, self.number(3)]), self.number(0.044715)])
             inner = self.add("Mul", [self.add("Add", [name, cube]), self.number(numpy.sqrt(2 / numpy.pi))])

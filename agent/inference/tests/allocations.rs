@@ -69,13 +69,36 @@ fn the_engine_allocates_nothing_after_its_first_run() {
     let library = Library::open(&[models]).unwrap();
     for (name, backend) in [("centerface", Backend::EngineInt8), ("blazeface-back", Backend::EngineF32)] {
         let entry = library.get(name).unwrap();
-        let model = Model::load(entry.read_model().unwrap(), &entry.manifest.input, backend).unwrap();
-        assert_eq!(model.fallbacks(), 0, "{name}: what tract runs allocates");
-        let mut session = model.session().unwrap();
-        session.run().unwrap();
-        let before = ALLOCATIONS.with(Cell::get);
-        session.fill(|input| input.fill(0.5)).unwrap();
-        session.run().unwrap();
-        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{name}");
+        assert_no_allocation(entry.read_model().unwrap(), &entry.manifest.input, backend, name);
     }
+}
+
+/// Attention, and products of what is quantised as the model runs: both pack as they go.
+#[test]
+fn a_transformer_allocates_nothing_after_its_first_run() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine");
+    for (seed, rows, columns) in [("20006", 6, 2), ("20012", 11, 5)] {
+        let input = InputSpec {
+            name: "input".into(),
+            shape: [1, 1, rows, columns],
+            layout: Axes::Nchw,
+            colour: ChannelOrder::Rgb,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            resize: Resize::Stretch,
+        };
+        let bytes = std::fs::read(folder.join(format!("{seed}.onnx"))).unwrap();
+        assert_no_allocation(bytes, &input, Backend::EngineInt8, seed);
+    }
+}
+
+fn assert_no_allocation(bytes: Vec<u8>, input: &InputSpec, backend: Backend, name: &str) {
+    let model = Model::load(bytes, input, backend).unwrap();
+    assert_eq!(model.fallbacks(), 0, "{name}: what tract runs allocates");
+    let mut session = model.session().unwrap();
+    session.run().unwrap();
+    let before = ALLOCATIONS.with(Cell::get);
+    session.fill(|input| input.fill(0.5)).unwrap();
+    session.run().unwrap();
+    assert_eq!(ALLOCATIONS.with(Cell::get), before, "{name}");
 }

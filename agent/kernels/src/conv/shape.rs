@@ -72,7 +72,7 @@ impl ConvShape {
     /// # Errors
     /// A number is 0 or the groups do not divide the channels.
     pub(crate) fn check(&self, kernel: &'static str) -> Result<()> {
-        let positive = [self.kernel, self.stride, self.dilation].concat().iter().all(|v| *v > 0)
+        let positive = [self.kernel, self.stride, self.dilation].as_flattened().iter().all(|v| *v > 0)
             && self.groups > 0
             && self.input_channels > 0
             && self.output_channels > 0;
@@ -97,8 +97,10 @@ impl ConvShape {
             return Err(KernelError::shape(kernel, "the input's pixel stride is less than its channels"));
         }
         // Far beyond any model, and keeps every product below from overflowing.
-        let small =
-            [self.kernel, self.stride, self.dilation, self.padding].concat().iter().all(|v| *v < 1 << 12);
+        let small = [self.kernel, self.stride, self.dilation, self.padding]
+            .as_flattened()
+            .iter()
+            .all(|v| *v < 1 << 12);
         if !small || self.input_pixel_stride >= 1 << 24 || self.output_channels >= 1 << 24 {
             return Err(KernelError::shape(kernel, "a dimension is out of all proportion"));
         }

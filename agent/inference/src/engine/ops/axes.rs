@@ -78,10 +78,10 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             compiler.emit(FromMap::floats(buffer, output, Order::ChannelsLast));
             Flat { buffer: output, order: if joins { Order::ChannelsLast } else { Order::RowMajor }, sole }
         }
-        Value::Quant(_) | Value::Floats(_) | Value::Flat(_) if stays => {
+        Value::Quant(_) | Value::Floats(_) | Value::Flat(_) | Value::Tensor(_) if stays => {
             Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, sole: false }
         }
-        Value::Quant(_) | Value::Floats(_) | Value::Flat(_) => {
+        Value::Quant(_) | Value::Floats(_) | Value::Flat(_) | Value::Tensor(_) => {
             let AxisOp::Move(first, last) = op else { return Ok(false) };
             return spread::transpose(compiler, node, &from, [*first, *last]);
         }

@@ -25,17 +25,29 @@ pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if number(compiler, add, erf, "Add")? != Some(1.0) {
         return Ok(false);
     }
-    let sum = OutletId::new(add.id, 0);
+    let mut sum = OutletId::new(add.id, 0);
+    let mut absorbed = vec![scaled, erf, sum];
+    // The half comes first, last, or with the value.
+    let mut halved = false;
+    if let Some(half) = compiler.sole_consumer(sum)
+        && number(compiler, half, sum, "Mul")? == Some(0.5)
+    {
+        halved = true;
+        sum = OutletId::new(half.id, 0);
+        absorbed.push(sum);
+    }
     let Some(product) = compiler.sole_consumer(sum).filter(|node| is(node, "Mul")) else { return Ok(false) };
     let other = match product.inputs[..] {
         [a, b] if a == sum => b,
         [a, b] if b == sum => a,
         _ => return Ok(false),
     };
-    let mut absorbed = vec![scaled, erf, sum];
     let mut output = OutletId::new(product.id, 0);
-    if other == input {
-        // The half comes last.
+    if halved {
+        if other != input {
+            return Ok(false);
+        }
+    } else if other == input {
         let Some(last) = compiler.sole_consumer(output) else { return Ok(false) };
         if factor(compiler, last, Some(output))?.map(|(_, factor)| factor) != Some(0.5) {
             return Ok(false);

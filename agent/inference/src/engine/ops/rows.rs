@@ -9,15 +9,10 @@ use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 
 use super::composed::number;
 use super::refused;
+use super::unary::takes;
 use crate::engine::compile::Compiler;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
-
-/// Whether the value is one that the engine has computed.
-fn is_ours(compiler: &Compiler<'_>, outlet: OutletId) -> bool {
-    compiler.is_f32(outlet)
-        && matches!(compiler.value(outlet), Some(Value::Flat(_) | Value::Floats(_) | Value::Quant(_)))
-}
 
 fn emit(compiler: &mut Compiler<'_>, kind: Kind, input: OutletId, outlet: OutletId) -> Result<(), String> {
     let input = compiler.flat(input)?;
@@ -38,7 +33,7 @@ fn last(axes: &[usize], shape: &[usize]) -> Option<usize> {
 pub(in crate::engine) fn softmax(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let (Some(op), &[input]) = (node.op_as::<Softmax>(), &node.inputs[..]) else { return Ok(false) };
     let row = compiler.shape(input).and_then(|shape| last(&op.axes, &shape));
-    let Some(row) = row.filter(|_| op.kind == SoftmaxKind::Softmax && is_ours(compiler, input)) else {
+    let Some(row) = row.filter(|_| op.kind == SoftmaxKind::Softmax && takes(compiler, input)) else {
         return Ok(false);
     };
     emit(compiler, Kind::Softmax(row), input, OutletId::new(node.id, 0))?;
@@ -58,7 +53,7 @@ pub(in crate::engine) fn reduce(compiler: &mut Compiler<'_>, node: &TypedNode) -
         return Ok(false);
     };
     let end = first + op.axes.len();
-    if !op.axes.iter().copied().eq(first..end) || end > shape.len() || !is_ours(compiler, input) {
+    if !op.axes.iter().copied().eq(first..end) || end > shape.len() || !takes(compiler, input) {
         return Ok(false);
     }
     let size = [shape[first..end].iter().product(), shape[end..].iter().product()];
@@ -87,7 +82,7 @@ impl Parts {
     /// for each place of a row, if there are some.
     fn of(compiler: &mut Compiler<'_>, sum: &TypedNode) -> Result<Option<Self>, String> {
         let [input] = sum.inputs[..] else { return Ok(None) };
-        let row = sums(compiler, sum).filter(|_| is_ours(compiler, input));
+        let row = sums(compiler, sum).filter(|_| takes(compiler, input));
         let Some(row) = row else { return Ok(None) };
         let start = OutletId::new(sum.id, 0);
         let mut absorbed = vec![start];

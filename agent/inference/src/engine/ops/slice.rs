@@ -5,6 +5,7 @@ use tract_onnx::prelude::{Datum, OutletId, Tensor};
 use tract_onnx::tract_core::internal::{ToDim, TypedNode};
 use tract_onnx::tract_core::ops::array::{Slice as SliceOp, StridedSlice};
 
+use super::axes::alias;
 use super::refused;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::step::{Memory, Step};
@@ -21,6 +22,12 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         return Ok(false);
     };
     let Some((axis, start)) = start_of(compiler, node, &from, &to) else { return Ok(false) };
+    if from == to {
+        let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
+        let sole = compiler.is_sole(outlet);
+        compiler.set(outlet, alias(value, sole));
+        return Ok(true);
+    }
     let fits = start.checked_add(to[axis]).is_some_and(|end| end <= from[axis]);
     let only = from.len() == to.len() && (0..from.len()).all(|n| n == axis || from[n] == to[n]);
     if !fits || !only {
@@ -40,7 +47,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             compiler.emit(Slice { kind: Kind::Floats(start), input: floats.buffer, output });
             compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
         }
-        (Some(Value::Flat(_)), _) => {
+        (Some(Value::Flat(_) | Value::Tensor(_)), _) => {
             let input = compiler.flat(input)?;
             let inner: usize = from[axis + 1..].iter().product();
             let rows = Rows {
@@ -80,7 +87,8 @@ fn start_of(
     if op.shrink_axis_mask != 0 || steps.iter().any(|step| *step != 1) || from.len() != to.len() {
         return None;
     }
-    let axis = (0..from.len()).find(|axis| from[*axis] != to[*axis])?;
+    // By steps of one, what is as large is the same.
+    let Some(axis) = (0..from.len()).find(|axis| from[*axis] != to[*axis]) else { return Some((0, 0)) };
     let axes = match op.optional_axes_input {
         Some(input) => integers(input)?,
         None => (0..from.len() as i64).collect(),

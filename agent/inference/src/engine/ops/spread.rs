@@ -35,7 +35,7 @@ fn function(node: &TypedNode) -> Option<Combine> {
     })
 }
 
-/// Whether the engine should compute this: not what lies between nodes of tract.
+/// Whether the engine should compute this: not integers that tract holds.
 fn ours(compiler: &Compiler<'_>, node: &TypedNode) -> bool {
     let holds = |outlet: &OutletId| {
         compiler.model().outlet_fact(*outlet).is_ok_and(|fact| unary::holds(fact.datum_type))
@@ -44,8 +44,9 @@ fn ours(compiler: &Compiler<'_>, node: &TypedNode) -> bool {
         Some(Value::Const(_) | Value::Weights(_)) => compiler.floats(*outlet).is_some(),
         value => value.is_some(),
     };
-    let computed = |outlet: &OutletId| {
-        matches!(compiler.value(*outlet), Some(Value::Flat(_) | Value::Floats(_) | Value::Quant(_)))
+    let computed = |outlet: &OutletId| match compiler.value(*outlet) {
+        Some(Value::Flat(_)) => true,
+        _ => unary::takes(compiler, *outlet),
     };
     node.inputs.iter().all(mine) && node.inputs.iter().all(holds) && node.inputs.iter().any(computed)
 }

@@ -54,6 +54,14 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             compiler.set(outlet, Value::Flat(Flat { buffer: output, sole, ..flat }));
             Ok(true)
         }
+        Some(Value::Tensor(_)) if takes(compiler, input) => {
+            let Some(function) = Function::of(compiler, node, input) else { return Ok(false) };
+            let buffer = compiler.flat(input)?;
+            let output = compiler.flat_buffer(outlet)?;
+            compiler.emit(Unary { function, input: buffer, output, bounds: Bounds::none() });
+            compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+            Ok(true)
+        }
         _ => Ok(false),
     }
 }
@@ -151,11 +159,13 @@ impl Function {
     }
 }
 
-/// Whether the value is one that [`apply`] takes without a way through tract.
+/// Whether the value is one that [`apply`] takes: computed, by whomever, and f32.
 pub(super) fn takes(compiler: &Compiler<'_>, input: OutletId) -> bool {
-    compiler.is_f32(input)
-        && compiler.shape(input).is_some()
-        && matches!(compiler.value(input), Some(Value::Flat(_) | Value::Floats(_) | Value::Quant(_)))
+    let computed = matches!(
+        compiler.value(input),
+        Some(Value::Flat(_) | Value::Floats(_) | Value::Quant(_) | Value::Tensor(_))
+    );
+    computed && compiler.is_f32(input) && compiler.shape(input).is_some()
 }
 
 /// Makes `output` a function of `input`.
