@@ -3,6 +3,7 @@
 
 // SAFETY (of the allocator below): it only counts and hands everything on to the system's allocator.
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -126,7 +126,8 @@ impl QuantWeights {
         let inner: usize = self.dims.get(self.axis + 1..)?.iter().product::<usize>().max(1);
         let count = self.scales.len();
         let place = |n: usize| if count == 1 { 0 } else { (start + n) / inner % count };
-        let real = |n: usize, value: i32| (value - self.zeros[place(n)]) as f32 * self.scales[place(n)];
+        let real =
+            |n: usize, value: i32| value.wrapping_sub(self.zeros[place(n)]) as f32 * self.scales[place(n)];
         let to = to.iter_mut().enumerate();
         match &self.values {
             Integers::I8(v) => to.zip(&v[start..end]).for_each(|((n, to), v)| *to = real(n, i32::from(*v))),

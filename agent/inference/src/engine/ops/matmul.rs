@@ -15,6 +15,9 @@ use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Flat, Order, Value};
 use crate::engine::weights::QuantWeights;
 
+/// The most matrices of a batch: a shape is data from outside, and each takes an entry.
+const MOST_MATRICES: usize = 1 << 16;
+
 /// Products of two values, as `MatMul` and `Gemm` become: `[.., m, k] × [.., k, n]`.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(shape) = Shape::of(compiler, node) else { return Ok(false) };
@@ -108,6 +111,9 @@ impl Shape {
         }
         let product = |part: &[(char, usize)]| part.iter().map(|(_, places)| places).product::<usize>();
         let (mut m, n, k) = (product(&rows), product(&columns), product(&sums));
+        if product(&batch) > MOST_MATRICES {
+            return None;
+        }
         let mut pairs = vec![[0, 0]];
         for (axis, places) in &batch {
             let of =
