@@ -252,9 +252,9 @@ class Counted(Graph):
 
 def kinds():
     """Kinds of graphs: the first seed, how many fixtures, how many of 1000 random ones."""
-    from fuzz_words import Words
+    from fuzz_words import Turned, Words
     return [(Graph, 0, 50, 700), (Faces, 10_000, 4, 100), (Words, 20_000, 14, 200),
-            (Padded, 30_000, 2, 0), (Counted, 40_000, 1, 0)]
+            (Padded, 30_000, 2, 0), (Counted, 40_000, 1, 0), (Turned, 50_000, 1, 10)]
 
 
 def fixtures(folder, count):

@@ -202,3 +202,15 @@ class Words(Graph):
         # What is quantised by its own range may round otherwise at a tie, once for each such product.
         self.steps[last] = float(numpy.abs(self.values[last]).max()) * (2e-2 if self.by_range else 1e-4) + 1e-5
         return self.model([last])
+
+
+class Turned(Words):
+    """A square product that is turned before something is added: the addend goes along the other axis."""
+
+    def build(self):
+        count, width = (int(n) for n in self.random.integers(3, 12, 2))
+        self.values["input"] = self.random.uniform(-1, 1, (1, 1, count, width)).astype(numpy.float32)
+        product = self.add("MatMul", [self.reshape("input", 1, count, width), self.floats(width, count)])
+        last = self.add("Add", [self.add("Transpose", [product], perm=[0, 2, 1]), self.floats(count)])
+        self.steps[last] = float(numpy.abs(self.values[last]).max()) * 1e-4 + 1e-5
+        return self.model([last])

@@ -187,6 +187,9 @@ impl Conv2dF32 {
     }
 }
 
+/// The largest packed matrix, in numbers: 256 MB.
+const MOST_PACKED: usize = 1 << 26;
+
 /// `out = a × b`, where `b` is packed for this one use, quickly, into `packed`. `transposed` says that `b` has `n` rows
 /// of `k`.
 ///
@@ -204,6 +207,10 @@ pub(crate) fn multiply(
     shape.check("matmul_f32")?;
     let kernel = &kernels.table.conv_f32;
     let length: usize = blocks(n, kernel.widths).map(|(_, width)| width).sum();
+    // A narrow matrix is filled up to a block, and may become sixteen times as large.
+    if length.saturating_mul(k + 1) > MOST_PACKED {
+        return Err(KernelError::shape("matmul_f32", format!("a matrix of {k} x {n} is too large to pack")));
+    }
     // Weights, and behind them biases: all 0, as are the columns that fill up a block.
     packed.clear();
     packed.resize(length * (k + 1), 0.0);

@@ -23,6 +23,9 @@ use super::step::Step;
 use super::value::{BufferId, Flat, Order, Slot, Value};
 use super::weights::Taken;
 
+/// How many nodes in a row make a constant, at most: a file may hold a chain that is longer than the stack.
+const CONSTANT_DEPTH: usize = 64;
+
 /// Looks at a node. `Ok(true)`: its outputs have values now. `Ok(false)`: it is for the next rule.
 pub(super) type Rule = fn(&mut Compiler<'_>, &TypedNode) -> Result<bool, String>;
 
@@ -223,10 +226,15 @@ impl<'m> Compiler<'m> {
     /// # Errors
     /// A node fails in tract.
     pub(super) fn constant_now(&mut self, outlet: OutletId) -> Result<Option<Vec<f32>>, String> {
+        self.constant_within(outlet, CONSTANT_DEPTH)
+    }
+
+    fn constant_within(&mut self, outlet: OutletId, depth: usize) -> Result<Option<Vec<f32>>, String> {
         if !self.values.contains_key(&outlet) {
+            let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
             let node = self.model.node(outlet.node);
             for input in &node.inputs {
-                if self.constant_now(*input)?.is_none() {
+                if self.constant_within(*input, depth)?.is_none() {
                     return Ok(None);
                 }
             }

@@ -216,7 +216,9 @@ fn flats(
 fn fused(compiler: &mut Compiler<'_>, outlet: OutletId, [a, b]: [OutletId; 2]) -> bool {
     let Some(Value::Flat(flat)) = compiler.value(a) else { return false };
     let flat = *flat;
-    let row = if flat.sole && compiler.is_constant(b) { compiler.floats(b) } else { None };
+    // What the step before adds goes along the last axis of its own order, and the axes may have been moved since.
+    let in_order = flat.sole && flat.order == Order::RowMajor;
+    let row = if in_order && compiler.is_constant(b) { compiler.floats(b) } else { None };
     let Some(row) = row else { return false };
     let fused = compiler.maker(flat.buffer).is_some_and(|step| step.fuse_bias(&row));
     if fused {

@@ -61,10 +61,17 @@ pub(in crate::engine) fn constant_places(
         return Ok(false);
     }
     let Some(values) = compiler.floats(indices) else { return Ok(false) };
+    // Above that a place is no exact f32.
+    if from[..depth].iter().product::<usize>() > 1 << 24 {
+        return Ok(false);
+    }
     let mut places = Vec::with_capacity(values.len() / depth);
     for index in values.chunks_exact(depth) {
         let mut place = 0.0;
         for (at, size) in index.iter().zip(&from) {
+            if !(-(*size as f32)..*size as f32).contains(at) {
+                return Ok(false);
+            }
             place = place * *size as f32 + if *at < 0.0 { at + *size as f32 } else { *at };
         }
         places.push(place);
