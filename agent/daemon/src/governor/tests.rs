@@ -1,5 +1,7 @@
 //! The task at work on a tree of files and cameras that only say how they do.
 
+use std::io::Write as _;
+
 use aimass_core::clock::SimulatedClock;
 use aimass_core::event::Phase;
 use aimass_store::StoreConfig;
@@ -140,7 +142,9 @@ async fn a_sensor_that_never_answers_takes_its_signs_away_and_not_the_governor()
     assert_eq!((rig.health.borrow().state, rig.health.borrow().hottest.is_none()), ("watching", true));
     // It answers at last.
     let temp = hanging.join("temp");
-    let answer = tokio::task::spawn_blocking(move || std::fs::write(temp, "51000\n"));
+    let answer = tokio::task::spawn_blocking(move || {
+        std::fs::File::options().write(true).open(temp).and_then(|mut pipe| pipe.write_all(b"51000\n"))
+    });
     rig.task.patience = Duration::from_secs(60);
     rig.looks(1, 50).await;
     answer.await.unwrap().unwrap();
