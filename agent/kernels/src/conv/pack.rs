@@ -43,7 +43,9 @@ pub(crate) fn pack_dense<W: Copy + Default>(
     group: usize,
     weight: impl Fn(usize, usize, usize) -> W,
 ) -> Vec<W> {
-    let mut packed = Vec::new();
+    let length: usize = blocks(channels, widths).map(|(_, width)| width).sum();
+    // At once: what growing leaves free would stay as long as the layer.
+    let mut packed = Vec::with_capacity(length * runs * run_length.next_multiple_of(group));
     for (start, width) in blocks(channels, widths) {
         for run in 0..runs {
             let mut done = 0;

@@ -294,12 +294,18 @@ pub(super) fn onnx_weight<'a, W: Copy>(
     let inputs = shape.input_channels / shape.groups;
     let [height, width] = shape.kernel;
     let merged = shape.rows_are_runs();
-    move |channel, run, element| {
+    let ([down, across], length) = shape.runs();
+    let place = |run: usize, element: usize| {
         let (row, column, input) = if merged {
             (run, element / inputs, element % inputs)
         } else {
             (run / width, run % width, element)
         };
-        weights[((channel * inputs + input) * height + row) * width + column]
-    }
+        (input * height + row) * width + column
+    };
+    // The same for all channels: divided once, and not for each weight.
+    let places: Vec<usize> =
+        (0..down * across).flat_map(|run| (0..length).map(move |element| place(run, element))).collect();
+    let each = shape.weights_per_channel();
+    move |channel, run, element| weights[channel * each + places[run * length + element]]
 }

@@ -104,6 +104,11 @@ impl ConvShape {
         if !small || self.input_pixel_stride >= 1 << 24 || self.output_channels >= 1 << 24 {
             return Err(KernelError::shape(kernel, "a dimension is out of all proportion"));
         }
+        let [height, width] = self.kernel;
+        let weights = [self.input_channels / self.groups, height, width, self.output_channels];
+        if weights.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).is_none_or(|n| n > 1 << 30) {
+            return Err(KernelError::shape(kernel, "there are too many weights"));
+        }
         Ok(())
     }
 
