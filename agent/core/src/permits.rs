@@ -53,6 +53,18 @@ impl Permits {
     }
 }
 
+impl Permits {
+    /// A permit, if one is free and nobody waits for it.
+    pub fn try_acquire(&self) -> Option<Permit> {
+        let mut queue = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.out >= queue.limit || queue.serving != queue.next_ticket {
+            return None;
+        }
+        queue.out += 1;
+        Some(Permit { shared: self.shared.clone() })
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let (lock, turn) = &*self.shared;
@@ -95,6 +107,21 @@ mod tests {
             second.join().unwrap();
         });
         drop(first);
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_what_is_free_and_nothing_that_others_wait_for() {
+        let permits = Permits::new(2);
+        let first = permits.try_acquire().unwrap();
+        let second = permits.try_acquire().unwrap();
+        assert!(permits.try_acquire().is_none());
+        std::thread::scope(|s| {
+            let waiting = s.spawn(|| drop(permits.acquire()));
+            drop(first);
+            waiting.join().unwrap();
+        });
+        assert!(permits.try_acquire().is_some());
+        drop(second);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum KernelError {
         /// Name of the path.
         path: &'static str,
     },
+    /// A thread of a team died: the team is to be made again.
+    Team,
 }
 
 impl KernelError {
@@ -40,6 +42,7 @@ impl fmt::Display for KernelError {
         match self {
             Self::Image { reason } => write!(f, "cannot use an image buffer: {reason}"),
             Self::Shape { kernel, reason } => write!(f, "cannot run kernel {kernel}: {reason}"),
+            Self::Team => write!(f, "a thread that shared the rows of a layer died"),
             Self::Path { path } => {
                 write!(
                     f,

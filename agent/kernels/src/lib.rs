@@ -12,7 +12,7 @@
 //! * Requantisation rounds half to even and saturates; all paths agree on it to the bit ([`OutputU8`]). F32 results may
 //!   differ between paths in the last bits, because the order of their sums differs.
 //! * Kernels read nothing outside of their views: memory needs no slack. They hold no state and start no threads: give
-//!   each thread a view of some rows ([`ViewMut::split_rows`]).
+//!   each thread a view of some rows ([`ViewMut::split_rows`]; [`Team`] does so with threads of its own).
 
 #![allow(
     clippy::needless_range_loop,
@@ -32,6 +32,7 @@ mod ops;
 mod portable;
 mod quant;
 mod table;
+mod team;
 mod view;
 mod view_access;
 #[cfg(target_arch = "x86_64")]
@@ -48,4 +49,5 @@ pub use ops::pool::PoolShape;
 pub use ops::resize::{Axis, Coordinates, Nearest, Resize};
 pub use ops::spread::Spread;
 pub use quant::{AddU8, Dequantise, MulU8, OutputU8, PreluU8, Quantise, RescaleU8};
+pub use team::{MOST_THREADS, Team};
 pub use view::{Element, View, ViewMut};
