@@ -157,7 +157,7 @@ fn bench(
     let mut measured = Vec::new();
     for name in &names {
         bar.say(name.as_str());
-        measured.push(bench_model(models, name, runs).map_err(|e| Failure::BadInput(e.to_string()))?);
+        measured.push(bench_model(models, name, runs, 1).map_err(|e| Failure::BadInput(e.to_string()))?);
         bar.step();
     }
     bar.finish();

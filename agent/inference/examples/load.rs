@@ -1,5 +1,6 @@
 //! Loads one model, runs it, and prints times and peak memory:
-//! `cargo run --release -p aimass-inference --example load -- coco-ssd-lite [tract|engine-f32|engine-int8] [runs]`.
+//! `cargo run --release -p aimass-inference --example load -- coco-ssd-lite [tract|engine-f32|engine-int8] [runs] [state
+//! folder]`; with a folder, the compiled plan is kept there and is used by the next start.
 #![allow(clippy::print_stdout, reason = "an example that prints")]
 
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../models");
     println!("start: {}", memory());
     let mut watch = Stopwatch::start();
-    let models = ModelCache::new(Library::open(&[folder])?, None);
+    let state = arguments.get(3).map(PathBuf::from);
+    let models = ModelCache::new(Library::open(&[folder])?, state);
     let model = models.get_by(name, backend)?;
     println!("loaded in {:?}: {}", watch.lap(), memory());
     let mut detector = Detector::new(model)?;

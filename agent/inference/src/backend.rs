@@ -1,17 +1,20 @@
 //! A model in the runtime that was chosen for it: the one door to tract and to the engine.
 //!
 //! A [`Model`] is shared by all threads and never changes; a [`Session`] belongs to one thread. Panics inside a
-//! runtime end as errors. One thread per session: the agent runs several sources, and bounds them by permits.
+//! runtime end as errors. One thread per session, unless it may share layers ([`Session::shared_by`]): the agent runs
+//! several sources, and bounds them by permits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use aimass_kernels::{Kernels, Path};
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineSession, StepTime};
 use crate::manifest::{InputSpec, Precision};
+use crate::threads::Threads;
 use crate::{onnx, tract};
 
 /// What runs a model, and in which precision.
@@ -67,7 +70,7 @@ pub(crate) fn prefers_int8() -> bool {
 }
 
 /// An output of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputInfo {
     /// Its name in the graph.
     pub name: String,
@@ -108,6 +111,20 @@ impl Model {
         backend: Backend,
         kernels: Kernels,
     ) -> Result<Model, String> {
+        Self::load_keeping(bytes, input, backend, kernels, None)
+    }
+
+    /// As [`Self::load_by`]; `keep` gets the engine's plan as bytes for [`Self::restore`], or why there are none.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_keeping(
+        bytes: Vec<u8>,
+        input: &InputSpec,
+        backend: Backend,
+        kernels: Kernels,
+        keep: Option<&mut Result<Bytes, String>>,
+    ) -> Result<Model, String> {
         caught("loading", || {
             let proto = onnx::decode(&bytes)?;
             drop(bytes);
@@ -118,11 +135,27 @@ impl Model {
                 }
                 Backend::EngineF32 | Backend::EngineInt8 => {
                     let int8 = backend == Backend::EngineInt8;
-                    let (engine, outputs) = Engine::load(proto, input, int8, kernels)?;
+                    let (engine, outputs) = Engine::load(proto, input, int8, kernels, keep)?;
                     (Runtime::Engine(engine), outputs)
                 }
             };
             Ok(Model { backend, runtime, outputs: outputs.into() })
+        })
+    }
+
+    /// Loads a plan that [`Self::load_keeping`] gave away.
+    ///
+    /// # Errors
+    /// On one line: it is damaged, or was made for another input.
+    pub fn restore(
+        saved: &Bytes,
+        input: &InputSpec,
+        backend: Backend,
+        kernels: Kernels,
+    ) -> Result<Model, String> {
+        caught("loading", || {
+            let (engine, outputs) = Engine::restore(saved, input, kernels)?;
+            Ok(Model { backend, runtime: Runtime::Engine(engine), outputs: outputs.into() })
         })
     }
 
@@ -180,6 +213,15 @@ pub struct Session {
 }
 
 impl Session {
+    /// From now on several threads may share large layers, where the engine runs the model.
+    #[must_use]
+    pub fn shared_by(mut self, threads: &Threads) -> Self {
+        if let Kind::Engine(session) = &mut self.kind {
+            session.share(threads.clone());
+        }
+        self
+    }
+
     /// Lets `write` fill the model's input, before [`Self::run`]. The input keeps what was written before.
     ///
     /// # Errors

@@ -84,8 +84,22 @@ impl Choices {
     pub fn remember(&self, sha256: &str, choice: Choice) -> Result<(), InferenceError> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.insert(self.key(sha256), choice);
+        self.keep(&records)
+    }
+
+    /// Lets a record go, as if nothing had been tried.
+    ///
+    /// # Errors
+    /// As [`Self::remember`].
+    pub fn forget(&self, sha256: &str) -> Result<(), InferenceError> {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.remove(&self.key(sha256));
+        self.keep(&records)
+    }
+
+    fn keep(&self, records: &BTreeMap<String, Choice>) -> Result<(), InferenceError> {
         let Some(file) = &self.file else { return Ok(()) };
-        let text = serde_json::to_vec_pretty(&*records).map_err(|e| InferenceError::io(file, e.into()))?;
+        let text = serde_json::to_vec_pretty(records).map_err(|e| InferenceError::io(file, e.into()))?;
         // On a new machine there is no such folder yet.
         file.parent()
             .map_or(Ok(()), std::fs::create_dir_all)

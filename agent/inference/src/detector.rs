@@ -11,6 +11,7 @@ use aimass_core::clock::Stopwatch;
 use aimass_core::finding::{Label, ModelRef, StageTimes};
 use aimass_core::frame::Picture;
 use aimass_core::geometry::{Point, Region};
+use aimass_kernels::Kernels;
 
 use crate::backend::{Backend, Model, Session};
 use crate::choice::Choices;
@@ -20,7 +21,9 @@ use crate::library::{Entry, Library};
 use crate::manifest::{Manifest, Precision};
 use crate::memory::LargeBlocksApart;
 use crate::nms::{self, Detection, MAX_POINTS};
+use crate::plans::{Key, Plans};
 use crate::prepare::Preparer;
+use crate::threads::Threads;
 
 /// A model that is ready: shared between threads.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub struct LoadedModel {
     /// How its outputs are read.
     pub decoder: Decoder,
     model: Model,
+    threads: Threads,
 }
 
 impl LoadedModel {
@@ -42,11 +46,58 @@ impl LoadedModel {
     /// # Errors
     /// The file is missing or is another one, cannot be run, or does not fit its decoder.
     pub fn load(entry: &Entry, backend: Backend) -> Result<Self, InferenceError> {
+        let bytes = entry.read_model()?;
+        Self::of(entry, || Model::load(bytes, &entry.manifest.input, backend))
+    }
+
+    /// As [`Self::load`] by a plan that was kept; without one it is kept now.
+    fn load_by_plan(entry: &Entry, backend: Backend, plans: &Plans) -> Result<Self, InferenceError> {
+        let (kernels, input, model) = (Kernels::detect(), &entry.manifest.input, &entry.manifest.name);
+        let key = Key::new(&entry.manifest, backend, kernels);
+        match plans.read(&key) {
+            Ok(Some(saved)) => {
+                // The plan replaces the file's content, and not the proof that the file is there and whole.
+                entry.check_model()?;
+                match Self::of(entry, || Model::restore(&saved, input, backend, kernels)) {
+                    Err(InferenceError::BadModel { problem, .. }) => {
+                        tracing::warn!(model, problem, "A compiled plan is at fault, and is made again.");
+                    }
+                    other => return other,
+                }
+            }
+            Ok(None) => {}
+            Err(problem) => {
+                tracing::info!(model, problem, "A compiled plan does not count, and is made again.")
+            }
+        }
+        let bytes = entry.read_model()?;
+        let mut saved = Err(String::new());
+        let loaded =
+            Self::of(entry, || Model::load_keeping(bytes, input, backend, kernels, Some(&mut saved)))?;
+        match saved {
+            Ok(saved) => {
+                if let Err(error) = plans.write(&key, saved) {
+                    tracing::warn!(model, %error, "The compiled plan cannot be kept, and will be made again.");
+                }
+            }
+            Err(problem) => {
+                plans.remove(&key);
+                tracing::info!(
+                    model,
+                    problem,
+                    "The compiled plan is not kept: each start compiles the model."
+                );
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// A model with its labels and decoder.
+    fn of(entry: &Entry, load: impl FnOnce() -> Result<Model, String>) -> Result<Self, InferenceError> {
         let manifest = entry.manifest.clone();
         let labels = entry.read_labels()?;
-        let bytes = entry.read_model()?;
-        let model = Model::load(bytes, &manifest.input, backend)
-            .map_err(|problem| InferenceError::BadModel { model: manifest.name.clone(), problem })?;
+        let model =
+            load().map_err(|problem| InferenceError::BadModel { model: manifest.name.clone(), problem })?;
         let decoder = Decoder::new(&manifest, model.outputs())?;
         if decoder.landmarks().is_none() && labels.len() > decoder.classes() {
             return Err(InferenceError::WrongOutputs {
@@ -56,7 +107,8 @@ impl LoadedModel {
             });
         }
         let reference = Arc::new(entry.model_ref());
-        Ok(LoadedModel { manifest, labels, reference, decoder, model })
+        let threads = Threads::default();
+        Ok(LoadedModel { manifest, labels, reference, decoder, model, threads })
     }
 
     /// What runs it.
@@ -75,22 +127,46 @@ impl LoadedModel {
 pub struct ModelCache {
     library: Library,
     choices: Choices,
+    plans: Option<Plans>,
     engine: Option<Backend>,
+    threads: Threads,
+    /// Held for a look only.
     loaded: Mutex<HashMap<(String, Backend), Weak<LoadedModel>>>,
+    /// Held while a model is loaded: two loads at once would double the memory's peak.
+    loading: Mutex<()>,
+    /// Held while a model is measured: two at once would measure each other.
+    measuring: Mutex<()>,
 }
 
 impl ModelCache {
-    /// On a library. `state_folder` is where measured choices are kept; without one nothing is measured, and what is
-    /// expected to be fastest is used.
+    /// On a library. `state_folder` is where measured choices and compiled plans are kept; without one nothing is
+    /// measured, and what is expected to be fastest is used.
     pub fn new(library: Library, state_folder: Option<PathBuf>) -> Self {
-        let (choices, loaded) = (Choices::new(state_folder), Mutex::default());
-        ModelCache { library, choices, engine: None, loaded }
+        let plans = state_folder.as_deref().map(Plans::new);
+        let choices = Choices::new(state_folder);
+        let (loaded, loading, measuring) = Default::default();
+        ModelCache {
+            library,
+            choices,
+            plans,
+            engine: None,
+            threads: Threads::default(),
+            loaded,
+            loading,
+            measuring,
+        }
     }
 
     /// Pins what runs models, where it can run them.
     #[must_use]
     pub fn with_engine(self, engine: Option<Backend>) -> Self {
         ModelCache { engine, ..self }
+    }
+
+    /// Lets threads share the layers of one model.
+    #[must_use]
+    pub fn with_threads(self, threads: Threads) -> Self {
+        ModelCache { threads, ..self }
     }
 
     /// The library.
@@ -104,28 +180,33 @@ impl ModelCache {
     }
 
     /// The model, loaded now if nobody uses it yet, by what is fastest on this machine: at a model's first load that
-    /// is measured. A model that the engine cannot run runs in tract. Others that ask for a model meanwhile wait: two
-    /// loads at once would double the memory's peak.
+    /// is measured. A model that the engine cannot run runs in tract. Who asks for a model that is loaded never waits;
+    /// loads wait for each other, and measurements too.
     ///
     /// # Errors
     /// As [`Library::get`] and [`LoadedModel::load`].
     pub fn get(&self, name: &str, pin: Option<Precision>) -> Result<Arc<LoadedModel>, InferenceError> {
         let entry = self.library.get(name)?;
         let candidates = self.candidates(entry, pin)?;
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = match candidates[..] {
+        let known = || match candidates[..] {
             [only] => Some(only),
             _ => self.choices.winner(&entry.manifest.sha256).filter(|winner| candidates.contains(winner)),
         };
-        let backend = match known {
+        let measured = || {
+            let _measuring = self.measuring.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who waited may find that it was just measured.
+            known()
+                .unwrap_or_else(|| crate::measure::choose(entry, &candidates, &self.choices, &self.loading))
+        };
+        let backend = match known() {
             Some(backend) => backend,
-            None if self.choices.is_kept() => crate::measure::choose(entry, &candidates, &self.choices),
+            None if self.choices.is_kept() => measured(),
             None => candidates[0],
         };
-        match self.share(&mut loaded, entry, backend) {
+        match self.share(entry, backend) {
             Err(InferenceError::BadModel { model, problem }) if backend != Backend::Tract => {
                 tracing::warn!(model, problem, "The engine cannot run this model, so tract runs it, slower.");
-                self.share(&mut loaded, entry, Backend::Tract)
+                self.share(entry, Backend::Tract)
             }
             other => other,
         }
@@ -137,24 +218,29 @@ impl ModelCache {
     /// As [`Self::get`].
     pub fn get_by(&self, name: &str, backend: Backend) -> Result<Arc<LoadedModel>, InferenceError> {
         let entry = self.library.get(name)?;
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        self.share(&mut loaded, entry, backend)
+        self.share(entry, backend)
     }
 
-    fn share(
-        &self,
-        loaded: &mut HashMap<(String, Backend), Weak<LoadedModel>>,
-        entry: &Entry,
-        backend: Backend,
-    ) -> Result<Arc<LoadedModel>, InferenceError> {
+    fn share(&self, entry: &Entry, backend: Backend) -> Result<Arc<LoadedModel>, InferenceError> {
         let name = &entry.manifest.name;
         let key = (name.clone(), backend);
-        if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
+        let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = || loaded().get(&key).and_then(Weak::upgrade);
+        if let Some(model) = shared() {
+            return Ok(model);
+        }
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who waited may find that it was just loaded.
+        if let Some(model) = shared() {
             return Ok(model);
         }
         let mut watch = Stopwatch::start();
         let apart = LargeBlocksApart::begin();
-        let model = Arc::new(LoadedModel::load(entry, backend)?);
+        let model = match &self.plans {
+            Some(plans) if backend != Backend::Tract => LoadedModel::load_by_plan(entry, backend, plans),
+            _ => LoadedModel::load(entry, backend),
+        };
+        let model = Arc::new(LoadedModel { threads: self.threads.clone(), ..model? });
         drop(apart);
         tracing::info!(
             model = name,
@@ -162,7 +248,7 @@ impl ModelCache {
             load_ms = watch.lap().as_millis() as u64,
             "The model is loaded."
         );
-        loaded.insert(key, Arc::downgrade(&model));
+        loaded().insert(key.clone(), Arc::downgrade(&model));
         Ok(model)
     }
 
@@ -224,10 +310,18 @@ impl Detector {
         let session = model
             .model
             .session()
+            .map(|session| session.shared_by(&model.threads))
             .map_err(|problem| InferenceError::Failed { model: model.manifest.name.clone(), problem })?;
         let wanted = model.labels.iter().map(Option::is_some).collect();
         let preparer = Preparer::new(&model.manifest.input);
         Ok(Detector { model, session, preparer, wanted, found: Vec::new() })
+    }
+
+    /// With layers that other threads may share than the model says.
+    #[must_use]
+    pub fn shared_by(mut self, threads: &Threads) -> Self {
+        self.session = self.session.shared_by(threads);
+        self
     }
 
     /// Only these classes, from now on.

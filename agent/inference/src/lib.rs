@@ -1,6 +1,6 @@
 //! Frames to findings: the model library, the loader, pre-processing, decoders and the analyzers of a chain.
 //!
-//! Everything here runs on the caller's thread. Models are shared ([`ModelCache`]); what changes while a model
+//! Everything here runs on the caller's thread, unless [`Threads`] permit more. Models are shared ([`ModelCache`]); what changes while a model
 //! runs belongs to one analyzer. Bytes from outside (manifests, model files) never panic past this crate.
 
 pub mod analyzer;
@@ -17,7 +17,10 @@ mod measure;
 mod memory;
 pub mod nms;
 pub mod onnx;
+mod plans;
 pub mod prepare;
+mod proof;
+mod threads;
 mod tract;
 pub mod verify;
 
@@ -30,4 +33,5 @@ pub use engine::StepTime;
 pub use error::{ErrorKind, InferenceError};
 pub use library::Library;
 pub use manifest::{Manifest, Precision, Task};
+pub use threads::Threads;
 pub use verify::{CaseReport, VerifyReport, verify_model};

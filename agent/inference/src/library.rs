@@ -18,6 +18,8 @@ use crate::manifest::{MAX_MANIFEST_BYTES, Manifest};
 const MAX_MODELS: usize = 1000;
 /// The largest label list, in bytes.
 const MAX_LABEL_BYTES: usize = 1024 * 1024;
+/// How much of a model file is read at a time.
+const PART_BYTES: usize = 256 * 1024;
 /// The most classes of a model.
 pub const MAX_CLASSES: usize = 20_000;
 
@@ -114,8 +116,29 @@ impl Entry {
     /// # Errors
     /// The file is missing, has another size or another hash.
     pub fn read_model(&self) -> Result<Vec<u8>, InferenceError> {
+        let mut content = Vec::new();
+        self.walk_model(|part| {
+            // Only now it is sure that the file is as long as the manifest says.
+            if content.is_empty() {
+                content.reserve_exact(self.manifest.bytes as usize);
+            }
+            content.extend_from_slice(part);
+        })?;
+        Ok(content)
+    }
+
+    /// Checks the model file without keeping it.
+    ///
+    /// # Errors
+    /// As [`Self::read_model`].
+    pub fn check_model(&self) -> Result<(), InferenceError> {
+        self.walk_model(|_| ())
+    }
+
+    /// Hands the file on part by part; whether it is the right one is known at its end.
+    fn walk_model(&self, mut each: impl FnMut(&[u8])) -> Result<(), InferenceError> {
         let Manifest { name, sha256, bytes, .. } = &*self.manifest;
-        let mut file = File::open(&self.file).map_err(|error| match error.kind() {
+        let file = File::open(&self.file).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
                 InferenceError::MissingFile { model: name.clone(), path: self.file.clone() }
             }
@@ -131,16 +154,26 @@ impl Entry {
         if found != *bytes {
             return Err(wrong_size(found));
         }
-        let mut content = Vec::with_capacity(*bytes as usize + 1);
+        let (mut hash, mut read, mut buffer) =
+            (digest::Context::new(&digest::SHA256), 0, vec![0; PART_BYTES]);
         // One byte more than expected: a file that grows meanwhile is noticed and never read further.
-        file.by_ref()
-            .take(*bytes + 1)
-            .read_to_end(&mut content)
-            .map_err(|e| InferenceError::io(&self.file, e))?;
-        if content.len() as u64 != *bytes {
-            return Err(wrong_size(content.len() as u64));
+        let mut file = file.take(*bytes + 1);
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    read += count as u64;
+                    hash.update(&buffer[..count]);
+                    each(&buffer[..count]);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(InferenceError::io(&self.file, error)),
+            }
         }
-        let found = sha256_hex(&content);
+        if read != *bytes {
+            return Err(wrong_size(read));
+        }
+        let found = hex(hash.finish().as_ref());
         if found != *sha256 {
             return Err(InferenceError::WrongHash {
                 model: name.clone(),
@@ -149,7 +182,7 @@ impl Entry {
                 found,
             });
         }
-        Ok(content)
+        Ok(())
     }
 
     /// The classes by index; `None` for an unused class. Empty if the model has no list.
@@ -214,7 +247,11 @@ pub(crate) fn read_text(path: &Path, limit: usize) -> Result<String, InferenceEr
 
 /// SHA-256 in lower-case hex.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA256, bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The known name with the fewest changes, if it is near enough to be meant.

@@ -1,10 +1,7 @@
-//! The first load of a model on a board: what runs it fastest, among what answers rightly.
-//!
-//! That a model loads says nothing of its answers, so each candidate must pass the model's golden cases. tract in f32
-//! is the last resort, and needs no proof: there is nothing else.
+//! The first load of a model on a board: what runs it fastest, among what answers rightly ([`crate::proof`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::backend::{Backend, prefers_int8};
@@ -14,21 +11,30 @@ use crate::detector::LoadedModel;
 use crate::error::InferenceError;
 use crate::library::Entry;
 use crate::memory::LargeBlocksApart;
+use crate::proof::Proof;
+use crate::threads::Threads;
 
 /// The most time that one candidate's timed runs may take, but for the first.
 const LIMIT: Duration = Duration::from_millis(250);
 /// The most timed runs of a candidate.
 const RUNS: usize = 9;
 
-/// Measures the candidates, the one that is expected to be fastest first, and remembers the winner.
-pub(crate) fn choose(entry: &Entry, candidates: &[Backend], choices: &Choices) -> Backend {
+/// Measures the candidates, the one that is expected to be fastest first, and remembers the winner. `loading` is held
+/// only while one is loaded.
+pub(crate) fn choose(
+    entry: &Entry,
+    candidates: &[Backend],
+    choices: &Choices,
+    loading: &Mutex<()>,
+) -> Backend {
     let name = &entry.manifest.name;
     let mut measured: BTreeMap<Backend, f64> = BTreeMap::new();
     if let Err(error) = choices.begin(&entry.manifest.sha256) {
         tracing::debug!(%error, "That measuring begins cannot be noted.");
     }
+    let mut proof = Proof::new(entry, loading);
     for &backend in candidates {
-        match measure(entry, backend) {
+        match measure(entry, backend, &mut proof, loading) {
             Ok(took) => {
                 measured.insert(backend, took);
             }
@@ -49,39 +55,43 @@ pub(crate) fn choose(entry: &Entry, candidates: &[Backend], choices: &Choices) -
         }
     }
     let best = measured.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(backend, _)| *backend);
-    let Some(backend) = best else { return Backend::Tract };
-    tracing::info!(
-        model = name,
-        by = backend.as_str(),
-        ?measured,
-        "The fastest way to run the model was measured."
-    );
-    if let Err(error) =
-        choices.remember(&entry.manifest.sha256, Choice { backend, ms: measured, unfinished: 0 })
-    {
+    let kept = match best {
+        Some(backend) => {
+            tracing::info!(
+                model = name,
+                by = backend.as_str(),
+                ?measured,
+                "The fastest way to run the model was measured."
+            );
+            choices.remember(&entry.manifest.sha256, Choice { backend, ms: measured, unfinished: 0 })
+        }
+        // Measuring came to its end: nothing ended the program, and the next start may find things mended.
+        None => choices.forget(&entry.manifest.sha256),
+    };
+    if let Err(error) = kept {
         tracing::warn!(%error, "What was measured cannot be kept, and will be measured again.");
     }
-    backend
+    best.unwrap_or(Backend::Tract)
 }
 
 /// The median of a run in milliseconds.
-fn measure(entry: &Entry, backend: Backend) -> Result<f64, String> {
+fn measure(
+    entry: &Entry,
+    backend: Backend,
+    proof: &mut Proof<'_>,
+    loading: &Mutex<()>,
+) -> Result<f64, String> {
     let text = |error: InferenceError| error.to_string();
-    let apart = LargeBlocksApart::begin();
-    let model = Arc::new(LoadedModel::load(entry, backend).map_err(text)?);
-    drop(apart);
+    let model = {
+        let _loading = loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _apart = LargeBlocksApart::begin();
+        Arc::new(LoadedModel::load(entry, backend).map_err(text)?)
+    };
     if backend != Backend::Tract {
-        let report = crate::verify::verify_loaded(entry, &model).map_err(text)?;
-        let wrong = report.into_iter().flat_map(|r| r.cases).find(|case| !case.problems.is_empty());
-        if let Some(case) = wrong {
-            return Err(format!(
-                "its answer to {} is not the recorded one: {}",
-                case.picture,
-                case.problems.join("; ")
-            ));
-        }
+        proof.of(&model).map_err(text)?.1?;
     }
-    let mut laps = laps(model, entry.manifest.default_min_score, RUNS, LIMIT).map_err(text)?;
+    let mut laps =
+        laps(model, &Threads::default(), entry.manifest.default_min_score, RUNS, LIMIT).map_err(text)?;
     laps[0].sort_unstable();
     Ok(ms(laps[0][laps[0].len() / 2]))
 }

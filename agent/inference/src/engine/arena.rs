@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use aimass_kernels::{Halo, Image};
+use serde::{Deserialize, Serialize};
 
-use super::step::Step;
+use super::saved::kernels::HaloParts;
+use super::steps::AnyStep;
 use super::value::BufferId;
 
 /// The type of a buffer's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Element {
     Byte,
     Float,
@@ -26,16 +28,18 @@ impl Element {
 }
 
 /// A buffer that is still to be placed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Buffer {
     pub(super) element: Element,
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
+    #[serde(with = "HaloParts")]
     pub(super) halo: Halo,
     /// What a byte halo is filled with; a float halo holds 0.
     pub(super) fill: u8,
     /// The step that writes it, for those that may be changed afterwards.
+    #[serde(skip)]
     pub(super) maker: usize,
     /// Keeps its content between runs and to their end.
     pub(super) keep: bool,
@@ -47,6 +51,16 @@ impl Buffer {
     /// The most elements of a buffer: a model's shapes are data from outside.
     pub(super) const MAX_ELEMENTS: usize = 1 << 27;
 
+    /// Rows, columns and channels.
+    pub(super) fn shape(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels]
+    }
+
+    /// Whether it holds numbers without gaps.
+    pub(super) fn is_flat(&self) -> bool {
+        self.element == Element::Float && [self.height, self.width] == [1, 1] && self.halo == Halo::default()
+    }
+
     fn image(&self, start: usize) -> Image {
         Image::dense(start, self.height, self.width, self.channels, self.halo)
     }
@@ -55,16 +69,25 @@ impl Buffer {
         (self.image(0).footprint() * self.element.bytes()).next_multiple_of(LINE)
     }
 
-    /// Refuses a buffer that is too large with its halo, which is data from outside like its shape.
+    fn check_content(&self) -> Result<(), String> {
+        match &self.content {
+            Some(content) if !self.is_flat() || !self.keep || content.len() != self.channels => {
+                Err("what a buffer holds from the beginning does not fit into it".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a buffer that is empty or too large with its halo, which is data from outside like its shape.
     fn check(&self) -> Result<(), String> {
         let Halo { top, left, bottom, right } = self.halo;
         let height = self.height.checked_add(top).and_then(|h| h.checked_add(bottom));
         let width = self.width.checked_add(left).and_then(|w| w.checked_add(right));
         let elements = height.zip(width).and_then(|(h, w)| h.checked_mul(w)?.checked_mul(self.channels));
         match elements {
-            Some(n) if n <= Self::MAX_ELEMENTS => Ok(()),
+            Some(n) if n <= Self::MAX_ELEMENTS && !self.shape().contains(&0) => self.check_content(),
             _ => Err(format!(
-                "a picture of {}x{} with {} channels and its borders is too large",
+                "a picture of {}x{} with {} channels and its borders is empty or too large",
                 self.width, self.height, self.channels
             )),
         }
@@ -100,7 +123,7 @@ pub(super) struct Layout {
 ///
 /// # Errors
 /// They are too large.
-pub(super) fn place(buffers: &[Buffer], steps: &[Box<dyn Step>]) -> Result<Layout, String> {
+pub(super) fn place(buffers: &[Buffer], steps: &[AnyStep]) -> Result<Layout, String> {
     buffers.iter().try_for_each(Buffer::check)?;
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
     for (at, step) in steps.iter().enumerate() {

@@ -12,7 +12,7 @@ use super::step::{Memory, Step};
 use super::value::{BufferId, Slot, Value};
 
 /// A node in tract.
-struct Fallback {
+pub(super) struct Fallback {
     operator: String,
     plan: Arc<TypedSimplePlan>,
     inputs: Vec<Slot>,

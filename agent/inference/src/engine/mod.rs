@@ -3,31 +3,39 @@
 //! tract stays loader, shape inference and fallback. [`compile`] walks tract's typed graph and makes a flat
 //! [`plan`] of [`step`]s over NHWC buffers with halos, all in one arena ([`arena`]); what a value of the graph is
 //! meanwhile says [`value`]; quantised weights are read from the file itself ([`weights`]); an operator is a file in
-//! [`ops`]; what no operator's rule knows runs in tract, node by node ([`fallback`]).
+//! [`ops`]; what no operator's rule knows runs in tract, node by node ([`fallback`]). What was compiled can be kept as
+//! bytes ([`saved`]); then a start needs neither the graph nor tract.
 //!
-//! Everything runs on the caller's thread. Invariant: a plan that exists is complete, and its steps fit their buffers;
+//! Everything runs on the caller's thread, but for rows of large layers where a session may share them ([`Threads`]).
+//! Invariant: a plan that exists is complete, and its steps fit their buffers;
 //! a run allocates nothing but for fallbacks.
 
 mod arena;
 mod compile;
+mod constant;
 mod fallback;
 mod ops;
 mod plan;
+mod saved;
 mod step;
+mod steps;
 mod value;
 mod weights;
 
 use std::sync::Arc;
 
 use aimass_kernels::Kernels;
-use tract_onnx::prelude::{InferenceModelExt, TypedModel};
+use bytes::Bytes;
+use tract_onnx::prelude::InferenceModelExt;
 
 pub use plan::StepTime;
 
 use crate::backend::OutputInfo;
 use crate::manifest::InputSpec;
 use crate::onnx::{self, ModelProto};
+use crate::threads::Threads;
 use plan::Plan;
+use saved::Compiled;
 use step::Memory;
 
 /// A compiled model. Cloning it clones a handle.
@@ -37,7 +45,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Compiles a model; `int8` keeps it quantised where it is, else it is folded to f32.
+    /// Compiles a model; `int8` keeps it quantised where it is, else it is folded to f32. `keep` gets the plan as
+    /// bytes for [`Self::restore`], or why there are none.
     ///
     /// # Errors
     /// On one line: the model is not valid, has another input, or holds what neither the engine nor tract knows.
@@ -46,6 +55,7 @@ impl Engine {
         input: &InputSpec,
         int8: bool,
         kernels: Kernels,
+        keep: Option<&mut Result<Bytes, String>>,
     ) -> Result<(Self, Vec<OutputInfo>), String> {
         let names = crate::tract::check_io(&proto, input)?;
         let taken = if int8 {
@@ -60,23 +70,43 @@ impl Engine {
         let model = crate::tract::parse(proto, input)?;
         let model = model.into_typed().map_err(crate::tract::one_line)?;
         let outputs = crate::tract::outputs(&model, names)?;
-        let plan = Self::compile(model, &taken, input, kernels)?;
-        let engine = Engine { plan: Arc::new(plan) };
+        let draft = compile::compile(&model, &taken, &input.name)?;
+        // The graph and its constants go before packing makes its own copy of the weights.
+        drop((model, taken));
+        let mut compiled = Compiled { draft, outputs };
+        if let Some(keep) = keep {
+            *keep = compiled.save().map(Bytes::from);
+            if let Ok(saved) = keep {
+                // From here on it goes the way of a saved plan, and the weights exist once less.
+                compiled = Compiled::restore(saved)?;
+            }
+        }
+        Self::pack(compiled, input, kernels)
+    }
+
+    /// Reads a saved plan.
+    ///
+    /// # Errors
+    /// On one line: it is damaged, or does not fit.
+    pub(crate) fn restore(
+        saved: &Bytes,
+        input: &InputSpec,
+        kernels: Kernels,
+    ) -> Result<(Self, Vec<OutputInfo>), String> {
+        Self::pack(Compiled::restore(saved)?, input, kernels)
+    }
+
+    fn pack(
+        compiled: Compiled,
+        input: &InputSpec,
+        kernels: Kernels,
+    ) -> Result<(Self, Vec<OutputInfo>), String> {
+        compiled.check_shapes(input.shape.iter().product())?;
+        let Compiled { draft, outputs } = compiled;
+        let engine = Engine { plan: Arc::new(Plan::new(draft, kernels)?) };
         // A step that is at fault is found here, where tract can still take over, and not at the first picture.
         engine.session()?.run().map_err(|problem| format!("does not run: {problem}"))?;
         Ok((engine, outputs))
-    }
-
-    fn compile(
-        model: TypedModel,
-        taken: &weights::Taken,
-        input: &InputSpec,
-        kernels: Kernels,
-    ) -> Result<Plan, String> {
-        let draft = compile::compile(&model, taken, &input.name)?;
-        // The graph and its constants go before packing makes its own copy of the weights.
-        drop(model);
-        Plan::new(draft, kernels)
     }
 
     /// A session on this model, for one thread.
@@ -84,7 +114,11 @@ impl Engine {
     /// # Errors
     /// The plan is at fault.
     pub(crate) fn session(&self) -> Result<EngineSession, String> {
-        Ok(EngineSession { plan: self.plan.clone(), memory: self.plan.memory()? })
+        Ok(EngineSession {
+            plan: self.plan.clone(),
+            memory: self.plan.memory()?,
+            threads: Threads::default(),
+        })
     }
 
     /// How many nodes of the graph only tract knows.
@@ -103,6 +137,7 @@ impl Engine {
 pub(crate) struct EngineSession {
     plan: Arc<Plan>,
     memory: Memory,
+    threads: Threads,
 }
 
 impl EngineSession {
@@ -119,7 +154,26 @@ impl EngineSession {
     /// # Errors
     /// A step is at fault; the next run may work.
     pub(crate) fn run(&mut self) -> Result<(), String> {
-        self.plan.run(&mut self.memory)
+        self.shared(|plan, memory| plan.run(memory))
+    }
+
+    /// From now on its layers may be shared by several threads.
+    pub(crate) fn share(&mut self, threads: Threads) {
+        self.threads = threads;
+    }
+
+    /// Runs something on as many threads as are free now.
+    fn shared<R>(&mut self, run: impl FnOnce(&Plan, &mut Memory) -> Result<R, String>) -> Result<R, String> {
+        let taken = self.threads.take();
+        if let Err(error) = self.memory.share(taken.threads, self.threads.count()) {
+            tracing::warn!(%error, "A model's layers cannot be shared by threads: one runs them.");
+            self.threads = Threads::default();
+        }
+        let ran = run(&self.plan, &mut self.memory);
+        if ran.is_err() {
+            self.memory.disband();
+        }
+        ran
     }
 
     /// The values of output `n` of the last run; empty if there is no such output.
@@ -132,6 +186,6 @@ impl EngineSession {
     /// # Errors
     /// As [`Self::run`].
     pub(crate) fn profile(&mut self, runs: usize) -> Result<Vec<StepTime>, String> {
-        self.plan.profile(&mut self.memory, runs)
+        self.shared(|plan, memory| plan.profile(memory, runs))
     }
 }

@@ -9,14 +9,15 @@ use aimass_kernels::Kernels;
 
 use super::arena::{Element, Layout, place};
 use super::compile::Draft;
-use super::step::{Memory, Step};
+use super::step::Memory;
+use super::steps::AnyStep;
 use super::value::BufferId;
 
 /// A plan is shared by all sessions of a model.
 #[derive(Debug)]
 pub(super) struct Plan {
     kernels: Kernels,
-    steps: Vec<Box<dyn Step>>,
+    steps: Vec<AnyStep>,
     layout: Arc<Layout>,
     tensors: usize,
     pub(super) input: BufferId,
@@ -42,8 +43,9 @@ impl Plan {
     /// Places the buffers and packs the weights of a draft.
     ///
     /// # Errors
-    /// The kernels refuse a layer.
+    /// The steps do not fit their buffers, or the kernels refuse a layer.
     pub(super) fn new(draft: Draft, kernels: Kernels) -> Result<Self, String> {
+        check(&draft)?;
         let Draft { mut steps, buffers, tensors, input, outputs, fallbacks } = draft;
         let layout = place(&buffers, &steps)?;
         for step in &mut steps {
@@ -109,4 +111,25 @@ impl Plan {
         times.sort_by(|a, b| b.ms.total_cmp(&a.ms));
         Ok(times)
     }
+}
+
+/// Checks a draft, which may have been read from a file, before anything is taken from it by number.
+fn check(draft: &Draft) -> Result<(), String> {
+    let exists = |id: &BufferId| id.0 < draft.buffers.len();
+    for step in &draft.steps {
+        let problem = if step.reads().iter().chain(&step.writes()).all(exists) {
+            step.check(&draft.buffers).err()
+        } else {
+            Some("a buffer does not exist".into())
+        };
+        if let Some(problem) = problem {
+            return Err(format!("{}: {problem}", step.kind()));
+        }
+    }
+    let ends = draft.outputs.iter().chain([&draft.input]);
+    let stays = |id: &BufferId| exists(id) && draft.buffers[id.0].is_flat() && draft.buffers[id.0].keep;
+    ends.into_iter()
+        .all(stays)
+        .then_some(())
+        .ok_or_else(|| "an input or output has no place of its own".into())
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use aimass_kernels::{Arena, Image, Inputs, Kernels, Scratch, View, ViewMut};
+use aimass_kernels::{Arena, Image, Inputs, Kernels, Scratch, Team, View, ViewMut};
 use tract_onnx::prelude::TValue;
 
-use super::arena::Layout;
+use super::arena::{Buffer, Layout};
+use super::constant::Constant;
 use super::value::{Activation, BufferId, Slot};
 
 /// One step. It is shared by all sessions of a model; what changes is in [`Memory`].
@@ -18,6 +19,20 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
 
     /// The buffers that it writes.
     fn writes(&self) -> Vec<BufferId>;
+
+    /// Its weights until they are packed, always in the same order.
+    fn constants(&mut self) -> Vec<&mut Constant> {
+        Vec::new()
+    }
+
+    /// Checks it against the buffers, which exist, that it reads and writes: whatever the kernels do not check when they
+    /// are called. A plan from a file is data from outside.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn check(&self, _buffers: &[Buffer]) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Packs its weights, when nothing will be fused into it any more and its buffers have their places.
     ///
@@ -59,6 +74,9 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
     }
 }
 
+/// Multiplications for which a thread more is not worth the waking: some tens of microseconds.
+const PART: u64 = 1 << 19;
+
 /// What one session's steps work in.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -67,6 +85,10 @@ pub(super) struct Memory {
     pub(super) layout: Arc<Layout>,
     pub(super) tensors: Vec<Option<TValue>>,
     pub(super) scratch: Scratch,
+    /// Who shares the rows of large layers, once somebody may.
+    team: Option<Team>,
+    /// How many threads may share this run's layers.
+    threads: usize,
 }
 
 impl Memory {
@@ -80,6 +102,8 @@ impl Memory {
             layout: layout.clone(),
             tensors: vec![None; tensors],
             scratch: Scratch::default(),
+            team: None,
+            threads: 1,
         };
         for (id, content) in &layout.contents {
             memory.fill(*id, |values| values.copy_from_slice(content))?;
@@ -118,6 +142,45 @@ impl Memory {
     ) -> Result<(Inputs<'_>, ViewMut<'_, T>), String> {
         let image = self.image(id);
         self.arena.writing(&image).map_err(|e| e.to_string())
+    }
+
+    /// As [`Self::write`], where rows do not depend on each other: `work` writes the rows that it gets, on several
+    /// threads at once if there is enough to do.
+    ///
+    /// # Errors
+    /// What `work` refuses; or a thread died.
+    pub(super) fn write_rows<T: aimass_kernels::Element>(
+        &mut self,
+        id: BufferId,
+        multiplications: u64,
+        work: impl Fn(Inputs<'_>, ViewMut<'_, T>) -> aimass_kernels::Result<()> + Sync,
+    ) -> Result<(), String> {
+        let image = self.image(id);
+        let parts = multiplications.div_ceil(PART).min(self.threads as u64) as usize;
+        let (inputs, output) = self.arena.writing::<T>(&image).map_err(|e| e.to_string())?;
+        match &mut self.team {
+            Some(team) if parts > 1 => team.by_rows(parts, output, |output| work(inputs, output)),
+            _ => work(inputs, output),
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    /// From now on so many threads share large layers, the caller's included.
+    ///
+    /// # Errors
+    /// The system gives no more threads: it stays one.
+    pub(super) fn share(&mut self, threads: usize, most: usize) -> std::io::Result<()> {
+        self.threads = 1;
+        if threads > 1 && self.team.is_none() {
+            self.team = Some(Team::new(most)?);
+        }
+        self.threads = threads;
+        Ok(())
+    }
+
+    /// Lets the threads end: one of them may be dead.
+    pub(super) fn disband(&mut self) {
+        self.team = None;
     }
 
     /// A tensor that an earlier step left.

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use aimass_kernels::Halo;
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::Tensor;
 
 use super::weights::QuantWeights;
 
 /// A place in the arena.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct BufferId(pub(super) usize);
 
 /// A tensor that tract holds while the plan runs.
@@ -58,7 +59,7 @@ pub(super) struct Floats {
 }
 
 /// The order of numbers that lie without gaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
     /// As the shape says.
     RowMajor,
@@ -94,7 +95,7 @@ pub(super) enum Value {
 }
 
 /// What a step does to each number before it writes it: `clamp(x < 0 ? slope * x : x, low, high)`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Activation {
     pub(super) slope: f32,
     pub(super) low: f32,

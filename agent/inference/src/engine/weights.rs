@@ -119,24 +119,6 @@ impl QuantWeights {
         }
     }
 
-    /// The values of one place of the first axis; `None` if there is no such place.
-    pub(super) fn row(&self, at: usize, to: &mut [f32]) -> Option<()> {
-        let start = at.checked_mul(to.len())?;
-        let end = start.checked_add(to.len()).filter(|end| *end <= self.len())?;
-        let inner: usize = self.dims.get(self.axis + 1..)?.iter().product::<usize>().max(1);
-        let count = self.scales.len();
-        let place = |n: usize| if count == 1 { 0 } else { (start + n) / inner % count };
-        let real =
-            |n: usize, value: i32| value.wrapping_sub(self.zeros[place(n)]) as f32 * self.scales[place(n)];
-        let to = to.iter_mut().enumerate();
-        match &self.values {
-            Integers::I8(v) => to.zip(&v[start..end]).for_each(|((n, to), v)| *to = real(n, i32::from(*v))),
-            Integers::U8(v) => to.zip(&v[start..end]).for_each(|((n, to), v)| *to = real(n, i32::from(*v))),
-            Integers::I32(v) => to.zip(&v[start..end]).for_each(|((n, to), v)| *to = real(n, *v)),
-        }
-        Some(())
-    }
-
     /// The values as f32.
     pub(super) fn to_floats(&self) -> Vec<f32> {
         let inner: usize = self.dims.get(self.axis + 1..).map_or(1, |d| d.iter().product::<usize>().max(1));

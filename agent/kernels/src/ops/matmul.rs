@@ -138,7 +138,7 @@ fn check(kernel: &'static str, length: usize, k: usize, n: usize) -> Result<()> 
 fn rows(kernel: &'static str, a: usize, out: usize, shape: &ConvShape) -> Result<(Image, Image)> {
     let (k, n) = (shape.input_channels, shape.output_channels);
     let m = a / k;
-    if m == 0 || a != m * k || out != m * n {
+    if m == 0 || a != m * k || Some(out) != m.checked_mul(n) {
         return Err(KernelError::shape(
             kernel,
             format!("{a} and {out} elements are not rows of {k} and {n}"),

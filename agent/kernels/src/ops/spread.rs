@@ -34,8 +34,8 @@ impl<const N: usize> Spread<N> {
             let steps = distances.map(|d| d[axis]);
             match axes.last_mut() {
                 // Stepping along the one before is stepping over all of this one.
-                Some((before, outer)) if (0..N).all(|n| outer[n] == steps[n] * places) => {
-                    *before *= places;
+                Some((before, outer)) if (0..N).all(|n| steps[n].checked_mul(*places) == Some(outer[n])) => {
+                    *before = before.checked_mul(*places).ok_or_else(|| beyond(shape))?;
                     *outer = steps;
                 }
                 _ => axes.push((*places, steps)),
@@ -47,10 +47,25 @@ impl<const N: usize> Spread<N> {
         if axes.len() > MOST_AXES {
             return Err(KernelError::shape("spread", format!("{shape:?} has too many axes")));
         }
-        let needs =
-            std::array::from_fn(|n| 1 + axes.iter().map(|(d, steps)| (d - 1) * steps[n]).sum::<usize>());
-        let length = axes.iter().map(|(places, _)| places).product();
-        Ok(Self { axes, needs, length })
+        // Of all places, so that no sum over some of them is beyond.
+        let reach = |n: usize| {
+            let each = |sum: usize, (places, steps): &(usize, [usize; N])| {
+                sum.checked_add(places.checked_mul(steps[n])?)
+            };
+            axes.iter().try_fold(1, each)
+        };
+        let mut needs = [0; N];
+        for (n, needs) in needs.iter_mut().enumerate() {
+            reach(n).ok_or_else(|| beyond(shape))?;
+            *needs = 1 + axes.iter().map(|(places, steps)| (places - 1) * steps[n]).sum::<usize>();
+        }
+        let length = axes.iter().try_fold(1usize, |length, (places, _)| length.checked_mul(*places));
+        Ok(Self { axes, needs, length: length.ok_or_else(|| beyond(shape))? })
+    }
+
+    /// Its axes: how many places, and how far apart each input's elements are. [`Self::new`] makes the same of them.
+    pub fn axes(&self) -> impl Iterator<Item = (usize, &[usize; N])> {
+        self.axes.iter().map(|(places, steps)| (*places, steps))
     }
 
     /// Of inputs that are repeated along the axes that they lack: numpy's broadcasting.
@@ -117,6 +132,10 @@ impl<const N: usize> Spread<N> {
     fn step(&self, input: usize) -> usize {
         self.axes.last().map_or(1, |(_, steps)| steps[input])
     }
+}
+
+fn beyond(shape: &[usize]) -> KernelError {
+    KernelError::shape("spread", format!("{shape:?} is out of all proportion"))
 }
 
 fn misfit(input: &[usize], shape: &[usize]) -> KernelError {

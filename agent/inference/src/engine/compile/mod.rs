@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aimass_kernels::Halo;
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::{IntoArcTensor, IntoTValue, TVec, TypedNode};
 use tract_onnx::tract_core::ops::cast::Cast;
@@ -19,7 +20,7 @@ use tract_onnx::tract_core::ops::konst::Const;
 use super::arena::{Buffer, Element};
 use super::fallback;
 use super::ops;
-use super::step::Step;
+use super::steps::AnyStep;
 use super::value::{BufferId, Flat, Order, Slot, Value};
 use super::weights::Taken;
 
@@ -62,7 +63,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// Rows, columns and channels of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MapShape {
     pub(super) height: usize,
     pub(super) width: usize,
@@ -70,8 +71,9 @@ pub(super) struct MapShape {
 }
 
 /// What the walk leaves behind.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Draft {
-    pub(super) steps: Vec<Box<dyn Step>>,
+    pub(super) steps: Vec<AnyStep>,
     pub(super) buffers: Vec<Buffer>,
     pub(super) tensors: usize,
     pub(super) input: BufferId,
@@ -91,7 +93,7 @@ pub(super) struct Compiler<'m> {
     slots: HashMap<OutletId, Slot>,
     /// Bytes of values that are quantised as the model runs, and where their scale and zero point are.
     quantised: HashMap<OutletId, (BufferId, BufferId)>,
-    steps: Vec<Box<dyn Step>>,
+    steps: Vec<AnyStep>,
     buffers: Vec<Buffer>,
     tensors: usize,
     fallbacks: usize,
@@ -298,12 +300,12 @@ impl<'m> Compiler<'m> {
     }
 
     /// Adds a step, which has written the buffers that were made since the last one.
-    pub(super) fn emit(&mut self, step: impl Step + 'static) {
-        self.steps.push(Box::new(step));
+    pub(super) fn emit(&mut self, step: impl Into<AnyStep>) {
+        self.steps.push(step.into());
     }
 
     /// The step that writes a buffer.
-    pub(super) fn maker(&mut self, BufferId(id): BufferId) -> Option<&mut Box<dyn Step>> {
+    pub(super) fn maker(&mut self, BufferId(id): BufferId) -> Option<&mut AnyStep> {
         let maker = self.buffers[id].maker;
         self.steps.get_mut(maker)
     }

@@ -2,6 +2,7 @@
 //! without gaps.
 
 use aimass_kernels::{Activation as Bounds, AddU8, Halo, Image, Kernels, MulU8, OutputU8, View};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -10,11 +11,13 @@ use super::conv_float::bounds;
 use super::quantise::compose;
 use super::refused;
 use super::tail::Tail;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
+use crate::engine::saved::kernels::{AddParts, MulParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Operator {
     Add,
     Sub,
@@ -228,15 +231,15 @@ fn fused(compiler: &mut Compiler<'_>, outlet: OutletId, [a, b]: [OutletId; 2]) -
     fused
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Bytes {
-    Add(AddU8),
-    Mul(MulU8),
+    Add(#[serde(with = "AddParts")] AddU8),
+    Mul(#[serde(with = "MulParts")] MulU8),
 }
 
 /// A sum or product of bytes.
-#[derive(Debug)]
-struct BinaryBytes {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct BinaryBytes {
     kind: Bytes,
     inputs: [BufferId; 2],
     output: BufferId,
@@ -280,8 +283,8 @@ impl Step for BinaryBytes {
 }
 
 /// An operator over f32.
-#[derive(Debug)]
-struct Binary {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Binary {
     operator: Operator,
     inputs: [BufferId; 2],
     /// For numbers without gaps: how many the second value has.
@@ -291,6 +294,7 @@ struct Binary {
     /// For what is below 0, in place of the activation's one slope.
     slopes: Vec<f32>,
     /// The activation for kernels.
+    #[serde(skip, default = "Bounds::none")]
     bounds: Bounds,
 }
 
@@ -305,6 +309,16 @@ impl Step for Binary {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let Some(row) = self.row else { return Ok(()) };
+        let [a, b] = self.inputs.map(|id| &buffers[id.0]);
+        let to = &buffers[self.output.0];
+        let rows =
+            row > 0 && b.channels == row && to.channels.is_multiple_of(row) && a.channels == to.channels;
+        let fits = rows && [a, b, to].into_iter().all(Buffer::is_flat);
+        fits.then_some(()).ok_or_else(|| "rows do not fill the numbers".into())
     }
 
     fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! `Concat`: each input is written to its place in the output.
 
 use aimass_kernels::{Halo, Image};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::TypedConcat;
@@ -8,7 +9,9 @@ use tract_onnx::tract_core::ops::array::TypedConcat;
 use super::quantise::compose;
 use super::refused;
 use super::tail::Tail;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
+use crate::engine::saved::kernels::bytes;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Value};
 
@@ -23,13 +26,13 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let maps =
         node.inputs.iter().any(|i| matches!(compiler.value(*i), Some(Value::Quant(_) | Value::Floats(_))));
     if maps && op.axis == 1 && compiler.map_shape(outlet).is_some() {
-        return Ok(bytes(compiler, node, outlet) || pictures(compiler, node, outlet)?);
+        return Ok(quantised(compiler, node, outlet) || pictures(compiler, node, outlet)?);
     }
     flats(compiler, node, outlet, op.axis)
 }
 
 /// Bytes that a quantiser follows: each input through a table.
-fn bytes(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> bool {
+fn quantised(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> bool {
     let (Some(tail), Some(shape)) = (Tail::of(compiler, outlet), compiler.map_shape(outlet)) else {
         return false;
     };
@@ -42,7 +45,7 @@ fn bytes(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> boo
             return false;
         }
         let table = tail.quantiser.bytes(table).map(|byte| byte.clamp(tail.bounds.0, tail.bounds.1));
-        inputs.push((*buffer, Box::new(table)));
+        inputs.push(Part { buffer: *buffer, table: Box::new(table) });
     }
     let output = compiler.new_bytes(shape, tail.quantiser.zero);
     tail.take(compiler, output);
@@ -93,9 +96,17 @@ fn flats(
 }
 
 /// Concatenation of bytes by channels.
-#[derive(Debug)]
-struct ConcatBytes {
-    inputs: Vec<(BufferId, Box<[u8; 256]>)>,
+/// An input, and what becomes of its bytes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Part {
+    buffer: BufferId,
+    #[serde(with = "bytes")]
+    table: Box<[u8; 256]>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct ConcatBytes {
+    inputs: Vec<Part>,
     output: BufferId,
 }
 
@@ -105,18 +116,23 @@ impl Step for ConcatBytes {
     }
 
     fn reads(&self) -> Vec<BufferId> {
-        self.inputs.iter().map(|(id, _)| *id).collect()
+        self.inputs.iter().map(|part| part.buffer).collect()
     }
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
     }
 
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let channels = self.inputs.iter().map(|part| buffers[part.buffer.0].channels);
+        check_sum(channels, buffers[self.output.0].channels)
+    }
+
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (kernels, whole) = (memory.kernels, memory.image(self.output));
         let mut first = 0;
-        for (id, table) in &self.inputs {
-            let input = memory.image(*id);
+        for Part { buffer, table } in &self.inputs {
+            let input = memory.image(*buffer);
             let part = whole.channel_slice(first, input.channels);
             let (inputs, output) = memory.arena.writing::<u8>(&part).map_err(refused)?;
             let input_view = inputs.view(&input).map_err(refused)?;
@@ -131,14 +147,14 @@ impl Step for ConcatBytes {
     }
 
     fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
-        self.inputs.iter_mut().for_each(|(_, own)| compose(own, table));
+        self.inputs.iter_mut().for_each(|part| compose(&mut part.table, table));
         true
     }
 }
 
 /// Concatenation of f32.
-#[derive(Debug)]
-struct Concat {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Concat {
     inputs: Vec<BufferId>,
     output: BufferId,
     /// For numbers without gaps: how often each input gives how many.
@@ -156,6 +172,23 @@ impl Step for Concat {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let to = &buffers[self.output.0];
+        let Some((outer, chunks)) = &self.chunks else {
+            return check_sum(self.inputs.iter().map(|id| buffers[id.0].channels), to.channels);
+        };
+        let rows = |id: &BufferId, chunk: &usize| {
+            buffers[id.0].is_flat() && outer.checked_mul(*chunk) == Some(buffers[id.0].channels)
+        };
+        if !to.is_flat() || *outer == 0 || chunks.len() != self.inputs.len() || chunks.contains(&0) {
+            return Err("rows and inputs are not as many".into());
+        }
+        if !self.inputs.iter().zip(chunks).all(|(id, chunk)| rows(id, chunk)) {
+            return Err("rows do not fill an input".into());
+        }
+        check_sum(self.inputs.iter().map(|id| buffers[id.0].channels), to.channels)
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -176,4 +209,10 @@ impl Step for Concat {
         }
         Ok(())
     }
+}
+
+/// Whether the inputs fill the output.
+fn check_sum(mut inputs: impl Iterator<Item = usize>, output: usize) -> Result<(), String> {
+    let sum = inputs.try_fold(0usize, |sum, channels| sum.checked_add(channels));
+    (sum == Some(output)).then_some(()).ok_or_else(|| "inputs do not fill the output".into())
 }

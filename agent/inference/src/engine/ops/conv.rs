@@ -1,8 +1,7 @@
 //! Quantised convolutions: bytes times the file's own 8-bit weights, to bytes if a quantiser follows, else to f32.
 
-use std::sync::Arc;
-
 use aimass_kernels::{Conv2dU8, ConvShape, ConvWeightsU8, Halo, Image, Kernels, OutputU8};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
@@ -12,6 +11,8 @@ use super::quantise::compose;
 use super::refused;
 use super::tail::Tail;
 use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::constant::Constant;
+use crate::engine::saved::kernels::{ConvShapeParts, OutputParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 use crate::engine::weights::{Integers, QuantWeights};
@@ -60,19 +61,20 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     compiler.widen(input.buffer, shape.halo([from.height, from.width], [to.height, to.width]));
     let mut step = ConvBytes {
         shape,
-        weights: Some(weights),
+        weights: Constant::signed(weights),
         input: input.buffer,
         input_zero: sums.zero,
         bias: sums.bias,
         multiplier: sums.scales,
         output: input.buffer,
-        writing: None,
+        writing: Writing::Floats,
         layer: None,
     };
     if let Some(tail) = Tail::of(compiler, outlet) {
         let quantiser = tail.quantiser;
         step.multiplier.iter_mut().for_each(|m| *m /= quantiser.scale);
-        step.writing = Some(OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1));
+        step.writing =
+            Writing::Bytes(OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1));
         step.output = compiler.new_bytes(to, quantiser.zero);
         tail.take(compiler, step.output);
     } else {
@@ -120,19 +122,26 @@ fn sums(compiler: &Compiler<'_>, node: &TypedNode, input: &Quant, weights: &Quan
     Some(Sums { zero, bias, scales })
 }
 
+/// How a quantised convolution writes.
+#[derive(Debug, Serialize, Deserialize)]
+enum Writing {
+    Floats,
+    Bytes(#[serde(with = "OutputParts")] OutputU8),
+}
+
 /// A quantised convolution.
-#[derive(Debug)]
-struct ConvBytes {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct ConvBytes {
+    #[serde(with = "ConvShapeParts")]
     shape: ConvShape,
-    /// Until it is packed.
-    weights: Option<Arc<QuantWeights>>,
+    weights: Constant,
     input: BufferId,
     input_zero: u8,
     bias: Vec<i32>,
     multiplier: Vec<f32>,
     output: BufferId,
-    /// How bytes are written; `None` writes f32.
-    writing: Option<OutputU8>,
+    writing: Writing,
+    #[serde(skip)]
     layer: Option<Conv2dU8>,
 }
 
@@ -149,9 +158,13 @@ impl Step for ConvBytes {
         vec![self.output]
     }
 
+    fn constants(&mut self) -> Vec<&mut Constant> {
+        vec![&mut self.weights]
+    }
+
     fn prepare(&mut self, kernels: Kernels, images: &[Image]) -> Result<(), String> {
-        let weights = self.weights.take().ok_or("a convolution was packed twice")?;
-        let values = weights.as_signed().ok_or("weights are not around zero")?;
+        let weights = self.weights.take();
+        let values = weights.as_signed()?;
         self.shape.input_pixel_stride = images[self.input.0].pixel_stride;
         let weights = ConvWeightsU8 {
             weights: &values,
@@ -159,26 +172,26 @@ impl Step for ConvBytes {
             multiplier: &self.multiplier,
             input_zero_point: self.input_zero,
         };
-        let output = self.writing.clone().unwrap_or(OutputU8::new(0));
-        self.layer = Some(Conv2dU8::new(kernels, &self.shape, &weights, &output).map_err(refused)?);
+        let floats = OutputU8::new(0);
+        let output = if let Writing::Bytes(output) = &self.writing { output } else { &floats };
+        self.layer = Some(Conv2dU8::new(kernels, &self.shape, &weights, output).map_err(refused)?);
         (self.bias, self.multiplier) = (Vec::new(), Vec::new());
         Ok(())
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let layer = self.layer.as_ref().ok_or("a convolution was not packed")?;
-        let input = memory.image(self.input);
-        if self.writing.is_some() {
-            let (inputs, output) = memory.write::<u8>(self.output)?;
-            layer.run(inputs.view(&input).map_err(refused)?, output).map_err(refused)
+        let (input, output) = (memory.image(self.input), memory.image(self.output));
+        let work = self.shape.multiplications(output.height, output.width);
+        if let Writing::Bytes(_) = self.writing {
+            memory.write_rows(self.output, work, |inputs, output| layer.run(inputs.view(&input)?, output))
         } else {
-            let (inputs, output) = memory.write::<f32>(self.output)?;
-            layer.run_f32(inputs.view(&input).map_err(refused)?, output).map_err(refused)
+            memory.write_rows(self.output, work, |inputs, output| layer.run_f32(inputs.view(&input)?, output))
         }
     }
 
     fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
-        let Some(writing) = &mut self.writing else { return false };
+        let Writing::Bytes(writing) = &mut self.writing else { return false };
         match &mut writing.table {
             Some(first) => compose(first, table),
             None => writing.table = Some(Box::new(*table)),

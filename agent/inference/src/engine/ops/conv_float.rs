@@ -1,26 +1,18 @@
 //! Convolutions of f32.
 
-use std::sync::Arc;
-
 use aimass_kernels::{Activation as Bounds, Conv2dF32, ConvShape, Halo, Image, Kernels};
-use tract_onnx::prelude::{OutletId, Tensor};
+use serde::{Deserialize, Serialize};
+use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::Conv;
 
 use super::conv::{kind, shape_of};
 use super::refused;
 use crate::engine::compile::Compiler;
+use crate::engine::constant::Constant;
+use crate::engine::saved::kernels::ConvShapeParts;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Floats, Value};
-use crate::engine::weights::QuantWeights;
-
-/// Weights until they are packed.
-#[derive(Debug)]
-pub(super) enum Weights {
-    Tensor(Arc<Tensor>),
-    Quant(Arc<QuantWeights>),
-    Values(Vec<f32>),
-}
 
 /// `Conv` of f32, or of what can become that.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -29,8 +21,8 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         return Ok(false);
     }
     let weights = match compiler.value(node.inputs[1]) {
-        Some(Value::Const(tensor)) => Weights::Tensor(tensor.clone()),
-        Some(Value::Weights(weights)) => Weights::Quant(weights.clone()),
+        Some(Value::Const(tensor)) => Constant::tensor(tensor.clone()),
+        Some(Value::Weights(weights)) => Constant::dequantised(weights.clone()),
         _ => return Ok(false),
     };
     let Some(bias) = compiler.floats(node.inputs[2]) else { return Ok(false) };
@@ -42,7 +34,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let activation = Activation::NONE;
     compiler.emit(ConvFloats {
         shape,
-        weights: Some(weights),
+        weights,
         bias,
         input: input.buffer,
         output,
@@ -57,17 +49,18 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
 }
 
 /// A convolution.
-#[derive(Debug)]
-pub(super) struct ConvFloats {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct ConvFloats {
+    #[serde(with = "ConvShapeParts")]
     pub(super) shape: ConvShape,
-    /// Until it is packed.
-    pub(super) weights: Option<Weights>,
+    pub(super) weights: Constant,
     pub(super) bias: Vec<f32>,
     pub(super) input: BufferId,
     pub(super) output: BufferId,
     pub(super) activation: Activation,
     /// For what is below 0, in place of the activation's one slope.
     pub(super) slopes: Vec<f32>,
+    #[serde(skip)]
     pub(super) layer: Option<Conv2dF32>,
 }
 
@@ -84,29 +77,25 @@ impl Step for ConvFloats {
         vec![self.output]
     }
 
+    fn constants(&mut self) -> Vec<&mut Constant> {
+        vec![&mut self.weights]
+    }
+
     fn prepare(&mut self, kernels: Kernels, images: &[Image]) -> Result<(), String> {
         self.shape.input_pixel_stride = images[self.input.0].pixel_stride;
         let bounds = bounds(self.activation, &self.slopes);
-        let (shape, bias) = (&self.shape, &self.bias);
-        let pack = |weights: &[f32]| Conv2dF32::new(kernels, shape, weights, bias, &bounds).map_err(refused);
-        let layer = match self.weights.take().ok_or("a convolution was packed twice")? {
-            Weights::Quant(weights) => pack(&weights.to_floats()),
-            Weights::Values(values) => pack(&values),
-            Weights::Tensor(tensor) => {
-                let view = tensor.try_as_plain_ram().map_err(|e| format!("{e:#}"))?;
-                pack(view.as_slice::<f32>().map_err(|e| format!("{e:#}"))?)
-            }
-        };
-        self.layer = Some(layer?);
+        let weights = self.weights.take();
+        let layer = Conv2dF32::new(kernels, &self.shape, &weights.as_floats()?, &self.bias, &bounds);
+        self.layer = Some(layer.map_err(refused)?);
         self.bias = Vec::new();
         Ok(())
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let layer = self.layer.as_ref().ok_or("a convolution was not packed")?;
-        let input = memory.image(self.input);
-        let (inputs, output) = memory.write::<f32>(self.output)?;
-        layer.run(inputs.view(&input).map_err(refused)?, output).map_err(refused)
+        let (input, output) = (memory.image(self.input), memory.image(self.output));
+        let work = self.shape.multiplications(output.height, output.width);
+        memory.write_rows(self.output, work, |inputs, output| layer.run(inputs.view(&input)?, output))
     }
 
     fn fuse_slopes(&mut self, slopes: &[f32]) -> bool {

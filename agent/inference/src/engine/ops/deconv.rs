@@ -1,14 +1,17 @@
 //! `ConvTranspose` whose windows do not overlap: a product at each pixel, and its parts spread over the window.
 
 use aimass_kernels::{Activation as Bounds, ConvShape, Halo, Image, Kernels};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::conv_float::{ConvFloats, Weights, bounds};
+use super::conv_float::{ConvFloats, bounds};
 use super::refused;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::constant::Constant;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Floats, Value};
 
@@ -52,7 +55,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let product = compiler.new_floats(MapShape { channels: taps * to.channels, ..from });
     compiler.emit(ConvFloats {
         shape: ConvShape::pointwise(inputs, taps * to.channels),
-        weights: Some(Weights::Values(turned)),
+        weights: Constant::values(turned),
         bias: bias.repeat(taps),
         input: input.buffer,
         output: product,
@@ -74,13 +77,14 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
 }
 
 /// Channels of a pixel become pixels of a window.
-#[derive(Debug)]
-struct Spread {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Spread {
     window: [usize; 2],
     input: BufferId,
     output: BufferId,
     activation: Activation,
     /// The activation for kernels.
+    #[serde(skip, default = "Bounds::none")]
     bounds: Bounds,
 }
 
@@ -95,6 +99,16 @@ impl Step for Spread {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let (from, to) = (&buffers[self.input.0], &buffers[self.output.0]);
+        let [height, width] = self.window;
+        let fits = from.height.checked_mul(height) == Some(to.height)
+            && from.width.checked_mul(width) == Some(to.width)
+            && height.checked_mul(width).and_then(|taps| taps.checked_mul(to.channels))
+                == Some(from.channels);
+        fits.then_some(()).ok_or_else(|| "windows do not fill the picture".into())
     }
 
     fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {

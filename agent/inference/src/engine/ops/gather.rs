@@ -1,17 +1,18 @@
 //! `Gather`: rows of a table, as an embedding has them, or places of an axis.
 
-use std::sync::Arc;
-
-use aimass_kernels::Image;
+use aimass_kernels::{Image, Kernels};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::{Gather as GatherOp, GatherNd};
 
 use super::refused;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
+use crate::engine::constant::Constant;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
-use crate::engine::weights::QuantWeights;
+use crate::engine::weights::{Integers, QuantWeights};
 
 /// `Gather` along one axis.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -25,11 +26,16 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if !compiler.is_f32(outlet) || !compiler.is_f32(*data) || op.axis >= from.len() {
         return Ok(false);
     }
+    // Rows stay 8-bit integers until they are wanted.
+    let quantised = match compiler.value(*data) {
+        Some(Value::Weights(weights)) if op.axis == 0 => Quantised::of(weights),
+        _ => None,
+    };
     let table = match compiler.value(*data) {
-        // Rows stay 8-bit integers until they are wanted.
-        Some(Value::Weights(weights)) if op.axis == 0 => Table::Quantised(weights.clone()),
+        _ if quantised.is_some() => quantised.map(Table::Quantised).ok_or("a table is gone")?,
         Some(Value::Const(_) | Value::Weights(_)) => {
-            Table::Floats(compiler.floats(*data).ok_or("a table holds no numbers")?.into())
+            let values = compiler.floats(*data).ok_or("a table holds no numbers")?;
+            Table::Floats { constant: Constant::values(values), values: Vec::new() }
         }
         _ => Table::Computed(compiler.flat(*data)?),
     };
@@ -86,16 +92,60 @@ pub(in crate::engine) fn constant_places(
     Ok(true)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Table {
-    Floats(Arc<[f32]>),
-    Quantised(Arc<QuantWeights>),
+    Floats {
+        constant: Constant,
+        /// What it holds, once it was prepared.
+        #[serde(skip)]
+        values: Vec<f32>,
+    },
+    Quantised(Quantised),
     Computed(BufferId),
 }
 
+/// Rows of 8-bit integers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Quantised {
+    constant: Constant,
+    /// What stands for 0 and a step, one or one for each place of an axis.
+    zeros: Vec<i32>,
+    scales: Vec<f32>,
+    /// How many values there are for each place of that axis.
+    inner: usize,
+    /// The integers, once they were prepared.
+    #[serde(skip)]
+    values: Vec<i8>,
+}
+
+impl Quantised {
+    fn of(weights: &std::sync::Arc<QuantWeights>) -> Option<Self> {
+        let shift = if matches!(weights.values, Integers::U8(_)) { 128 } else { 0 };
+        Some(Quantised {
+            constant: Constant::shifted(weights.clone())?,
+            zeros: weights.zeros.iter().map(|zero| zero.wrapping_sub(shift)).collect(),
+            scales: weights.scales.clone(),
+            inner: weights.dims.get(weights.axis + 1..).map_or(1, |d| d.iter().product::<usize>().max(1)),
+            values: Vec::new(),
+        })
+    }
+
+    /// The values of a row; `None` if there is no such row.
+    fn row(&self, at: usize, to: &mut [f32]) -> Option<()> {
+        let start = at.checked_mul(to.len())?;
+        let values = self.values.get(start..start.checked_add(to.len())?)?;
+        let count = self.scales.len();
+        for (n, (to, value)) in to.iter_mut().zip(values).enumerate() {
+            let place = if count == 1 { 0 } else { (start + n) / self.inner % count };
+            *to = i32::from(*value).wrapping_sub(self.zeros[place]) as f32 * self.scales[place];
+        }
+        Some(())
+    }
+}
+
 /// Some places of an axis.
-#[derive(Debug)]
-struct Gather {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Gather {
     table: Table,
     indices: BufferId,
     output: BufferId,
@@ -151,6 +201,42 @@ impl Step for Gather {
         vec![self.output]
     }
 
+    fn constants(&mut self) -> Vec<&mut Constant> {
+        match &mut self.table {
+            Table::Floats { constant, .. } | Table::Quantised(Quantised { constant, .. }) => vec![constant],
+            Table::Computed(_) => Vec::new(),
+        }
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let (indices, to) = (&buffers[self.indices.0], &buffers[self.output.0]);
+        let size =
+            |places: usize| self.outer.checked_mul(places).and_then(|rows| rows.checked_mul(self.inner));
+        // The second so that no row's place is beyond all numbers.
+        let fits = indices.is_flat()
+            && to.is_flat()
+            && self.inner > 0
+            && size(indices.channels) == Some(to.channels)
+            && size(self.places).is_some();
+        let table = match &self.table {
+            Table::Quantised(Quantised { zeros, scales, inner, .. }) => {
+                !scales.is_empty() && zeros.len() == scales.len() && *inner > 0
+            }
+            Table::Computed(id) => buffers[id.0].is_flat(),
+            Table::Floats { .. } => true,
+        };
+        (fits && table).then_some(()).ok_or_else(|| "rows do not fill the numbers".into())
+    }
+
+    fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {
+        match &mut self.table {
+            Table::Floats { constant, values } => *values = constant.take().as_floats()?.into_owned(),
+            Table::Quantised(table) => table.values = table.constant.take().as_signed()?.into_owned(),
+            Table::Computed(_) => {}
+        }
+        Ok(())
+    }
+
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let indices: Image = memory.image(self.indices);
         let computed = match self.table {
@@ -167,10 +253,12 @@ impl Step for Gather {
             Ok(())
         };
         match (&self.table, computed) {
-            (Table::Quantised(weights), _) => {
-                self.copy(indices, output, |at, to| weights.row(at, to).ok_or_else(missing))
+            (Table::Quantised(table), _) => {
+                self.copy(indices, output, |at, to| table.row(at, to).ok_or_else(missing))
             }
-            (Table::Floats(table), _) => self.copy(indices, output, |at, to| from_floats(table, at, to)),
+            (Table::Floats { values, .. }, _) => {
+                self.copy(indices, output, |at, to| from_floats(values, at, to))
+            }
             (Table::Computed(_), image) => {
                 let image = image.ok_or_else(missing)?;
                 let table = inputs.view::<f32>(&image).map_err(refused)?;

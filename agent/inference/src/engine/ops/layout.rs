@@ -1,10 +1,13 @@
 //! Steps between the forms of a value: pictures with a halo, numbers without gaps, tensors of tract.
 
 use aimass_kernels::{Halo, Image};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, DatumType, IntoTValue, Tensor};
 
 use super::refused;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::MapShape;
+use crate::engine::saved::kernels::meanings;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Order, Slot, Table};
 
@@ -13,15 +16,22 @@ pub(super) fn as_map(flat: Image, like: [usize; 3]) -> Image {
     Image::dense(flat.offset, like[0], like[1], like[2], Halo::default())
 }
 
+/// Whether numbers without gaps are as many as a picture has.
+pub(super) fn check_flat(flat: &Buffer, shape: [usize; 3]) -> Result<(), String> {
+    let wanted = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    let fits = flat.is_flat() && wanted == Some(flat.channels);
+    fits.then_some(()).ok_or_else(|| format!("{} numbers are no picture of {shape:?}", flat.channels))
+}
+
 /// Where the numbers of a picture come from.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Source {
     Floats(BufferId, Order),
-    Bytes(BufferId, Table),
+    Bytes(BufferId, #[serde(with = "meanings")] Table),
 }
 
 /// Makes a picture of f32.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct ToMap {
     source: Source,
     output: BufferId,
@@ -61,6 +71,13 @@ impl Step for ToMap {
         vec![self.output]
     }
 
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        match self.source {
+            Source::Floats(id, _) => check_flat(&buffers[id.0], buffers[self.output.0].shape()),
+            Source::Bytes(..) => Ok(()),
+        }
+    }
+
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (kernels, shape) = (memory.kernels, memory.image(self.output).shape());
         let source = memory.image(self.source.buffer());
@@ -82,16 +99,16 @@ impl Step for ToMap {
 }
 
 /// What becomes numbers without gaps.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Map {
     Floats(BufferId),
-    Bytes(BufferId, Table),
+    Bytes(BufferId, #[serde(with = "meanings")] Table),
     /// Without gaps already, channels side by side.
     Flat(BufferId, MapShape),
 }
 
 /// Makes numbers without gaps of a picture.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct FromMap {
     source: Map,
     output: BufferId,
@@ -132,6 +149,17 @@ impl Step for FromMap {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let to = &buffers[self.output.0];
+        match self.source {
+            Map::Flat(id, MapShape { height, width, channels }) => {
+                let shape = [height, width, channels];
+                check_flat(&buffers[id.0], shape).and_then(|()| check_flat(to, shape))
+            }
+            Map::Floats(id) | Map::Bytes(id, _) => check_flat(to, buffers[id.0].shape()),
+        }
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {

@@ -1,19 +1,19 @@
 //! Matrix products: of computed values with constant or computed ones, in f32; and of values that are quantised as the
 //! model runs with the file's own 8-bit weights.
 
-use std::sync::Arc;
-
 use aimass_kernels::{Activation as Bounds, Dequantise, Halo, Image, Kernels, MatMulF32, MatMulU8};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::{InOut, TypedNode};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::conv_float::bounds;
 use super::refused;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
+use crate::engine::constant::Constant;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Flat, Order, Value};
-use crate::engine::weights::QuantWeights;
 
 /// The most matrices of a batch: a shape is data from outside, and each takes an entry.
 const MOST_MATRICES: usize = 1 << 16;
@@ -25,20 +25,20 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let outlet = OutletId::new(node.id, 0);
     let constant = if shape.one_matrix() { constant(compiler, b, &shape) } else { None };
     let output = match constant {
-        Some(Constant::Quantised(weights)) => {
+        Some(Matrix::Quantised { weights, scales }) => {
             let (input, meaning) = compiler.quantised_at_run_time(a)?;
             let output = compiler.flat_buffer(outlet)?;
             let size = [shape.k, shape.n];
-            let step = ProductBytes { size, weights: Some(weights), bias: Vec::new(), layer: None };
+            let step = ProductBytes { size, weights, scales, bias: Vec::new(), layer: None };
             compiler.emit(Product { input, output, kind: Kind::Bytes(meaning, step) });
             output
         }
-        Some(Constant::Floats(matrix)) => {
+        Some(Matrix::Floats(matrix)) => {
             let input = compiler.flat(a)?;
             let output = compiler.flat_buffer(outlet)?;
             let step = ProductFloats {
                 size: [shape.k, shape.n],
-                matrix,
+                matrix: Constant::values(matrix),
                 bias: Vec::new(),
                 activation: Activation::NONE,
                 layer: None,
@@ -59,7 +59,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
 }
 
 /// What is multiplied with what.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Shape {
     m: usize,
     k: usize,
@@ -141,15 +141,17 @@ impl Shape {
     }
 }
 
+/// A matrix that is known now.
 #[derive(Debug)]
-enum Constant {
-    Quantised(Arc<QuantWeights>),
+enum Matrix {
+    /// 8-bit integers, `k` rows of `n`, and a scale for each column.
+    Quantised { weights: Constant, scales: Vec<f32> },
     /// `k` rows of `n`.
     Floats(Vec<f32>),
 }
 
 /// The second matrix, if it is known now.
-fn constant(compiler: &Compiler<'_>, outlet: OutletId, shape: &Shape) -> Option<Constant> {
+fn constant(compiler: &Compiler<'_>, outlet: OutletId, shape: &Shape) -> Option<Matrix> {
     let [k, n] = [shape.k, shape.n];
     if let Value::Weights(weights) = compiler.value(outlet)?
         && weights.at_run_time
@@ -157,13 +159,15 @@ fn constant(compiler: &Compiler<'_>, outlet: OutletId, shape: &Shape) -> Option<
         && weights.is_around_zero()
         && (weights.scales.len() == 1 || weights.scales.len() == n && weights.axis + 1 == weights.dims.len())
     {
-        return Some(Constant::Quantised(weights.clone()));
+        let scales =
+            if weights.scales.len() == n { weights.scales.clone() } else { vec![weights.scales[0]; n] };
+        return Some(Matrix::Quantised { weights: Constant::signed(weights.clone()), scales });
     }
     if !compiler.is_constant(outlet) {
         return None;
     }
     let values = compiler.floats(outlet).filter(|values| values.len() == k * n)?;
-    Some(Constant::Floats(if shape.transposed { transposed(&values, k) } else { values }))
+    Some(Matrix::Floats(if shape.transposed { transposed(&values, k) } else { values }))
 }
 
 /// Rows of `k` as columns.
@@ -171,7 +175,7 @@ fn transposed(values: &[f32], k: usize) -> Vec<f32> {
     (0..k).flat_map(|row| values.iter().skip(row).step_by(k).copied()).collect()
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Kind {
     Floats(ProductFloats),
     /// With where scale and zero point of the input are.
@@ -179,36 +183,37 @@ enum Kind {
 }
 
 /// A product with a constant matrix.
-#[derive(Debug)]
-struct Product {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Product {
     input: BufferId,
     output: BufferId,
     kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ProductFloats {
     size: [usize; 2],
-    /// Until it is packed.
-    matrix: Vec<f32>,
+    matrix: Constant,
     bias: Vec<f32>,
     activation: Activation,
+    #[serde(skip)]
     layer: Option<MatMulF32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ProductBytes {
     size: [usize; 2],
-    /// Until they are packed.
-    weights: Option<Arc<QuantWeights>>,
+    weights: Constant,
+    scales: Vec<f32>,
     bias: Vec<f32>,
+    #[serde(skip)]
     layer: Option<MatMulU8>,
 }
 
 impl ProductFloats {
     fn prepare(&mut self, kernels: Kernels) -> Result<(), String> {
-        let (matrix, bias) = (std::mem::take(&mut self.matrix), std::mem::take(&mut self.bias));
-        let bounds: Bounds = bounds(self.activation, &[]);
+        let (matrix, bias) = (self.matrix.take(), std::mem::take(&mut self.bias));
+        let (matrix, bounds): (_, Bounds) = (matrix.as_floats()?, bounds(self.activation, &[]));
         self.layer = Some(MatMulF32::new(kernels, self.size, &matrix, &bias, &bounds).map_err(refused)?);
         Ok(())
     }
@@ -216,13 +221,9 @@ impl ProductFloats {
 
 impl ProductBytes {
     fn prepare(&mut self, kernels: Kernels) -> Result<(), String> {
-        let weights = self.weights.take().ok_or("a product was packed twice")?;
-        let values = weights.as_signed().ok_or("weights are not around zero")?;
-        let scales = match weights.scales[..] {
-            [scale] => vec![scale; self.size[1]],
-            _ => weights.scales.clone(),
-        };
-        let bias = std::mem::take(&mut self.bias);
+        let weights = self.weights.take();
+        let values = weights.as_signed()?;
+        let (scales, bias) = (std::mem::take(&mut self.scales), std::mem::take(&mut self.bias));
         self.layer = Some(MatMulU8::new(kernels, self.size, &values, &scales, &bias).map_err(refused)?);
         Ok(())
     }
@@ -245,6 +246,13 @@ impl Step for Product {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn constants(&mut self) -> Vec<&mut Constant> {
+        match &mut self.kind {
+            Kind::Floats(step) => vec![&mut step.matrix],
+            Kind::Bytes(_, step) => vec![&mut step.weights],
+        }
     }
 
     fn prepare(&mut self, kernels: Kernels, _: &[Image]) -> Result<(), String> {
@@ -304,8 +312,8 @@ fn meaning_of(values: &[f32]) -> Result<Dequantise, String> {
 }
 
 /// A product of two computed values.
-#[derive(Debug)]
-struct ProductOfTwo {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct ProductOfTwo {
     inputs: [BufferId; 2],
     output: BufferId,
     shape: Shape,
@@ -322,6 +330,23 @@ impl Step for ProductOfTwo {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let Shape { m, k, n, pairs, .. } = &self.shape;
+        let (Some(of_a), Some(of_b), Some(of_output)) =
+            (m.checked_mul(*k), k.checked_mul(*n), m.checked_mul(*n))
+        else {
+            return Err("matrices are out of all proportion".into());
+        };
+        let [a, b] = self.inputs.map(|id| &buffers[id.0]);
+        let to = &buffers[self.output.0];
+        let holds = |from: &Buffer, size: usize, at: usize| at < from.channels / size;
+        let fits = ![*m, *k, *n].contains(&0)
+            && [a, b, to].into_iter().all(Buffer::is_flat)
+            && of_output.checked_mul(pairs.len()) == Some(to.channels)
+            && pairs.iter().all(|[first, second]| holds(a, of_a, *first) && holds(b, of_b, *second));
+        fits.then_some(()).ok_or_else(|| "matrices do not fill the numbers".into())
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -344,7 +369,7 @@ impl Step for ProductOfTwo {
 }
 
 /// Numbers without gaps to bytes, by their own range (`DynamicQuantizeLinear`).
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct QuantiseAtRunTime {
     pub(in crate::engine) input: BufferId,
     pub(in crate::engine) output: BufferId,
@@ -363,6 +388,12 @@ impl Step for QuantiseAtRunTime {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output, self.meaning]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let meaning = &buffers[self.meaning.0];
+        let fits = meaning.is_flat() && meaning.channels == 2;
+        fits.then_some(()).ok_or_else(|| "there is no place for a scale and a zero point".into())
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {

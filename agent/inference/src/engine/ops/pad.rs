@@ -1,13 +1,16 @@
 //! `Pad`: becomes part of the halo where a convolution or a pool reads it; else it is a copy into a larger picture.
 
 use aimass_kernels::{Halo, Image};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::{Pad as PadOp, PadMode};
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool};
 
 use super::refused;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::saved::kernels::HaloParts;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 
@@ -105,10 +108,11 @@ fn within(pad: &Halo, pool: &TypedNode) -> bool {
 }
 
 /// A picture within a larger one.
-#[derive(Debug)]
-struct Pad {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Pad {
     input: BufferId,
     output: BufferId,
+    #[serde(with = "HaloParts")]
     pad: Halo,
     /// Channels before.
     front: usize,
@@ -126,6 +130,15 @@ impl Step for Pad {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let (from, to) = (&buffers[self.input.0], &buffers[self.output.0]);
+        let sum = |a: usize, b: usize, c: usize| a.checked_add(b).and_then(|ab| ab.checked_add(c));
+        let fits = sum(self.pad.top, from.height, self.pad.bottom) == Some(to.height)
+            && sum(self.pad.left, from.width, self.pad.right) == Some(to.width)
+            && sum(self.front, from.channels, 0).is_some_and(|channels| channels <= to.channels);
+        fits.then_some(()).ok_or_else(|| "a picture does not fit into its padding".into())
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Pools: the greatest or the mean of windows, and of whole pictures.
 
 use aimass_kernels::{Halo, OutputU8, PoolShape, RescaleU8};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
@@ -8,7 +9,9 @@ use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
 use super::refused;
 use super::tail::Tail;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::saved::kernels::{PoolShapeParts, RescaleParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
 
@@ -129,19 +132,20 @@ fn mean(
     Ok(true)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Kind {
     Max,
     MaxBytes,
     /// Times a number.
     Mean(f32),
-    MeanBytes(RescaleU8),
+    MeanBytes(#[serde(with = "RescaleParts")] RescaleU8),
 }
 
 /// A pool.
-#[derive(Debug)]
-struct Pool {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Pool {
     kind: Kind,
+    #[serde(with = "PoolShapeParts")]
     shape: PoolShape,
     input: BufferId,
     output: BufferId,
@@ -164,6 +168,12 @@ impl Step for Pool {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, _: &[Buffer]) -> Result<(), String> {
+        let PoolShape { kernel, stride, padding, .. } = self.shape;
+        let small = [kernel, stride, padding].concat().iter().all(|number| *number <= Buffer::MAX_ELEMENTS);
+        small.then_some(()).ok_or_else(|| "a window is out of all proportion".into())
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! `PRelu` with a slope for each channel, which tract writes as three nodes: `0 > x`, `x * slope`, and a choice.
 
 use aimass_kernels::{Activation as Bounds, Halo, OutputU8, PreluU8};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -12,6 +13,7 @@ use super::quantise::compose;
 use super::refused;
 use super::tail::Tail;
 use crate::engine::compile::Compiler;
+use crate::engine::saved::kernels::{ActivationParts, PreluParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Value};
 
@@ -113,8 +115,9 @@ impl Parts {
 }
 
 /// An activation with a slope for each channel.
-#[derive(Debug)]
-struct Prelu {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Prelu {
+    #[serde(with = "ActivationParts")]
     bounds: Bounds,
     input: BufferId,
     output: BufferId,
@@ -141,8 +144,9 @@ impl Step for Prelu {
 }
 
 /// The same of bytes, to bytes.
-#[derive(Debug)]
-struct PreluBytes {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct PreluBytes {
+    #[serde(with = "PreluParts")]
     prelu: PreluU8,
     input: BufferId,
     output: BufferId,

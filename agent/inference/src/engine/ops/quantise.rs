@@ -3,14 +3,17 @@
 //! Signed and unsigned activations are both bytes here: a signed value s lies in the byte s + 128.
 
 use aimass_kernels::{Curve, Halo, Quantise as Parameters};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearI8, QuantizeLinearU8};
 
-use super::layout::as_map;
+use super::layout::{as_map, check_flat};
 use super::{refused, unary};
+use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
+use crate::engine::saved::kernels::{QuantiseParts, bytes};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Flat, Floats, Order, Quant, Table, Value};
 
@@ -152,7 +155,7 @@ pub(in crate::engine) fn dequantise(compiler: &mut Compiler<'_>, node: &TypedNod
     Ok(true)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Source {
     Map(BufferId),
     Flat(BufferId, Order),
@@ -167,10 +170,11 @@ impl Source {
 }
 
 /// Numbers to bytes.
-#[derive(Debug)]
-struct Quantise {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Quantise {
     source: Source,
     output: BufferId,
+    #[serde(with = "QuantiseParts")]
     parameters: Parameters,
 }
 
@@ -185,6 +189,13 @@ impl Step for Quantise {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        match self.source {
+            Source::Map(_) => Ok(()),
+            Source::Flat(id, _) => check_flat(&buffers[id.0], buffers[self.output.0].shape()),
+        }
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -210,10 +221,11 @@ impl Step for Quantise {
 }
 
 /// Bytes to other bytes.
-#[derive(Debug)]
-struct Lookup {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Lookup {
     input: BufferId,
     output: BufferId,
+    #[serde(with = "bytes")]
     table: Box<[u8; 256]>,
 }
 

@@ -1,6 +1,9 @@
 //! `Resize`: the nearest pixel, or straight lines between pixels.
 
-use aimass_kernels::{Axis, Coordinates, Dequantise, Halo, Nearest, OutputU8, RescaleU8, Resize as Axes};
+use aimass_kernels::{
+    Axis, Coordinates, Dequantise, Halo, Image, Kernels, Nearest, OutputU8, RescaleU8, Resize as Axes,
+};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Interpolator};
@@ -9,6 +12,7 @@ use tract_onnx_opl::resize::{AspectRatio, CoordTransform, Nearest as NearestMode
 use super::refused;
 use super::tail::Tail;
 use crate::engine::compile::{Compiler, MapShape};
+use crate::engine::saved::kernels::{CoordinatesParts, DequantiseParts, NearestParts, RescaleParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
 
@@ -19,7 +23,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let (Some(from), Some(to)) = (compiler.map_shape(input), compiler.map_shape(outlet)) else {
         return Ok(false);
     };
-    let Some(axes) = axes_of(compiler, node, op, from, to) else { return Ok(false) };
+    let Some(count) = count_of(compiler, node, op, from, to) else { return Ok(false) };
     let none = Halo::default();
     let sole = compiler.is_sole(outlet);
     let linear = op.interpolator == Interpolator::Linear;
@@ -28,7 +32,13 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     {
         if !linear {
             let output = compiler.new_bytes(to, compiler.buffer(quant.buffer).fill);
-            compiler.emit(Resize { kind: Kind::NearestBytes, axes, input: quant.buffer, output });
+            compiler.emit(Resize {
+                kind: Kind::NearestBytes,
+                count,
+                input: quant.buffer,
+                output,
+                axes: None,
+            });
             compiler.set(outlet, Value::Quant(Quant { buffer: output, sole, ..quant }));
             return Ok(true);
         }
@@ -37,7 +47,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             let Some(tail) = Tail::of(compiler, outlet) else {
                 let output = compiler.new_floats(to);
                 let kind = Kind::LinearDequantised(Dequantise { scale, zero_point });
-                compiler.emit(Resize { kind, axes, input: quant.buffer, output });
+                compiler.emit(Resize { kind, count, input: quant.buffer, output, axes: None });
                 compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
                 return Ok(true);
             };
@@ -46,7 +56,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             let kind = Kind::LinearBytes(RescaleU8 { zero_point, ratio, output: bytes });
             let output = compiler.new_bytes(to, tail.quantiser.zero);
             tail.take(compiler, output);
-            compiler.emit(Resize { kind, axes, input: quant.buffer, output });
+            compiler.emit(Resize { kind, count, input: quant.buffer, output, axes: None });
             return Ok(true);
         }
     }
@@ -56,19 +66,19 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     }
     let output = compiler.new_floats(to);
     let kind = if linear { Kind::Linear } else { Kind::Nearest };
-    compiler.emit(Resize { kind, axes, input: floats.buffer, output });
+    compiler.emit(Resize { kind, count, input: floats.buffer, output, axes: None });
     compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
     Ok(true)
 }
 
 /// `None` for what ONNX can say and kernels do not know.
-fn axes_of(
+fn count_of(
     compiler: &Compiler<'_>,
     node: &TypedNode,
     op: &ResizeOp,
     from: MapShape,
     to: MapShape,
-) -> Option<Axes> {
+) -> Option<Count> {
     let coordinates = match &op.coord_transformer {
         CoordTransform::Plain(CoordTransformer::HalfPixel) => Coordinates::HalfPixel,
         CoordTransform::Plain(CoordTransformer::AlignCorners) => Coordinates::AlignCorners,
@@ -91,32 +101,40 @@ fn axes_of(
         Some(scales) => scales[axis],
         None => to as f32 / from as f32,
     };
-    let axis = |axis: usize, from: usize, to: usize| {
-        let scale = scale(axis, from, to);
-        match op.interpolator {
-            Interpolator::Linear => Axis::linear(coordinates, from, to, scale),
-            _ => Axis::nearest(coordinates, nearest, from, to, scale),
-        }
-    };
-    Some(Axes { rows: axis(2, from.height, to.height), columns: axis(3, from.width, to.width) })
+    let scales = [scale(2, from.height, to.height), scale(3, from.width, to.width)];
+    Some(Count { coordinates, nearest, scales })
 }
 
-#[derive(Debug)]
+/// How coordinates are counted.
+#[derive(Debug, Serialize, Deserialize)]
+struct Count {
+    #[serde(with = "CoordinatesParts")]
+    coordinates: Coordinates,
+    #[serde(with = "NearestParts")]
+    nearest: Nearest,
+    /// Down, across.
+    scales: [f32; 2],
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 enum Kind {
     Nearest,
     NearestBytes,
     Linear,
-    LinearBytes(RescaleU8),
-    LinearDequantised(Dequantise),
+    LinearBytes(#[serde(with = "RescaleParts")] RescaleU8),
+    LinearDequantised(#[serde(with = "DequantiseParts")] Dequantise),
 }
 
 /// A resize.
-#[derive(Debug)]
-struct Resize {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Resize {
     kind: Kind,
-    axes: Axes,
+    count: Count,
     input: BufferId,
     output: BufferId,
+    /// Made when the buffers have their places.
+    #[serde(skip)]
+    axes: Option<Axes>,
 }
 
 impl Step for Resize {
@@ -138,8 +156,22 @@ impl Step for Resize {
         vec![self.output]
     }
 
+    fn prepare(&mut self, _: Kernels, images: &[Image]) -> Result<(), String> {
+        let (from, to) = (&images[self.input.0], &images[self.output.0]);
+        let Count { coordinates, nearest, scales } = self.count;
+        let axis = |from: usize, to: usize, scale: f32| match self.kind {
+            Kind::Nearest | Kind::NearestBytes => Axis::nearest(coordinates, nearest, from, to, scale),
+            _ => Axis::linear(coordinates, from, to, scale),
+        };
+        let (rows, columns) =
+            (axis(from.height, to.height, scales[0]), axis(from.width, to.width, scales[1]));
+        self.axes = Some(Axes { rows, columns });
+        Ok(())
+    }
+
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input, axes) = (memory.kernels, memory.image(self.input), &self.axes);
+        let axes = self.axes.as_ref().ok_or("a resize was not prepared")?;
+        let (kernels, input) = (memory.kernels, memory.image(self.input));
         if let Kind::NearestBytes | Kind::LinearBytes(_) = &self.kind {
             let (inputs, output) = memory.write::<u8>(self.output)?;
             let view = inputs.view::<u8>(&input).map_err(refused)?;

@@ -1,6 +1,7 @@
 //! What goes over rows of numbers without gaps: softmax, sums and extremes of axes, layer normalisation.
 
 use aimass_kernels::{Norm, Reduction};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -11,6 +12,7 @@ use super::composed::number;
 use super::refused;
 use super::unary::takes;
 use crate::engine::compile::Compiler;
+use crate::engine::saved::kernels::{NormParts, ReductionParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
 
@@ -204,18 +206,18 @@ fn is_square(compiler: &mut Compiler<'_>, node: &TypedNode, value: OutletId) -> 
     Ok(node.inputs.first() == Some(&value) && number(compiler, node, value, "Pow")? == Some(2.0))
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Kind {
     /// Rows of so many.
     Softmax(usize),
     /// So many places, so many apart.
-    Reduce([usize; 2], Reduction),
-    Normalise(Norm),
+    Reduce([usize; 2], #[serde(with = "ReductionParts")] Reduction),
+    Normalise(#[serde(with = "NormParts")] Norm),
 }
 
 /// A function of rows.
-#[derive(Debug)]
-struct Rows {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Rows {
     kind: Kind,
     input: BufferId,
     output: BufferId,

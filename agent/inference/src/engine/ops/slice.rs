@@ -1,12 +1,14 @@
 //! `Slice` and `Split`: some channels of a picture, or part of an axis of numbers without gaps.
 
 use aimass_kernels::{Element, Halo, Image};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId, Tensor};
 use tract_onnx::tract_core::internal::{ToDim, TypedNode};
 use tract_onnx::tract_core::ops::array::{Slice as SliceOp, StridedSlice};
 
 use super::axes::alias;
 use super::refused;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Value};
@@ -101,7 +103,7 @@ fn start_of(
 }
 
 /// Equal parts of rows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Rows {
     count: usize,
     length: usize,
@@ -109,7 +111,7 @@ struct Rows {
     taken: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Kind {
     /// From this channel on.
     Bytes(usize),
@@ -118,8 +120,8 @@ enum Kind {
 }
 
 /// A part of a value.
-#[derive(Debug)]
-struct Slice {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Slice {
     kind: Kind,
     input: BufferId,
     output: BufferId,
@@ -144,6 +146,23 @@ impl Step for Slice {
 
     fn writes(&self) -> Vec<BufferId> {
         vec![self.output]
+    }
+
+    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
+        let (from, to) = (&buffers[self.input.0], &buffers[self.output.0]);
+        let within =
+            |start: usize, taken: usize, of: usize| start.checked_add(taken).is_some_and(|end| end <= of);
+        let fits = match self.kind {
+            Kind::Bytes(start) | Kind::Floats(start) => within(start, to.channels, from.channels),
+            Kind::Flat(Rows { count, length, start, taken }) => {
+                from.is_flat()
+                    && to.is_flat()
+                    && within(start, taken, length)
+                    && count.checked_mul(length) == Some(from.channels)
+                    && count.checked_mul(taken) == Some(to.channels)
+            }
+        };
+        fits.then_some(()).ok_or_else(|| "a slice ends beyond what it is cut from".into())
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {

@@ -2,6 +2,7 @@
 //! transposing and broadcasting.
 
 use aimass_kernels::{Combine, Spread};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
@@ -10,6 +11,7 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::{refused, unary};
 use crate::engine::compile::Compiler;
+use crate::engine::saved::kernels::{CombineParts, spread};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
 
@@ -141,9 +143,11 @@ fn rearrange(compiler: &mut Compiler<'_>, node: &TypedNode, spread: Spread<1>) -
 }
 
 /// Two values.
-#[derive(Debug)]
-struct Two {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Two {
+    #[serde(with = "CombineParts")]
     combine: Combine,
+    #[serde(with = "spread")]
     spread: Spread<2>,
     inputs: [BufferId; 2],
     output: BufferId,
@@ -172,8 +176,9 @@ impl Step for Two {
 }
 
 /// One of two by a third.
-#[derive(Debug)]
-struct Choice {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Choice {
+    #[serde(with = "spread")]
     spread: Spread<3>,
     inputs: [BufferId; 3],
     output: BufferId,
@@ -206,8 +211,9 @@ impl Step for Choice {
 }
 
 /// One value in another order.
-#[derive(Debug)]
-struct Rearrange {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Rearrange {
+    #[serde(with = "spread")]
     spread: Spread<1>,
     input: BufferId,
     output: BufferId,

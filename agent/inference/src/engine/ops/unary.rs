@@ -1,6 +1,7 @@
 //! Functions of one number: arithmetic on the table of a quantised value; for f32 part of the step before, or a step.
 
 use aimass_kernels::{Activation as Bounds, Curve, Halo, Image, Kernels};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, DatumType, IntoTValue, OutletId, Tensor, tensor1, tvec};
 use tract_onnx::tract_core::internal::{EvalContext, TDim, TypedNode};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -12,6 +13,7 @@ use super::axes::alias;
 use super::conv_float::bounds;
 use super::refused;
 use crate::engine::compile::Compiler;
+use crate::engine::saved::kernels::CurveParts;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Flat, Floats, Order, Quant, Table, Value};
 
@@ -107,10 +109,10 @@ fn table_of(compiler: &Compiler<'_>, node: &TypedNode, input: OutletId, table: &
 }
 
 /// A function of f32 that the engine computes itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum Function {
     Activation(Activation),
-    Curve(Curve),
+    Curve(#[serde(with = "CurveParts")] Curve),
 }
 
 impl Function {
@@ -236,12 +238,13 @@ pub(in crate::engine) fn cast(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
 }
 
 /// One function over all numbers of a buffer.
-#[derive(Debug)]
-struct Unary {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) struct Unary {
     function: Function,
     input: BufferId,
     output: BufferId,
     /// The activation for kernels, if it is one.
+    #[serde(skip, default = "Bounds::none")]
     bounds: Bounds,
 }
 
