@@ -204,6 +204,9 @@ pub enum ModelsCommand {
         /// Timed runs of each.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         runs: u32,
+        /// Also how long the engine takes when so many threads share a model's layers.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+        threads: u8,
         /// Also what each kind of layer takes, and what the engine leaves to tract.
         #[arg(long, short)]
         verbose: bool,

@@ -21,8 +21,8 @@ pub fn run(command: &ModelsCommand, folders: &[PathBuf]) -> Result<(), Failure> 
     match command {
         ModelsCommand::List { json } => list(&models, *json),
         ModelsCommand::Verify { names, json } => verify(&models, names, *json),
-        ModelsCommand::Bench { names, runs, verbose, json } => {
-            bench(&models, names, *runs as usize, *verbose, *json)
+        ModelsCommand::Bench { names, runs, threads, verbose, json } => {
+            bench(&models, names, [*runs as usize, usize::from(*threads)], *verbose, *json)
         }
     }
 }
@@ -148,22 +148,26 @@ fn verify(models: &ModelCache, names: &[String], json: bool) -> Result<(), Failu
 fn bench(
     models: &ModelCache,
     names: &[String],
-    runs: usize,
+    [runs, threads]: [usize; 2],
     verbose: bool,
     json: bool,
 ) -> Result<(), Failure> {
     let names = wanted(models, names);
     let bar = Progress::bar(names.len() as u64, "models");
-    let mut measured = Vec::new();
+    let (mut measured, mut failed) = (Vec::new(), Vec::new());
     for name in &names {
         bar.say(name.as_str());
-        measured.push(bench_model(models, name, runs, 1).map_err(|e| Failure::BadInput(e.to_string()))?);
+        match bench_model(models, name, runs, threads) {
+            Ok(figures) => measured.push(figures),
+            Err(error) => failed.push(error.to_string()),
+        }
         bar.step();
     }
     bar.finish();
+    let outcome = if failed.is_empty() { Ok(()) } else { Err(Failure::BadInput(failed.join("; "))) };
     if json {
         println!("{}", json!(measured));
-        return Ok(());
+        return outcome;
     }
     println!(
         "| model | runs by | load ms | infer ms, median (min) | prepare ms | decode ms | left to tract | answers | chosen |"
@@ -171,10 +175,17 @@ fn bench(
     println!("|---|---|---|---|---|---|---|---|---|");
     for model in &measured {
         for f in &model.figures {
-            let answers = f.golden.map_or("not recorded", |g| if g { "as recorded" } else { "DIFFER" });
+            let answers = match (f.golden, f.like_tract) {
+                (Some(true), _) => "as recorded",
+                (None, Some(true)) => "as tract's",
+                (Some(false), _) | (None, Some(false)) => "DIFFER",
+                (None, None) => "not recorded",
+            };
             let left = if f.steps.is_empty() { "all".to_owned() } else { format!("{} nodes", f.fallbacks) };
+            let shared =
+                f.shared_median_ms.map_or(String::new(), |ms| format!("; {threads} threads {ms:.1}"));
             println!(
-                "| {} | {} | {:.0} | {:.1} ({:.1}) | {:.2} | {:.2} | {left} | {answers} | {} |",
+                "| {} | {} | {:.0} | {:.1} ({:.1}){shared} | {:.2} | {:.2} | {left} | {answers} | {} |",
                 model.model,
                 f.backend.as_str(),
                 f.load_ms,
@@ -192,7 +203,7 @@ fn bench(
     if verbose {
         measured.iter().for_each(print_steps);
     }
-    Ok(())
+    outcome
 }
 
 /// Where a model's time goes, and what the engine left to tract.

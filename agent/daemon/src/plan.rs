@@ -75,6 +75,7 @@ pub fn needs_a_new_start(old: &Config, new: &Config) -> Vec<Problem> {
         ("node", old.node != new.node),
         ("store", old.store != new.store),
         ("inference.model_folders", old.inference.model_folders != new.inference.model_folders),
+        ("inference.threads", old.inference.threads != new.inference.threads),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

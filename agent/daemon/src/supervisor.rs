@@ -14,6 +14,7 @@ use aimass_core::event::Event;
 use aimass_core::id::Name;
 use aimass_core::permits::Permits;
 use aimass_core::worker::Watch;
+use aimass_inference::Threads;
 use aimass_link::{LinkHandle, LinkStatus, StateBoard};
 use aimass_store::Store;
 use bytes::Bytes;
@@ -83,9 +84,12 @@ pub struct Running {
 pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let server = bind(config).await?;
     let address = server.address();
+    let permits = Permits::new(parallel(config));
+    let threads = Threads::new(config.inference.threads.map_or(1, usize::from), Some(permits.clone()));
     let models = Arc::new(
         chain::open_models(&config.inference.model_folders, config.inference.engine)
-            .map_err(|e| Failure::Unavailable(e.to_string()))?,
+            .map_err(|e| Failure::Unavailable(e.to_string()))?
+            .with_threads(threads),
     );
     let store = open_store(config, &node).await?;
     let ground = Ground {
@@ -119,7 +123,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
         node: node.clone(),
         store: ground.store.clone(),
         models,
-        permits: Permits::new(parallel(config)),
+        permits,
         watch: ground.watch.clone(),
         inputs: inputs.clone(),
     });

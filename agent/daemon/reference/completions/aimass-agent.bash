@@ -413,13 +413,17 @@ _aimass__agent() {
             return 0
             ;;
         aimass__subcmd__agent__subcmd__models__subcmd__bench)
-            opts="-v -h --runs --verbose --json --models --log --log-json --help"
+            opts="-v -h --runs --threads --verbose --json --models --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --runs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threads)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

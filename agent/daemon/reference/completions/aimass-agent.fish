@@ -100,6 +100,7 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from verify" -l log-json -d 'Logs as lines of JSON'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l runs -d 'Timed runs of each' -r
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l threads -d 'Also how long the engine takes when so many threads share a model\'s layers' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l models -d 'Folders with models, in place of the usual ones' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand models; and __fish_seen_subcommand_from bench" -s v -l verbose -d 'Also what each kind of layer takes, and what the engine leaves to tract'

@@ -48,6 +48,10 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         let message = format!("{parallel} is not within 1..64: give one of these, or leave it out");
         problems.push(Problem::new("inference.parallel", message));
     }
+    if let Some(threads) = config.inference.threads.filter(|t| !(1..=4).contains(t)) {
+        let message = format!("{threads} is not within 1..4: give one of these, or leave it out");
+        problems.push(Problem::new("inference.threads", message));
+    }
     for (field, message) in config.governor.check() {
         problems.push(Problem::new(format!("governor.{field}"), message));
     }
