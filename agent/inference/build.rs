@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 fn main() -> io::Result<()> {
-    println!("cargo::rerun-if-changed=src");
     let mut files = Vec::new();
-    collect("src".as_ref(), &mut files)?;
+    // What a saved plan means is also a matter of the kernels, and of what was locked: tract reads the graph.
+    for folder in ["src", "../kernels/src"] {
+        println!("cargo::rerun-if-changed={folder}");
+        collect(folder.as_ref(), &mut files)?;
+    }
+    println!("cargo::rerun-if-changed=../../Cargo.lock");
+    files.push("../../Cargo.lock".into());
     files.sort();
     let mut hasher = DefaultHasher::new();
     for file in files {

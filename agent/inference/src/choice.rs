@@ -3,7 +3,7 @@
 //! Invariant: a record counts only for the same model file, the same processor and the same version of this crate. A
 //! torn or foreign file is no error: it is measured again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -37,6 +37,8 @@ pub struct Choices {
     file: Option<PathBuf>,
     machine: String,
     records: Mutex<BTreeMap<String, Choice>>,
+    /// What is being measured now.
+    begun: Mutex<BTreeSet<String>>,
 }
 
 impl Choices {
@@ -45,17 +47,27 @@ impl Choices {
         let file = folder.map(|f| f.join(FILE));
         let text = file.as_ref().and_then(|f| crate::library::read_text(f, MAX_BYTES).ok());
         let records = text.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
-        Choices { file, machine: machine(), records: Mutex::new(records) }
+        Choices { file, machine: machine(), records: Mutex::new(records), begun: Mutex::default() }
     }
 
-    /// What won for the model file with this hash; `None` if it was not measured here.
+    /// What won for the model file with this hash; `None` if it was not measured here, or is being measured.
     pub fn winner(&self, sha256: &str) -> Option<Backend> {
+        // That it is unfinished says nothing yet: somebody is at it.
+        if self.begun.lock().unwrap_or_else(PoisonError::into_inner).contains(sha256) {
+            return None;
+        }
         let choice = self.get(sha256)?;
         match choice.unfinished {
             0 => Some(choice.backend),
             MOST_UNFINISHED.. => Some(Backend::Tract),
             _ => None,
         }
+    }
+
+    /// Says that the model is being measured, until what is returned is dropped.
+    pub(crate) fn measuring<'a>(&'a self, sha256: &'a str) -> Measuring<'a> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256.to_owned());
+        Measuring { choices: self, sha256 }
     }
 
     /// Notes that measuring begins, before anything is tried.
@@ -109,7 +121,19 @@ impl Choices {
 
     fn key(&self, sha256: &str) -> String {
         let path = aimass_kernels::Kernels::detect().path();
-        format!("{sha256} on {} ({path}) by {}", self.machine, env!("CARGO_PKG_VERSION"))
+        format!("{sha256} on {} ({path}) by sources {}", self.machine, env!("AIMASS_INFERENCE_SOURCES"))
+    }
+}
+
+/// A measurement that is under way.
+pub(crate) struct Measuring<'a> {
+    choices: &'a Choices,
+    sha256: &'a str,
+}
+
+impl Drop for Measuring<'_> {
+    fn drop(&mut self) {
+        self.choices.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(self.sha256);
     }
 }
 
@@ -127,6 +151,18 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_being_measured_is_not_yet_decided_even_after_one_that_was_cut_off() {
+        let choices = Choices::new(None);
+        choices.begin("x").unwrap();
+        {
+            let _measuring = choices.measuring("x");
+            choices.begin("x").unwrap();
+            assert_eq!(choices.winner("x"), None, "whoever asks now waits for the end");
+        }
+        assert_eq!(choices.winner("x"), Some(Backend::Tract), "both were cut off");
+    }
 
     #[test]
     fn a_measured_winner_is_remembered_over_restarts_and_only_for_its_file() {

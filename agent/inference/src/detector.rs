@@ -59,10 +59,11 @@ impl LoadedModel {
                 // The plan replaces the file's content, and not the proof that the file is there and whole.
                 entry.check_model()?;
                 match Self::of(entry, || Model::restore(&saved, input, backend, kernels)) {
-                    Err(InferenceError::BadModel { problem, .. }) => {
-                        tracing::warn!(model, problem, "A compiled plan is at fault, and is made again.");
+                    Ok(loaded) => return Ok(loaded),
+                    // What is wrong with the manifest shows again below.
+                    Err(error) => {
+                        tracing::warn!(model, %error, "A compiled plan is at fault, and is made again.");
                     }
-                    other => return other,
                 }
             }
             Ok(None) => {}

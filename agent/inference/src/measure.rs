@@ -28,6 +28,7 @@ pub(crate) fn choose(
     loading: &Mutex<()>,
 ) -> Backend {
     let name = &entry.manifest.name;
+    let _measuring = choices.measuring(&entry.manifest.sha256);
     let mut measured: BTreeMap<Backend, f64> = BTreeMap::new();
     if let Err(error) = choices.begin(&entry.manifest.sha256) {
         tracing::debug!(%error, "That measuring begins cannot be noted.");

@@ -4,7 +4,8 @@
 //! input, backend, kernels and sources of this crate; anything else, or damage, is no error: the plan is made again.
 //!
 //! Invariant: no file here is trusted beyond that. What the bytes say is checked as for a plan that was just compiled,
-//! and whoever can write here can at most make a model answer otherwise.
+//! and memory is bounded by the file's size. Whoever can write here is the agent's own user, who could change its models
+//! as well: such a one can make a model answer otherwise, or take its time.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

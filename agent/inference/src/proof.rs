@@ -64,12 +64,11 @@ impl<'a> Proof<'a> {
         let own = answers(self.entry, model.model()).map_err(failed)?;
         let (entry, loading) = (self.entry, self.loading);
         let by_tract = self.by_tract.get_or_insert_with(|| {
-            let _loading = loading.lock().unwrap_or_else(PoisonError::into_inner);
-            let model = Model::load(
-                entry.read_model().map_err(|e| e.to_string())?,
-                &entry.manifest.input,
-                Backend::Tract,
-            )?;
+            let model = {
+                let _loading = loading.lock().unwrap_or_else(PoisonError::into_inner);
+                let bytes = entry.read_model().map_err(|e| e.to_string())?;
+                Model::load(bytes, &entry.manifest.input, Backend::Tract)?
+            };
             answers(entry, &model)
         });
         let outcome = match by_tract {

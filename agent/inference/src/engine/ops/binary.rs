@@ -312,9 +312,13 @@ impl Step for Binary {
     }
 
     fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
-        let Some(row) = self.row else { return Ok(()) };
         let [a, b] = self.inputs.map(|id| &buffers[id.0]);
         let to = &buffers[self.output.0];
+        let Some(row) = self.row else {
+            let one = [1, 1, to.channels];
+            let fits = a.shape() == to.shape() && (b.shape() == to.shape() || b.shape() == one);
+            return fits.then_some(()).ok_or_else(|| "pictures of different sizes".into());
+        };
         let rows =
             row > 0 && b.channels == row && to.channels.is_multiple_of(row) && a.channels == to.channels;
         let fits = rows && [a, b, to].into_iter().all(Buffer::is_flat);

@@ -14,6 +14,8 @@ use crate::backend::OutputInfo;
 
 /// The most steps, and buffers, of a saved plan: placing takes time with their square.
 const MOST: usize = 4096;
+/// The most bytes of all that is not weights: what is read of them takes some hundred times as much.
+const MOST_HEAD_BYTES: usize = 1 << 20;
 
 /// What can be packed and run: just compiled, or read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ impl Compiled {
         }
         self.check_size()?;
         let mut bytes = postcard::to_stdvec(self).map_err(|e| e.to_string())?;
+        if bytes.len() > MOST_HEAD_BYTES {
+            return Err(format!("its steps take {} bytes, more than {MOST_HEAD_BYTES}", bytes.len()));
+        }
         // At once, since growing would hold the bytes twice.
         bytes.reserve_exact(self.constants().map(|constant| constant.bytes()).sum());
         self.constants().try_for_each(|constant| constant.save(&mut bytes))?;
@@ -44,10 +49,11 @@ impl Compiled {
     /// # Errors
     /// It is damaged: how, on one line.
     pub(super) fn restore(saved: &Bytes) -> Result<Self, String> {
+        let head = &saved[..saved.len().min(MOST_HEAD_BYTES)];
         let (mut compiled, rest) =
-            postcard::take_from_bytes::<Self>(saved).map_err(|e| format!("is no saved plan: {e}"))?;
+            postcard::take_from_bytes::<Self>(head).map_err(|e| format!("is no saved plan: {e}"))?;
         compiled.check_size()?;
-        let mut rest = saved.slice_ref(rest);
+        let mut rest = saved.slice(head.len() - rest.len()..);
         compiled.constants().try_for_each(|constant| constant.restore(&mut rest))?;
         if !rest.is_empty() {
             return Err(format!("{} bytes are left over", rest.len()));
@@ -56,9 +62,9 @@ impl Compiled {
     }
 
     fn check_size(&self) -> Result<(), String> {
-        let Draft { steps, buffers, .. } = &self.draft;
-        if steps.len().max(buffers.len()) > MOST {
-            return Err(format!("it has more than {MOST} steps or buffers"));
+        let Draft { steps, buffers, tensors, .. } = &self.draft;
+        if steps.len().max(buffers.len()).max(*tensors) > MOST {
+            return Err(format!("it has more than {MOST} steps, buffers or tensors"));
         }
         Ok(())
     }
