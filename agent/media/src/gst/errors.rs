@@ -15,11 +15,15 @@ use crate::uri::SourceUri;
 pub(crate) struct Problem {
     pub(crate) kind: SourceErrorKind,
     pub(crate) text: String,
+    /// Whether another RTSP transport may be the cure. Not if the camera could not be called, or refused for a reason
+    /// that has nothing to do with it.
+    pub(crate) may_be_transport: bool,
 }
 
 impl Problem {
     pub(crate) fn new(kind: SourceErrorKind, text: impl Into<String>) -> Self {
-        Problem { kind, text: text.into() }
+        let may_be_transport = !matches!(kind, SourceErrorKind::Unauthorised | SourceErrorKind::NotFound);
+        Problem { kind, text: text.into(), may_be_transport }
     }
 }
 
@@ -27,6 +31,7 @@ impl Problem {
 pub(super) fn from_bus(
     error: &glib::Error,
     debug: Option<&str>,
+    details: Option<&gst::StructureRef>,
     uri: &SourceUri,
     delivered: bool,
     found: Option<&str>,
@@ -56,7 +61,15 @@ pub(super) fn from_bus(
         SourceErrorKind::Broken => format!("broke while it was delivering ({said})"),
         _ => said,
     };
-    Problem { kind, text }
+    let mut problem = Problem::new(kind, text);
+    problem.may_be_transport &= !is_before_transport(error, details);
+    problem
+}
+
+/// Whether any transport would have met this: nobody took the call, or the camera was busy (503, RFC 2326 section 11).
+fn is_before_transport(error: &glib::Error, details: Option<&gst::StructureRef>) -> bool {
+    let status = details.and_then(|details| details.get::<u32>("rtsp-status-code").ok());
+    status == Some(503) || error.matches(gst::ResourceError::OpenReadWrite)
 }
 
 /// A camera whose certificate nobody vouches for.
@@ -172,7 +185,7 @@ mod tests {
     #[test]
     fn a_refused_password_says_what_to_check() {
         let error = glib::Error::new(gst::ResourceError::NotAuthorized, "Not Authorized.");
-        let problem = from_bus(&error, None, &rtsp(), false, None);
+        let problem = from_bus(&error, None, None, &rtsp(), false, None);
         assert_eq!(problem.kind, SourceErrorKind::Unauthorised);
         assert!(problem.text.contains("password_file"));
     }
@@ -180,15 +193,32 @@ mod tests {
     #[test]
     fn the_same_error_is_another_kind_once_frames_came() {
         let error = glib::Error::new(gst::ResourceError::Read, "Could not read from resource.");
-        assert_eq!(from_bus(&error, None, &rtsp(), false, None).kind, SourceErrorKind::Unavailable);
-        assert_eq!(from_bus(&error, None, &rtsp(), true, None).kind, SourceErrorKind::Broken);
+        assert_eq!(from_bus(&error, None, None, &rtsp(), false, None).kind, SourceErrorKind::Unavailable);
+        assert_eq!(from_bus(&error, None, None, &rtsp(), true, None).kind, SourceErrorKind::Broken);
+    }
+
+    #[test]
+    fn a_busy_camera_and_one_that_is_off_do_not_put_the_transport_in_doubt() {
+        let answered = |code: u32| {
+            let error = glib::Error::new(gst::ResourceError::Read, "Unhandled error");
+            let details = gst::Structure::builder("details").field("rtsp-status-code", code).build();
+            from_bus(&error, None, Some(&details), &rtsp(), false, None).may_be_transport
+        };
+        crate::gst::init().unwrap();
+        assert!(!answered(503));
+        assert!(answered(461), "unsupported transport");
+        assert!(answered(500), "what some cameras say to a transport that they do not know");
+        let off = glib::Error::new(gst::ResourceError::OpenReadWrite, "Failed to connect.");
+        assert!(!from_bus(&off, None, None, &rtsp(), false, None).may_be_transport);
+        let refused = glib::Error::new(gst::ResourceError::NotAuthorized, "Not Authorized.");
+        assert!(!from_bus(&refused, None, None, &rtsp(), false, None).may_be_transport);
     }
 
     #[test]
     fn a_message_is_one_line_without_secrets_and_without_shouting() {
         let error = glib::Error::new(gst::ResourceError::OpenRead, "Could not open resource.\nReally.");
         let debug = "file.c(1): f (): /pipeline:\nFailed at rtsp://u:hunter2@10.0.0.7/s.";
-        let text = from_bus(&error, Some(debug), &rtsp(), false, None).text;
+        let text = from_bus(&error, Some(debug), None, &rtsp(), false, None).text;
         assert!(text.contains("could not open resource. Really: Failed at rtsp://***@10.0.0.7/s"), "{text}");
         assert!(!text.contains('\n') && !text.contains("hunter2"));
     }

@@ -255,6 +255,7 @@ impl<'a> Run<'a> {
                     let problem = errors::from_bus(
                         &error.error(),
                         error.debug().as_deref(),
+                        error.details(),
                         &self.options.uri,
                         self.pulled > 0,
                         found.as_deref(),

@@ -39,9 +39,8 @@ impl Source for GstSource {
         let result = Run::open(&self.options, self.udp, self.clock.clone())
             .and_then(|mut run| run.deliver(&mut self.seq, &mut self.elapsed, sink, stop));
         result.map_err(|problem| {
-            let about_the_path =
-                matches!(problem.kind, SourceErrorKind::Unauthorised | SourceErrorKind::NotFound);
-            if self.options.transport == Transport::Auto && self.seq == before && !about_the_path {
+            let in_doubt = problem.may_be_transport && self.seq == before;
+            if in_doubt && self.options.transport == Transport::Auto {
                 self.udp = !self.udp;
             }
             self.options.error(problem.kind, problem.text)
