@@ -182,8 +182,8 @@ pub struct InferenceConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub parallel: Option<u16>,
-    /// Threads that share the layers of one model, so that one camera gets its answers sooner; where the agent's own
-    /// engine runs the model. Each further thread needs a free one of `parallel`. Default: 1.
+    /// Threads that share each convolution of one model, so that one camera gets its answers sooner; where the agent's
+    /// own engine runs the model. Each further thread needs a free one of `parallel`. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4))]
     pub threads: Option<u16>,
