@@ -15,7 +15,7 @@ use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::saved::kernels::{AddParts, MulParts};
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
+use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Table, Value};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Operator {
@@ -39,6 +39,17 @@ impl Operator {
             _ => return None,
         })
     }
+
+    fn of_two(self, a: f32, b: f32) -> f32 {
+        match self {
+            Operator::Add => a + b,
+            Operator::Sub => a - b,
+            Operator::Mul => a * b,
+            Operator::Div => a / b,
+            Operator::Max => a.max(b),
+            Operator::Min => a.min(b),
+        }
+    }
 }
 
 /// Operators of two values of which the second is as large as the first, or one pixel, or one row of channels.
@@ -61,7 +72,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if !is_f32 || of_a != shape || compiler.is_constant(a) && compiler.is_constant(b) {
         return Ok(false);
     }
-    if quantised(compiler, operator, outlet, [a, b])? {
+    if of_same_bytes(compiler, operator, outlet, [a, b]) || quantised(compiler, operator, outlet, [a, b])? {
         return Ok(true);
     }
     if is_map(compiler, a) || (is_map(compiler, b) && of_b == shape) {
@@ -84,6 +95,33 @@ pub(super) fn as_bytes(compiler: &Compiler<'_>, outlet: OutletId) -> Option<(Buf
         }
         _ => None,
     }
+}
+
+/// Two functions of the same bytes are a function of them too: arithmetic on tables, as `x * clip(x + 3) / 6` is.
+fn of_same_bytes(
+    compiler: &mut Compiler<'_>,
+    operator: Operator,
+    outlet: OutletId,
+    [a, b]: [OutletId; 2],
+) -> bool {
+    let (Some(Value::Quant(first)), Some(Value::Quant(second))) = (compiler.value(a), compiler.value(b))
+    else {
+        return false;
+    };
+    let none = Halo::default();
+    let shape = compiler.map_shape(outlet);
+    let same_shape = shape.is_some() && compiler.map_shape(a) == shape && compiler.map_shape(b) == shape;
+    if first.buffer != second.buffer || first.pad != none || second.pad != none || !same_shape {
+        return false;
+    }
+    let values = std::array::from_fn(|byte| operator.of_two(first.table[byte], second.table[byte]));
+    let buffer = first.buffer;
+    let sole = compiler.is_sole(outlet) && compiler.ends_in(buffer, outlet.node);
+    compiler.set(
+        outlet,
+        Value::Quant(Quant { buffer, table: Table::new(values), affine: None, pad: none, sole }),
+    );
+    true
 }
 
 /// Sums and products of bytes, written as bytes.
@@ -344,10 +382,7 @@ impl Step for Binary {
         match self.operator {
             Operator::Add => kernels.add_f32(a, b, output.reborrow()).map_err(refused)?,
             Operator::Mul => kernels.mul_f32(a, b, output.reborrow()).map_err(refused)?,
-            Operator::Sub => by_row(a, b, &mut output, |a, b| a - b),
-            Operator::Div => by_row(a, b, &mut output, |a, b| a / b),
-            Operator::Max => by_row(a, b, &mut output, f32::max),
-            Operator::Min => by_row(a, b, &mut output, f32::min),
+            other => by_row(a, b, &mut output, |a, b| other.of_two(a, b)),
         }
         if !self.bounds.is_none() {
             kernels.activate_in_place(output, &self.bounds).map_err(refused)?;
