@@ -7,6 +7,7 @@ use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 
+use super::composed::of_same_bytes;
 use super::conv_float::bounds;
 use super::quantise::compose;
 use super::refused;
@@ -15,7 +16,7 @@ use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::saved::kernels::{AddParts, MulParts};
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Table, Value};
+use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Operator {
@@ -72,7 +73,9 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if !is_f32 || of_a != shape || compiler.is_constant(a) && compiler.is_constant(b) {
         return Ok(false);
     }
-    if of_same_bytes(compiler, operator, outlet, [a, b]) || quantised(compiler, operator, outlet, [a, b])? {
+    if of_same_bytes(compiler, |a, b| operator.of_two(a, b), outlet, [a, b])
+        || quantised(compiler, operator, outlet, [a, b])?
+    {
         return Ok(true);
     }
     if is_map(compiler, a) || (is_map(compiler, b) && of_b == shape) {
@@ -95,33 +98,6 @@ pub(super) fn as_bytes(compiler: &Compiler<'_>, outlet: OutletId) -> Option<(Buf
         }
         _ => None,
     }
-}
-
-/// Two functions of the same bytes are a function of them too: arithmetic on tables, as `x * clip(x + 3) / 6` is.
-fn of_same_bytes(
-    compiler: &mut Compiler<'_>,
-    operator: Operator,
-    outlet: OutletId,
-    [a, b]: [OutletId; 2],
-) -> bool {
-    let (Some(Value::Quant(first)), Some(Value::Quant(second))) = (compiler.value(a), compiler.value(b))
-    else {
-        return false;
-    };
-    let none = Halo::default();
-    let shape = compiler.map_shape(outlet);
-    let same_shape = shape.is_some() && compiler.map_shape(a) == shape && compiler.map_shape(b) == shape;
-    if first.buffer != second.buffer || first.pad != none || second.pad != none || !same_shape {
-        return false;
-    }
-    let values = std::array::from_fn(|byte| operator.of_two(first.table[byte], second.table[byte]));
-    let buffer = first.buffer;
-    let sole = compiler.is_sole(outlet) && compiler.ends_in(buffer, outlet.node);
-    compiler.set(
-        outlet,
-        Value::Quant(Quant { buffer, table: Table::new(values), affine: None, pad: none, sole }),
-    );
-    true
 }
 
 /// Sums and products of bytes, written as bytes.

@@ -11,7 +11,7 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::unary;
 use crate::engine::compile::Compiler;
-use crate::engine::value::{Floats, Value};
+use crate::engine::value::{Floats, Quant, Table, Value};
 
 /// `x / 2 * (1 + erf(x / sqrt 2))`, seen from the quotient, which comes first.
 pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -69,6 +69,33 @@ pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     }
     unary::apply(compiler, Curve::Gelu, input, output)?;
     Ok(true)
+}
+
+/// Two functions of the same bytes are a function of them too: arithmetic on tables, as `x * clip(x + 3) / 6` is.
+pub(super) fn of_same_bytes(
+    compiler: &mut Compiler<'_>,
+    of_two: impl Fn(f32, f32) -> f32,
+    outlet: OutletId,
+    [a, b]: [OutletId; 2],
+) -> bool {
+    let (Some(Value::Quant(first)), Some(Value::Quant(second))) = (compiler.value(a), compiler.value(b))
+    else {
+        return false;
+    };
+    let none = Halo::default();
+    let shape = compiler.map_shape(outlet);
+    let same_shape = shape.is_some() && compiler.map_shape(a) == shape && compiler.map_shape(b) == shape;
+    if first.buffer != second.buffer || first.pad != none || second.pad != none || !same_shape {
+        return false;
+    }
+    let values = std::array::from_fn(|byte| of_two(first.table[byte], second.table[byte]));
+    let buffer = first.buffer;
+    let sole = compiler.is_sole(outlet) && compiler.ends_in(buffer, outlet.node);
+    compiler.set(
+        outlet,
+        Value::Quant(Quant { buffer, table: Table::new(values), affine: None, pad: none, sole }),
+    );
+    true
 }
 
 /// `x * clip(x + 3, 0, 6) / 6` of pictures, seen from the sum, which comes first.
