@@ -147,13 +147,14 @@ fn an_output_that_no_cache_holds_is_as_right_as_a_small_one() {
     use aimass_kernels::{Arena, ConvShape, Halo, Image};
     let mut random = Random(8);
     let all = Halo { top: 1, left: 1, bottom: 1, right: 1 };
-    let (from, to) = (Image::dense(0, 200, 180, 32, all), Image::dense(0, 200, 180, 32, Halo::default()));
-    let memory = random.floats(from.footprint());
-    for groups in [1, 32] {
+    let to = Image::dense(0, 200, 180, 80, Halo::default());
+    for (groups, inputs) in [(1, 8), (80, 80)] {
+        let from = Image::dense(0, 200, 180, inputs, all);
+        let memory = random.floats(from.footprint());
         let kernel = if groups == 1 { [1, 1] } else { [3, 3] };
         let padding = kernel.map(|size| size / 2);
-        let shape = ConvShape { kernel, padding, groups, ..ConvShape::pointwise(32, 32) };
-        let weights = random.floats(32 * shape.weights_per_channel());
+        let shape = ConvShape { kernel, padding, groups, ..ConvShape::pointwise(inputs, 80) };
+        let weights = random.floats(80 * shape.weights_per_channel());
         let run = |kernels: Kernels| {
             let conv = Conv2dF32::new(kernels, &shape, &weights, &[], &Activation::none()).unwrap();
             // It begins at a cache line, as vectors may not.

@@ -44,8 +44,9 @@ fn lanes16(count: usize) -> u16 {
     if count >= 16 { u16::MAX } else { (1 << count) - 1 }
 }
 
-/// Numbers of an output that no cache keeps until they are read: 4 MB.
-const STREAMED: usize = 1 << 20;
+/// Numbers of an output that caches hardly keep until they are read: 10 MB. A layer of 8 MB is written sooner past them
+/// too, and the next one then reads it later by as much.
+const STREAMED: usize = 5 << 19;
 
 /// Whether an output is large and all its registers lie at cache lines: then they are written past the caches, which would
 /// read each line from memory before it is overwritten.
