@@ -24,7 +24,18 @@ case $command in
         ;;
 esac
 profile=${AIMASS_PROFILE:-release}
-(cd "$root" && cargo build --locked --workspace --example engine --profile "$profile") >&2
+as_shipped=
+if [ "$profile" = dev ]; then
+    # What is measured is what ships: fast code without the checks that tests want (a check for overflow alone keeps
+    # loops over bytes from being vectorised). tract is fast in this profile, and has no such checks.
+    for crate in aimass-kernels aimass-inference; do
+        for setting in opt-level=3 debug-assertions=false overflow-checks=false; do
+            as_shipped="$as_shipped --config profile.dev.package.$crate.$setting"
+        done
+    done
+fi
+# shellcheck disable=SC2086  # Words that are told apart.
+(cd "$root" && cargo build --locked --workspace --example engine --profile "$profile" $as_shipped) >&2
 [ "$profile" != dev ] || profile=debug
 program=${CARGO_TARGET_DIR:-$root/target}/$profile/examples/engine
 case $command in

@@ -223,6 +223,26 @@ class Faces(Graph):
         return self.add("PRelu", [name, self.constant(slopes)])
 
 
+class Swish(Graph):
+    """`x * clip(x + 3, 0, 6) / 6` node by node, between factors and terms that were learnt, as text models have it;
+    sometimes something else wants x too."""
+
+    def activation(self, name):
+        if name not in self.steps and self.random.random() < 0.6:
+            name = self.quantise(name)
+
+        def number(low, high):
+            return self.constant(numpy.float32(self.random.uniform(low, high)))
+
+        def line(name):
+            return self.add("Add", [self.add("Mul", [number(0.5, 3), name]), number(-1, 1)])
+
+        value = line(name)
+        clip = self.add("Clip", [self.add("Add", [value, number(3, 3)]), number(0, 0), number(6, 6)])
+        made = line(self.add("Div", [self.add("Mul", [value, clip]), number(6, 6)]))
+        return self.add("Add", [made, value]) if self.random.random() < 0.25 else made
+
+
 class Padded(Graph):
     """A Pad that its consumer cannot read from a halo, because no rule knows the consumer."""
 
@@ -254,7 +274,8 @@ def kinds():
     """Kinds of graphs: the first seed, how many fixtures, how many of 1000 random ones."""
     from fuzz_words import Turned, Words
     return [(Graph, 0, 50, 700), (Faces, 10_000, 4, 100), (Words, 20_000, 14, 200),
-            (Padded, 30_000, 2, 0), (Counted, 40_000, 1, 0), (Turned, 50_000, 1, 10)]
+            (Padded, 30_000, 2, 0), (Counted, 40_000, 1, 0), (Turned, 50_000, 1, 10),
+            (Swish, 60_000, 8, 100)]
 
 
 def fixtures(folder, count):

@@ -54,7 +54,9 @@ impl Rounding {
         // Comparisons rather than `f32::max`: one instruction each, and false for what is not a number.
         let value = if value > self.low { value } else { self.low };
         let value = if value < self.high { value } else { self.high };
-        ((value + ROUND).to_bits() as i32 - ROUND.to_bits() as i32 + self.zero) as u8
+        // Wrapping: where overflow is checked for, nothing of this would be vectorised.
+        let whole = ((value + ROUND).to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+        whole.wrapping_add(self.zero) as u8
     }
 }
 

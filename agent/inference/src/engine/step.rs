@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aimass_kernels::{Arena, Image, Inputs, Kernels, Scratch, Team, View, ViewMut};
+use aimass_kernels::{Arena, Curve, Image, Inputs, Kernels, Scratch, Team, View, ViewMut};
 use tract_onnx::prelude::TValue;
 
 use super::arena::{Buffer, Layout};
@@ -65,6 +65,11 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
 
     /// From now on it also multiplies what is below 0 by these, one for all or one for each channel, if it can.
     fn fuse_slopes(&mut self, _slopes: &[f32]) -> bool {
+        false
+    }
+
+    /// From now on it also computes this of each number that it writes, if it can.
+    fn fuse_curve(&mut self, _curve: Curve) -> bool {
         false
     }
 

@@ -6,6 +6,7 @@ use super::quantised::{depthwise_walk, onnx_weight};
 use super::shape::{ConvShape, Walk};
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
+use crate::ops::curve::Curve;
 use crate::table::Table;
 use crate::view::{View, ViewMut};
 
@@ -69,7 +70,12 @@ pub struct Conv2dF32 {
     shape: ConvShape,
     kernels: Kernels,
     kind: Kind,
+    /// What becomes of each value at last, in this order.
+    curves: Vec<Curve>,
 }
+
+/// Numbers of an output that are convolved before their functions are computed: they are still near.
+const STRIP: usize = 1 << 15;
 
 #[derive(Debug, Clone)]
 enum Kind {
@@ -137,7 +143,12 @@ impl Conv2dF32 {
                     .collect(),
             )
         };
-        Ok(Self { shape: *shape, kernels, kind })
+        Ok(Self { shape: *shape, kernels, kind, curves: Vec::new() })
+    }
+
+    /// With functions of each value, one after the other, behind the activation.
+    pub fn with_curves(self, curves: Vec<Curve>) -> Self {
+        Self { curves, ..self }
     }
 
     /// The shape it was made for.
@@ -150,6 +161,24 @@ impl Conv2dF32 {
     /// # Errors
     /// The images do not match the shape, or the input's halo is too small.
     pub fn run(&self, input: View<'_, f32>, output: ViewMut<'_, f32>) -> Result<()> {
+        if self.curves.is_empty() {
+            return self.convolve(input, output);
+        }
+        let rows = (STRIP / output.image().row_stride.max(1)).max(1);
+        let mut rest = output;
+        while !rest.rows().is_empty() {
+            let end = rest.rows().start + rows;
+            let (mut strip, below) = rest.split_at_row(end);
+            self.convolve(input, strip.reborrow())?;
+            for curve in &self.curves {
+                self.kernels.curve_in_place(strip.reborrow(), curve);
+            }
+            rest = below;
+        }
+        Ok(())
+    }
+
+    fn convolve(&self, input: View<'_, f32>, output: ViewMut<'_, f32>) -> Result<()> {
         let walk = self.shape.walk(NAME, &input, &output)?;
         if walk.rows.is_empty() {
             return Ok(());

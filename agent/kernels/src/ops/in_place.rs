@@ -4,6 +4,7 @@ use super::one_a_channel;
 use crate::conv::Activation;
 use crate::cpu::Kernels;
 use crate::error::Result;
+use crate::ops::curve::Curve;
 use crate::view::ViewMut;
 
 impl Kernels {
@@ -18,15 +19,27 @@ impl Kernels {
         }
         let run = self.table.runs.activate;
         let whole = shape.is_dense() && slopes <= 1;
-        for y in image.rows() {
-            let row = image.row_values_mut(y);
-            let step = if whole { row.len() } else { shape.pixel_stride };
-            for pixel in row.chunks_mut(step) {
-                let pixel = if whole { pixel } else { &mut pixel[..shape.channels] };
-                // SAFETY: the table's path runs on this machine; with a slope for each channel a run is a pixel.
-                unsafe { run(pixel, activation) };
-            }
-        }
+        // SAFETY: the table's path runs on this machine; with a slope for each channel a run is a pixel.
+        in_place(&mut image, whole, |values| unsafe { run(values, activation) });
         Ok(())
+    }
+
+    /// A function of each value of what was just written.
+    pub fn curve_in_place(self, mut image: ViewMut<'_, f32>, curve: &Curve) {
+        let (run, whole) = (self.table.runs.curve, image.image().is_dense());
+        // SAFETY: the table's path runs on this machine.
+        in_place(&mut image, whole, |values| unsafe { run(values, curve) });
+    }
+}
+
+/// Calls `run` for each row if all of it is the image's own, else for each pixel.
+fn in_place(image: &mut ViewMut<'_, f32>, whole: bool, run: impl Fn(&mut [f32])) {
+    let shape = *image.image();
+    for y in image.rows() {
+        let row = image.row_values_mut(y);
+        let step = if whole { row.len() } else { shape.pixel_stride };
+        for pixel in row.chunks_mut(step) {
+            run(if whole { pixel } else { &mut pixel[..shape.channels] });
+        }
     }
 }

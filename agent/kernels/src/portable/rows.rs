@@ -68,7 +68,7 @@ pub(crate) fn dequantise(from: &[u8], to: &mut [f32], dequantise: &Dequantise) {
 #[inline(always)]
 pub(crate) fn sum_u8(from: &[u8], sums: &mut [i32]) {
     for (sum, from) in sums.iter_mut().zip(from) {
-        *sum += i32::from(*from);
+        *sum = sum.wrapping_add(i32::from(*from));
     }
 }
 

@@ -118,6 +118,59 @@ proptest! {
 }
 
 #[test]
+fn a_layer_with_functions_is_the_layer_and_then_the_functions() {
+    use aimass_kernels::{ConvShape, Curve, Halo, Image};
+    let mut random = Random(7);
+    // Rows enough for several strips, and a slice of a wider image.
+    let shape = ConvShape::pointwise(5, 40);
+    let from = Image::dense(0, 30, 67, 5, Halo::default());
+    let to = Image::dense(0, 30, 67, 43, Halo::default()).channel_slice(2, 40);
+    let (memory, weights) = (random.floats(from.footprint()), random.floats(5 * 40));
+    let curves = vec![Curve::HardSwish, Curve::Line { factor: 1.5, term: -0.25 }];
+    for kernels in fast_paths().into_iter().chain([scalar()]) {
+        let plain = Conv2dF32::new(kernels, &shape, &weights, &[], &Activation::clamp(-2.0, 2.0)).unwrap();
+        let length = to.extent().unwrap().end;
+        let (mut expected, mut actual) = (vec![0.5; length], vec![0.5; length]);
+        let input = View::new(&memory, &from).unwrap();
+        plain.run(input, ViewMut::new(&mut expected, &to).unwrap()).unwrap();
+        for curve in &curves {
+            kernels.curve_in_place(ViewMut::new(&mut expected, &to).unwrap(), curve);
+        }
+        let layer = plain.with_curves(curves.clone());
+        in_parts(ViewMut::new(&mut actual, &to).unwrap(), 2, |o| layer.run(input, o).unwrap());
+        same(&expected, &actual, kernels, "functions");
+    }
+}
+
+#[test]
+fn an_output_that_no_cache_holds_is_as_right_as_a_small_one() {
+    use aimass_kernels::{Arena, ConvShape, Halo, Image};
+    let mut random = Random(8);
+    let all = Halo { top: 1, left: 1, bottom: 1, right: 1 };
+    let to = Image::dense(0, 200, 180, 80, Halo::default());
+    for (groups, inputs) in [(1, 8), (80, 80)] {
+        let from = Image::dense(0, 200, 180, inputs, all);
+        let memory = random.floats(from.footprint());
+        let kernel = if groups == 1 { [1, 1] } else { [3, 3] };
+        let padding = kernel.map(|size| size / 2);
+        let shape = ConvShape { kernel, padding, groups, ..ConvShape::pointwise(inputs, 80) };
+        let weights = random.floats(80 * shape.weights_per_channel());
+        let run = |kernels: Kernels| {
+            let conv = Conv2dF32::new(kernels, &shape, &weights, &[], &Activation::none()).unwrap();
+            // It begins at a cache line, as vectors may not.
+            let mut arena = Arena::new(to.footprint() * 4);
+            let (_, output) = arena.writing::<f32>(&to).unwrap();
+            conv.run(View::new(&memory, &from).unwrap(), output).unwrap();
+            (0..200).flat_map(|y| arena.view::<f32>(&to).unwrap().row_values(y).to_vec()).collect::<Vec<_>>()
+        };
+        let expected = run(scalar());
+        for path in fast_paths() {
+            close(&expected, &run(path), shape.weights_per_channel(), path, "a large output");
+        }
+    }
+}
+
+#[test]
 fn a_convolution_refuses_what_does_not_fit() {
     use aimass_kernels::{ConvShape, Halo, Image, OutputU8};
     let shape = ConvShape { kernel: [3, 3], padding: [1, 1], ..ConvShape::pointwise(4, 8) };

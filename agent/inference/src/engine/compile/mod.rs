@@ -40,6 +40,7 @@ const RULES: &[Rule] = &[
     ops::deconv::rule,
     ops::prelu::rule,
     ops::composed::gelu,
+    ops::composed::hard_swish,
     ops::composed::guard,
     ops::unary::cast,
     ops::unary::rule,
@@ -297,6 +298,16 @@ impl<'m> Compiler<'m> {
 
     pub(super) fn is_sole(&self, outlet: OutletId) -> bool {
         self.sole_consumer(outlet).is_some()
+    }
+
+    /// Whether all that is made of a quantised buffer goes, by tables, into the node that is looked at now.
+    pub(super) fn ends_in(&self, buffer: BufferId, node: usize) -> bool {
+        let of_buffer = |outlet: &OutletId| matches!(self.values.get(outlet), Some(Value::Quant(quant)) if quant.buffer == buffer);
+        self.values.keys().filter(|outlet| of_buffer(outlet) && outlet.node != node).all(|outlet| {
+            let successors = &self.model.node(outlet.node).outputs[outlet.slot].successors;
+            let within = |next: usize| next == node || of_buffer(&OutletId::new(next, 0));
+            !self.is_output(*outlet) && successors.iter().all(|inlet| within(inlet.node))
+        })
     }
 
     /// Adds a step, which has written the buffers that were made since the last one.

@@ -7,6 +7,7 @@ use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 
+use super::composed::of_same_bytes;
 use super::conv_float::bounds;
 use super::quantise::compose;
 use super::refused;
@@ -39,6 +40,17 @@ impl Operator {
             _ => return None,
         })
     }
+
+    fn of_two(self, a: f32, b: f32) -> f32 {
+        match self {
+            Operator::Add => a + b,
+            Operator::Sub => a - b,
+            Operator::Mul => a * b,
+            Operator::Div => a / b,
+            Operator::Max => a.max(b),
+            Operator::Min => a.min(b),
+        }
+    }
 }
 
 /// Operators of two values of which the second is as large as the first, or one pixel, or one row of channels.
@@ -61,7 +73,9 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if !is_f32 || of_a != shape || compiler.is_constant(a) && compiler.is_constant(b) {
         return Ok(false);
     }
-    if quantised(compiler, operator, outlet, [a, b])? {
+    if of_same_bytes(compiler, |a, b| operator.of_two(a, b), outlet, [a, b])
+        || quantised(compiler, operator, outlet, [a, b])?
+    {
         return Ok(true);
     }
     if is_map(compiler, a) || (is_map(compiler, b) && of_b == shape) {
@@ -344,10 +358,7 @@ impl Step for Binary {
         match self.operator {
             Operator::Add => kernels.add_f32(a, b, output.reborrow()).map_err(refused)?,
             Operator::Mul => kernels.mul_f32(a, b, output.reborrow()).map_err(refused)?,
-            Operator::Sub => by_row(a, b, &mut output, |a, b| a - b),
-            Operator::Div => by_row(a, b, &mut output, |a, b| a / b),
-            Operator::Max => by_row(a, b, &mut output, f32::max),
-            Operator::Min => by_row(a, b, &mut output, f32::min),
+            other => by_row(a, b, &mut output, |a, b| other.of_two(a, b)),
         }
         if !self.bounds.is_none() {
             kernels.activate_in_place(output, &self.bounds).map_err(refused)?;

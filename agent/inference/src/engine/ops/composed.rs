@@ -1,16 +1,17 @@
-//! Functions of one number that a file writes as several nodes: Gelu; and what guards against results that are no
+//! Functions of one number that a file writes as several nodes: Gelu, HardSwish; and what guards against results that are no
 //! numbers.
 
-use aimass_kernels::Curve;
+use aimass_kernels::{Curve, Halo};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::unary;
 use crate::engine::compile::Compiler;
-use crate::engine::value::Value;
+use crate::engine::value::{Floats, Quant, Table, Value};
 
 /// `x / 2 * (1 + erf(x / sqrt 2))`, seen from the quotient, which comes first.
 pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -67,6 +68,82 @@ pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         compiler.set(outlet, Value::Absorbed);
     }
     unary::apply(compiler, Curve::Gelu, input, output)?;
+    Ok(true)
+}
+
+/// Two functions of the same bytes are a function of them too: arithmetic on tables, as `x * clip(x + 3) / 6` is.
+pub(super) fn of_same_bytes(
+    compiler: &mut Compiler<'_>,
+    of_two: impl Fn(f32, f32) -> f32,
+    outlet: OutletId,
+    [a, b]: [OutletId; 2],
+) -> bool {
+    let (Some(Value::Quant(first)), Some(Value::Quant(second))) = (compiler.value(a), compiler.value(b))
+    else {
+        return false;
+    };
+    let none = Halo::default();
+    let shape = compiler.map_shape(outlet);
+    let same_shape = shape.is_some() && compiler.map_shape(a) == shape && compiler.map_shape(b) == shape;
+    if first.buffer != second.buffer || first.pad != none || second.pad != none || !same_shape {
+        return false;
+    }
+    let values = std::array::from_fn(|byte| of_two(first.table[byte], second.table[byte]));
+    let buffer = first.buffer;
+    let sole = compiler.is_sole(outlet) && compiler.ends_in(buffer, outlet.node);
+    compiler.set(
+        outlet,
+        Value::Quant(Quant { buffer, table: Table::new(values), affine: None, pad: none, sole }),
+    );
+    true
+}
+
+/// `x * clip(x + 3, 0, 6) / 6` of pictures, seen from the sum, which comes first.
+pub(in crate::engine) fn hard_swish(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let [a, b] = node.inputs[..] else { return Ok(false) };
+    let input = if compiler.scalar(a).is_some() { b } else { a };
+    let Some(Value::Floats(Floats { buffer, pad, .. })) = compiler.value(input).cloned() else {
+        return Ok(false);
+    };
+    if pad != Halo::default() || number(compiler, node, input, "Add")? != Some(3.0) {
+        return Ok(false);
+    }
+    let mut absorbed = vec![OutletId::new(node.id, 0)];
+    let mut clipped = absorbed[0];
+    let mut bounds = vec![("Max", 0.0), ("Min", 6.0)];
+    while !bounds.is_empty() {
+        let Some(clip) = compiler.sole_consumer(clipped) else { return Ok(false) };
+        let Some(at) = bounds.iter().position(|(name, _)| is(clip, name)) else { return Ok(false) };
+        let (name, bound) = bounds.remove(at);
+        if number(compiler, clip, clipped, name)? != Some(bound) {
+            return Ok(false);
+        }
+        clipped = OutletId::new(clip.id, 0);
+        absorbed.push(clipped);
+    }
+    let Some(product) = compiler.sole_consumer(clipped).filter(|next| is(next, "Mul")) else {
+        return Ok(false);
+    };
+    let scaled = OutletId::new(product.id, 0);
+    let Some(last) = compiler.sole_consumer(scaled) else { return Ok(false) };
+    let share = factor(compiler, last, Some(scaled))?.map(|(_, factor)| factor);
+    let output = OutletId::new(last.id, 0);
+    let fits = product.inputs.contains(&input)
+        && share.is_some_and(|share| (share - 1.0 / 6.0).abs() < 1e-7)
+        && compiler.shape(output) == compiler.shape(input);
+    if !fits {
+        return Ok(false);
+    }
+    absorbed.push(scaled);
+    for outlet in absorbed {
+        compiler.set(outlet, Value::Absorbed);
+    }
+    // As in `prelu`: nobody but these nodes reads the input, and it is no other name of what others read.
+    let maker = compiler.model().node(input.node);
+    let alone = maker.outputs[input.slot].successors.len() == 2
+        && !compiler.is_output(input)
+        && (maker.op.is::<Conv>() || maker.op.is::<TypedBinOp>());
+    unary::apply_to_picture(compiler, Curve::HardSwish, (buffer, alone), output)?;
     Ok(true)
 }
 

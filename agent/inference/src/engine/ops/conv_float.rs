@@ -1,6 +1,6 @@
 //! Convolutions of f32.
 
-use aimass_kernels::{Activation as Bounds, Conv2dF32, ConvShape, Halo, Image, Kernels};
+use aimass_kernels::{Activation as Bounds, Conv2dF32, ConvShape, Curve, Halo, Image, Kernels};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
@@ -10,7 +10,7 @@ use super::conv::{kind, shape_of};
 use super::refused;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
-use crate::engine::saved::kernels::ConvShapeParts;
+use crate::engine::saved::kernels::{ConvShapeParts, Curves};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Floats, Value};
 
@@ -31,17 +31,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let bias = if bias.len() == 1 { vec![bias[0]; to.channels] } else { bias };
     compiler.widen(input.buffer, shape.halo([from.height, from.width], [to.height, to.width]));
     let output = compiler.new_floats(to);
-    let activation = Activation::NONE;
-    compiler.emit(ConvFloats {
-        shape,
-        weights,
-        bias,
-        input: input.buffer,
-        output,
-        activation,
-        slopes: Vec::new(),
-        layer: None,
-    });
+    compiler.emit(ConvFloats::new(shape, weights, bias, input.buffer, output));
     let outlet = OutletId::new(node.id, 0);
     let sole = compiler.is_sole(outlet);
     compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
@@ -52,16 +42,49 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct ConvFloats {
     #[serde(with = "ConvShapeParts")]
-    pub(super) shape: ConvShape,
-    pub(super) weights: Constant,
-    pub(super) bias: Vec<f32>,
-    pub(super) input: BufferId,
-    pub(super) output: BufferId,
-    pub(super) activation: Activation,
+    shape: ConvShape,
+    weights: Constant,
+    /// What the weights are multiplied by, and the bias was.
+    factor: f32,
+    bias: Vec<f32>,
+    input: BufferId,
+    output: BufferId,
+    activation: Activation,
     /// For what is below 0, in place of the activation's one slope.
-    pub(super) slopes: Vec<f32>,
+    slopes: Vec<f32>,
+    /// What becomes of each value after the activation.
+    curves: Curves,
     #[serde(skip)]
-    pub(super) layer: Option<Conv2dF32>,
+    layer: Option<Conv2dF32>,
+}
+
+impl ConvFloats {
+    /// With a bias for each output channel.
+    pub(super) fn new(
+        shape: ConvShape,
+        weights: Constant,
+        bias: Vec<f32>,
+        input: BufferId,
+        output: BufferId,
+    ) -> Self {
+        Self {
+            shape,
+            weights,
+            factor: 1.0,
+            bias,
+            input,
+            output,
+            activation: Activation::NONE,
+            slopes: Vec::new(),
+            curves: Curves::default(),
+            layer: None,
+        }
+    }
+
+    /// Whether its numbers are sums of products and nothing else yet.
+    fn is_plain(&self) -> bool {
+        self.activation == Activation::NONE && self.slopes.is_empty() && self.curves.0.is_empty()
+    }
 }
 
 impl Step for ConvFloats {
@@ -85,8 +108,12 @@ impl Step for ConvFloats {
         self.shape.input_pixel_stride = images[self.input.0].pixel_stride;
         let bounds = bounds(self.activation, &self.slopes);
         let weights = self.weights.take();
-        let layer = Conv2dF32::new(kernels, &self.shape, &weights.as_floats()?, &self.bias, &bounds);
-        self.layer = Some(layer.map_err(refused)?);
+        let mut values = weights.as_floats()?;
+        if self.factor != 1.0 {
+            values.to_mut().iter_mut().for_each(|weight| *weight *= self.factor);
+        }
+        let layer = Conv2dF32::new(kernels, &self.shape, &values, &self.bias, &bounds).map_err(refused)?;
+        self.layer = Some(layer.with_curves(self.curves.0.clone()));
         self.bias = Vec::new();
         Ok(())
     }
@@ -99,15 +126,26 @@ impl Step for ConvFloats {
     }
 
     fn fuse_slopes(&mut self, slopes: &[f32]) -> bool {
-        let free = self.activation == Activation::NONE && self.slopes.is_empty();
+        let free = self.is_plain();
         if free {
             self.slopes = slopes.to_vec();
         }
         free
     }
 
+    fn fuse_curve(&mut self, curve: Curve) -> bool {
+        match curve {
+            Curve::Line { factor, term } if self.is_plain() && factor.is_finite() && term.is_finite() => {
+                self.factor *= factor;
+                self.bias.iter_mut().for_each(|bias| *bias = *bias * factor + term);
+            }
+            curve => self.curves.0.push(curve),
+        }
+        true
+    }
+
     fn fuse_activation(&mut self, activation: Activation) -> bool {
-        if !self.slopes.is_empty() && activation.slope != 1.0 {
+        if !self.curves.0.is_empty() || !self.slopes.is_empty() && activation.slope != 1.0 {
             return false;
         }
         let both = self.activation.then(activation);

@@ -53,16 +53,8 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let turned =
         (0..taps * to.channels).flat_map(|row| (0..inputs).map(move |input| weight(row, input))).collect();
     let product = compiler.new_floats(MapShape { channels: taps * to.channels, ..from });
-    compiler.emit(ConvFloats {
-        shape: ConvShape::pointwise(inputs, taps * to.channels),
-        weights: Constant::values(turned),
-        bias: bias.repeat(taps),
-        input: input.buffer,
-        output: product,
-        activation: Activation::NONE,
-        slopes: Vec::new(),
-        layer: None,
-    });
+    let shape = ConvShape::pointwise(inputs, taps * to.channels);
+    compiler.emit(ConvFloats::new(shape, Constant::values(turned), bias.repeat(taps), input.buffer, product));
     let output = compiler.new_floats(to);
     compiler.emit(Spread {
         window: [height, width],

@@ -83,8 +83,10 @@ fn only_input(compiler: &Compiler<'_>, node: &TypedNode) -> Option<OutletId> {
 }
 
 fn fused(compiler: &mut Compiler<'_>, function: &Function, buffer: BufferId, sole: bool) -> bool {
-    let Function::Activation(activation) = *function else { return false };
-    sole && compiler.maker(buffer).is_some_and(|step| step.fuse_activation(activation))
+    sole && compiler.maker(buffer).is_some_and(|step| match *function {
+        Function::Activation(activation) => step.fuse_activation(activation),
+        Function::Curve(curve) => step.fuse_curve(curve),
+    })
 }
 
 /// The node's function of each entry, as tract computes it.
@@ -168,6 +170,28 @@ pub(super) fn takes(compiler: &Compiler<'_>, input: OutletId) -> bool {
         Some(Value::Flat(_) | Value::Floats(_) | Value::Quant(_) | Value::Tensor(_))
     );
     computed && compiler.is_f32(input) && compiler.shape(input).is_some()
+}
+
+/// As [`apply`] of a picture, where it is made if nobody else wants it.
+///
+/// # Errors
+/// The output is no picture.
+pub(super) fn apply_to_picture(
+    compiler: &mut Compiler<'_>,
+    curve: Curve,
+    (input, alone): (BufferId, bool),
+    output: OutletId,
+) -> Result<(), String> {
+    let function = Function::Curve(curve);
+    let mut buffer = input;
+    if !fused(compiler, &function, input, alone) {
+        let shape = compiler.map_shape(output).ok_or("a picture has no picture's shape")?;
+        buffer = compiler.new_floats(shape);
+        compiler.emit(Unary { function, input, output: buffer, bounds: Bounds::none() });
+    }
+    let sole = compiler.is_sole(output);
+    compiler.set(output, Value::Floats(Floats { buffer, pad: Halo::default(), sole }));
+    Ok(())
 }
 
 /// Makes `output` a function of `input`.

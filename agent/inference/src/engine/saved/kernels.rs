@@ -104,6 +104,26 @@ pub(in crate::engine) enum ReductionParts {
     Least,
 }
 
+/// Functions of one number, one after the other.
+#[derive(Debug, Clone, Default)]
+pub(in crate::engine) struct Curves(pub(in crate::engine) Vec<Curve>);
+
+#[derive(Serialize, Deserialize)]
+struct CurveOf(#[serde(with = "CurveParts")] Curve);
+
+impl Serialize for Curves {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|curve| CurveOf(*curve)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Curves {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let curves = Vec::<CurveOf>::deserialize(deserializer)?;
+        Ok(Curves(curves.into_iter().map(|CurveOf(curve)| curve).collect()))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Curve")]
 pub(in crate::engine) enum CurveParts {

@@ -1,12 +1,13 @@
-//! F32 convolutions: tiles of 12 pixels by 32 channels.
+//! F32 convolutions: tiles of 12 pixels by 32, 24 or 16 channels.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::lanes16;
+use super::{lanes16, streams};
 use crate::conv::{Activation, ConvF32Job, ConvF32Kernel, blocks, tiles};
 
-pub(super) const KERNEL: ConvF32Kernel = ConvF32Kernel { widths: &[32, 16], run: conv };
+pub(super) const KERNEL: ConvF32Kernel = ConvF32Kernel { widths: &[32, 24, 16], run: conv };
 
 const PIXELS: usize = 12;
 const LANES: usize = 16;
@@ -21,33 +22,46 @@ struct Sums(MaybeUninit<[[f32; 2 * LANES]; PIXELS]>);
 unsafe fn conv(job: &ConvF32Job<'_>, out: &mut [f32]) {
     let walk = &job.walk;
     let steps = walk.runs[0] * walk.runs[1] * walk.run_length;
+    let stream = streams(out, walk);
     let mut sums = Sums(MaybeUninit::uninit());
     tiles::<PIXELS>(walk, |inputs, outputs, count| {
         for (start, width) in blocks(walk.channels, KERNEL.widths) {
             let weights = &job.weights[start * steps..];
             debug_assert!(weights.len() >= width * steps);
             // SAFETY: the walk lies within the input; a block has `width` weights and biases for each step, and `width`
-            // is one or two registers of lanes.
+            // is one register of lanes, that and half a one, or two.
             unsafe {
                 match width {
-                    LANES => tile::<1>(job, inputs, weights.as_ptr(), start, &mut sums),
-                    _ => tile::<2>(job, inputs, weights.as_ptr(), start, &mut sums),
+                    LANES => tile::<1, false>(job, inputs, weights.as_ptr(), start, &mut sums),
+                    24 => tile::<1, true>(job, inputs, weights.as_ptr(), start, &mut sums),
+                    _ => tile::<2, false>(job, inputs, weights.as_ptr(), start, &mut sums),
                 }
             }
             for part in (0..width).step_by(LANES).take_while(|part| start + part < walk.channels) {
+                let place = Place { channel: start + part, part, stream };
                 // SAFETY: `tile` wrote all sums of this block; the walk lies within the output.
-                unsafe { store(job, &sums, &outputs[..count], start + part, part, out) };
+                unsafe { store(job, &sums, &outputs[..count], place, out) };
             }
         }
     });
+    // Behind stores that went past the caches.
+    _mm_sfence();
 }
 
+/// Sixteen channels of a tile, and where their sums are.
+struct Place {
+    channel: usize,
+    part: usize,
+    stream: bool,
+}
+
+/// A block of `V` registers, and half a one if `HALF`: eight channels cost half of what sixteen do.
+///
 /// # Safety
-/// The receptive fields at `inputs` lie within the input; `weights`, biases from `start` on are those of a block of `V`
-/// registers.
+/// The receptive fields at `inputs` lie within the input; `weights`, biases from `start` on are those of such a block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
-unsafe fn tile<const V: usize>(
+unsafe fn tile<const V: usize, const HALF: bool>(
     job: &ConvF32Job<'_>,
     inputs: &[usize; PIXELS],
     mut weights: *const f32,
@@ -57,11 +71,18 @@ unsafe fn tile<const V: usize>(
     let walk = &job.walk;
     let input = job.input.as_ptr();
     let mut sum = [[_mm512_setzero_ps(); V]; PIXELS];
-    for part in 0..V {
-        // SAFETY: biases are padded to whole blocks.
-        let bias = unsafe { _mm512_loadu_ps(job.bias.as_ptr().add(start + part * LANES)) };
-        for sum in &mut sum {
-            sum[part] = bias;
+    let mut half = [_mm256_setzero_ps(); PIXELS];
+    // SAFETY: biases are padded to whole blocks.
+    unsafe {
+        let bias = job.bias.as_ptr().add(start);
+        for part in 0..V {
+            let bias = _mm512_loadu_ps(bias.add(part * LANES));
+            for sum in &mut sum {
+                sum[part] = bias;
+            }
+        }
+        if HALF {
+            half = [_mm256_loadu_ps(bias.add(V * LANES)); PIXELS];
         }
     }
     for down in 0..walk.runs[0] {
@@ -70,42 +91,84 @@ unsafe fn tile<const V: usize>(
             let run = unsafe { input.add(down * walk.run_step[0] + across * walk.run_step[1]) };
             for at in 0..walk.run_length {
                 let mut weight = [_mm512_setzero_ps(); V];
-                for (part, weight) in weight.iter_mut().enumerate() {
-                    // SAFETY: `V` registers for each step.
-                    *weight = unsafe { _mm512_loadu_ps(weights.add(part * LANES)) };
+                let mut half_weight = _mm256_setzero_ps();
+                // SAFETY: the registers of this step, and then to the next step's weights, or one past the last.
+                unsafe {
+                    for (part, weight) in weight.iter_mut().enumerate() {
+                        *weight = _mm512_loadu_ps(weights.add(part * LANES));
+                    }
+                    if HALF {
+                        half_weight = _mm256_loadu_ps(weights.add(V * LANES));
+                    }
+                    weights = weights.add(V * LANES + if HALF { LANES / 2 } else { 0 });
                 }
                 for pixel in 0..PIXELS {
                     // SAFETY: an element of a run.
-                    let value = _mm512_set1_ps(unsafe { *run.add(inputs[pixel] + at) });
+                    let value = unsafe {
+                        if HALF {
+                            spread(run.add(at), inputs[pixel])
+                        } else {
+                            _mm512_set1_ps(*run.add(inputs[pixel] + at))
+                        }
+                    };
                     for part in 0..V {
                         sum[pixel][part] = _mm512_fmadd_ps(value, weight[part], sum[pixel][part]);
                     }
+                    if HALF {
+                        half[pixel] =
+                            _mm256_fmadd_ps(_mm512_castps512_ps256(value), half_weight, half[pixel]);
+                    }
                 }
-                // SAFETY: to the next step's weights, or one past the last.
-                weights = unsafe { weights.add(V * LANES) };
             }
         }
     }
     // By constant indices only: an index that is not known would keep all sums in memory throughout the loop above.
     let to = sums.0.as_mut_ptr().cast::<f32>();
     for (pixel, sum) in sum.iter().enumerate() {
-        for (part, sum) in sum.iter().enumerate() {
-            // SAFETY: 32 sums for each pixel, aligned.
-            unsafe { _mm512_store_ps(to.add(pixel * 2 * LANES + part * LANES), *sum) };
+        // SAFETY: 32 sums for each pixel, aligned.
+        unsafe {
+            for (part, sum) in sum.iter().enumerate() {
+                _mm512_store_ps(to.add(pixel * 2 * LANES + part * LANES), *sum);
+            }
+            if HALF {
+                // The upper half of a register that is stored under a mask.
+                _mm512_store_ps(to.add(pixel * 2 * LANES + V * LANES), _mm512_zextps256_ps512(half[pixel]));
+            }
         }
     }
 }
 
+/// The number at `run + input` in all lanes, by one load: the compiler would load it for half of the lanes, and spread it
+/// once more.
+///
 /// # Safety
-/// `sums` of all pixels were written, for lanes from `part` on; `outputs` lie within `out`.
+/// There is a number.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+unsafe fn spread(run: *const f32, input: usize) -> __m512 {
+    let value: __m512;
+    // SAFETY: reads the number and nothing else.
+    unsafe {
+        asm!(
+            "vbroadcastss {value}, dword ptr [{run} + 4*{input}]",
+            value = out(zmm_reg) value,
+            run = in(reg) run,
+            input = in(reg) input,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    value
+}
+
+/// # Safety
+/// `sums` of all pixels were written, for lanes from `part` on; `outputs` lie within `out`; `stream` is by [`streams`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
 unsafe fn store(
     job: &ConvF32Job<'_>,
     sums: &Sums,
     outputs: &[usize],
-    channel: usize,
-    part: usize,
+    Place { channel, part, stream }: Place,
     out: &mut [f32],
 ) {
     let mask = lanes16(job.walk.channels - channel);
@@ -116,7 +179,14 @@ unsafe fn store(
         // SAFETY: 32 sums for each pixel, aligned; no more lanes are written than the pixel has channels left.
         unsafe {
             let value = activate.apply(_mm512_load_ps(from.add(pixel * 2 * LANES + part)));
-            _mm512_mask_storeu_ps(out.as_mut_ptr().add(output + channel), mask, value);
+            let to = out.as_mut_ptr().add(output + channel);
+            if stream {
+                _mm512_stream_ps(to, value);
+            } else if mask == u16::MAX {
+                _mm512_storeu_ps(to, value);
+            } else {
+                _mm512_mask_storeu_ps(to, mask, value);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Quantised convolutions: tiles of 12 pixels by 32 channels, four elements of a run at each step.
+//! Quantised convolutions: tiles of 12 pixels by 32, 24 or 16 channels, four elements of a run at each step.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -9,7 +9,7 @@ use super::lookup::Lookup;
 use crate::conv::{ConvU8Job, ConvU8Kernel, Sink, blocks, tiles};
 
 pub(super) const KERNEL: ConvU8Kernel =
-    ConvU8Kernel { widths: &[32, 16], group: GROUP, offset: 0, supports: |_| true, run: conv };
+    ConvU8Kernel { widths: &[32, 24, 16], group: GROUP, offset: 0, supports: |_| true, run: conv };
 
 /// Pixels of a tile: 24 accumulators, two weights and a pixel fill the 32 registers but for five.
 const PIXELS: usize = 12;
@@ -33,11 +33,12 @@ unsafe fn conv(job: &ConvU8Job<'_>, mut sink: Sink<'_>) {
             let weights = &job.weights[start * steps * GROUP..];
             debug_assert!(weights.len() >= width * steps * GROUP);
             // SAFETY: the walk lies within the input; a block has `width` weights, biases and multipliers for each
-            // step, and `width` is one or two registers of lanes.
+            // step, and `width` is one register of lanes, that and half a one, or two.
             unsafe {
                 match width {
-                    LANES => tile::<1>(job, inputs, weights.as_ptr(), start, &mut sums),
-                    _ => tile::<2>(job, inputs, weights.as_ptr(), start, &mut sums),
+                    LANES => tile::<1, false>(job, inputs, weights.as_ptr(), start, &mut sums),
+                    24 => tile::<1, true>(job, inputs, weights.as_ptr(), start, &mut sums),
+                    _ => tile::<2, false>(job, inputs, weights.as_ptr(), start, &mut sums),
                 }
             }
             for part in (0..width).step_by(LANES).take_while(|part| start + part < walk.channels) {
@@ -56,12 +57,13 @@ unsafe fn conv(job: &ConvU8Job<'_>, mut sink: Sink<'_>) {
     });
 }
 
+/// A block of `V` registers, and half a one if `HALF`: eight channels cost half of what sixteen do.
+///
 /// # Safety
-/// The receptive fields at `inputs` lie within the input; `weights`, biases from `start` on are those of a block of `V`
-/// registers.
+/// The receptive fields at `inputs` lie within the input; `weights`, biases from `start` on are those of such a block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
-unsafe fn tile<const V: usize>(
+unsafe fn tile<const V: usize, const HALF: bool>(
     job: &ConvU8Job<'_>,
     inputs: &[usize; PIXELS],
     mut weights: *const i8,
@@ -71,11 +73,18 @@ unsafe fn tile<const V: usize>(
     let walk = &job.walk;
     let input = job.input.as_ptr();
     let mut sum = [[_mm512_setzero_si512(); V]; PIXELS];
-    for part in 0..V {
-        // SAFETY: biases are padded to whole blocks.
-        let bias = unsafe { _mm512_loadu_si512(job.bias.as_ptr().add(start + part * LANES).cast()) };
-        for sum in &mut sum {
-            sum[part] = bias;
+    let mut half = [_mm256_setzero_si256(); PIXELS];
+    // SAFETY: biases are padded to whole blocks.
+    unsafe {
+        let bias = job.bias.as_ptr().add(start);
+        for part in 0..V {
+            let bias = _mm512_loadu_si512(bias.add(part * LANES).cast());
+            for sum in &mut sum {
+                sum[part] = bias;
+            }
+        }
+        if HALF {
+            half = [_mm256_loadu_si256(bias.add(V * LANES).cast()); PIXELS];
         }
     }
     let last = walk.run_length - GROUP;
@@ -87,25 +96,44 @@ unsafe fn tile<const V: usize>(
                 // The last group is moved back to end with the run, as the packing has it.
                 let at = (step * GROUP).min(last);
                 let mut weight = [_mm512_setzero_si512(); V];
-                for (part, weight) in weight.iter_mut().enumerate() {
-                    // SAFETY: `V` registers for each step.
-                    *weight = unsafe { _mm512_loadu_si512(weights.add(part * 64).cast()) };
+                let mut half_weight = _mm256_setzero_si256();
+                // SAFETY: the registers of this step, and then to the next step's weights, or one past the last.
+                unsafe {
+                    for (part, weight) in weight.iter_mut().enumerate() {
+                        *weight = _mm512_loadu_si512(weights.add(part * 64).cast());
+                    }
+                    if HALF {
+                        half_weight = _mm256_loadu_si256(weights.add(V * 64).cast());
+                    }
+                    weights = weights.add(V * 64 + if HALF { 32 } else { 0 });
                 }
                 for pixel in 0..PIXELS {
                     // SAFETY: four elements of a run, of which there are at least as many.
-                    unsafe { multiply_add(&mut sum[pixel], run.add(at), inputs[pixel], &weight) };
+                    unsafe {
+                        if HALF {
+                            let sums = (&mut sum[pixel][0], &mut half[pixel]);
+                            multiply_add_half(sums, run.add(at), inputs[pixel], &(weight[0], half_weight));
+                        } else {
+                            multiply_add(&mut sum[pixel], run.add(at), inputs[pixel], &weight);
+                        }
+                    }
                 }
-                // SAFETY: to the next step's weights, or one past the last.
-                weights = unsafe { weights.add(V * 64) };
             }
         }
     }
     // By constant indices only: an index that is not known would keep all sums in memory throughout the loop above.
     let to = sums.0.as_mut_ptr().cast::<i32>();
     for (pixel, sum) in sum.iter().enumerate() {
-        for (part, sum) in sum.iter().enumerate() {
-            // SAFETY: 32 sums for each pixel, aligned.
-            unsafe { _mm512_store_si512(to.add(pixel * 2 * LANES + part * LANES).cast(), *sum) };
+        // SAFETY: 32 sums for each pixel, aligned.
+        unsafe {
+            for (part, sum) in sum.iter().enumerate() {
+                _mm512_store_si512(to.add(pixel * 2 * LANES + part * LANES).cast(), *sum);
+            }
+            if HALF {
+                // The upper half belongs to channels that there are not.
+                let half = _mm512_zextsi256_si512(half[pixel]);
+                _mm512_store_si512(to.add(pixel * 2 * LANES + V * LANES).cast(), half);
+            }
         }
     }
 }
@@ -162,6 +190,40 @@ unsafe fn multiply_add<const V: usize>(
     _ = bytes;
 }
 
+/// As [`multiply_add`] for a register and half a one.
+///
+/// # Safety
+/// There are four bytes at `run + input`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+unsafe fn multiply_add_half(
+    (first, second): (&mut __m512i, &mut __m256i),
+    run: *const u8,
+    input: usize,
+    (one, two): &(__m512i, __m256i),
+) {
+    let (bytes, half): (__m512i, __m256i);
+    // SAFETY: reads the four bytes and nothing else.
+    unsafe {
+        asm!(
+            "vpbroadcastd {bytes}, dword ptr [{run} + {input}]",
+            "vpdpbusd {first}, {bytes}, {one}",
+            "vpbroadcastd {half}, dword ptr [{run} + {input}]",
+            "vpdpbusd {second}, {half}, {two}",
+            bytes = out(zmm_reg) bytes,
+            half = out(ymm_reg) half,
+            run = in(reg) run,
+            input = in(reg) input,
+            first = inout(zmm_reg) *first,
+            second = inout(ymm_reg) *second,
+            one = in(zmm_reg) *one,
+            two = in(ymm_reg) *two,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    _ = (bytes, half);
+}
+
 /// # Safety
 /// `sums` of all pixels were written, for lanes from `part` on; `outputs` lie within `bytes`.
 #[inline]
@@ -178,8 +240,8 @@ unsafe fn store_u8(
     let mask = lanes16(job.walk.channels - channel);
     let (low, high) = (_mm512_set1_ps(job.rounding.low), _mm512_set1_ps(job.rounding.high));
     let zero = _mm512_set1_epi32(job.rounding.zero);
-    // SAFETY: multipliers are padded to whole blocks.
-    let multiplier = unsafe { _mm512_loadu_ps(job.multiplier.as_ptr().add(channel)) };
+    // SAFETY: the mask lets through the channels that there are.
+    let multiplier = unsafe { _mm512_maskz_loadu_ps(mask, job.multiplier.as_ptr().add(channel)) };
     let from = sums.0.as_ptr().cast::<i32>();
     for (pixel, output) in outputs.iter().enumerate() {
         // SAFETY: 32 sums for each pixel, aligned.
@@ -208,8 +270,8 @@ unsafe fn store_f32(
     floats: &mut [f32],
 ) {
     let mask = lanes16(job.walk.channels - channel);
-    // SAFETY: multipliers are padded to whole blocks.
-    let multiplier = unsafe { _mm512_loadu_ps(job.multiplier.as_ptr().add(channel)) };
+    // SAFETY: the mask lets through the channels that there are.
+    let multiplier = unsafe { _mm512_maskz_loadu_ps(mask, job.multiplier.as_ptr().add(channel)) };
     let from = sums.0.as_ptr().cast::<i32>();
     for (pixel, output) in outputs.iter().enumerate() {
         // SAFETY: 32 sums for each pixel, aligned; no more lanes are written than the pixel has channels left.

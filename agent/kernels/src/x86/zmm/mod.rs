@@ -10,6 +10,7 @@ mod depthwise_f32;
 mod depthwise_u8;
 mod lookup;
 
+use crate::conv::Walk;
 use crate::cpu::Path;
 use crate::table::{Runs, Table};
 
@@ -41,4 +42,17 @@ pub(super) fn is_available() -> bool {
 #[inline(always)]
 fn lanes16(count: usize) -> u16 {
     if count >= 16 { u16::MAX } else { (1 << count) - 1 }
+}
+
+/// Numbers of an output that caches hardly keep until they are read: 10 MB. A layer of 8 MB is written sooner past them
+/// too, and the next one then reads it later by as much.
+const STREAMED: usize = 5 << 19;
+
+/// Whether an output is large and all its registers lie at cache lines: then they are written past the caches, which would
+/// read each line from memory before it is overwritten.
+fn streams(out: &[f32], walk: &Walk) -> bool {
+    let lines = |elements: usize| elements.is_multiple_of(16);
+    out.len() > STREAMED
+        && out.as_ptr().addr().is_multiple_of(64)
+        && [walk.channels, walk.output_step[0], walk.output_step[1]].into_iter().all(lines)
 }
