@@ -75,13 +75,10 @@ unsafe fn row(
 ) {
     // SAFETY: by this function's own condition.
     unsafe {
-        match (
-            job.walk.runs,
-            job.walk.step[1] == job.walk.run_step[1],
-            job.walk.step[1] == 2 * job.walk.run_step[1],
-        ) {
-            ([3, 3], true, _) => three::<1>(job, from, channel, write),
-            ([3, 3], _, true) => three::<2>(job, from, channel, write),
+        let apart = [1, 2].map(|columns| job.walk.step[1] == columns * job.walk.run_step[1]);
+        match (job.walk.runs, apart) {
+            ([3, 3], [true, _]) => three::<1>(job, from, channel, write),
+            ([3, 3], [_, true]) => three::<2>(job, from, channel, write),
             _ => any(job, from, channel, write),
         }
     }
