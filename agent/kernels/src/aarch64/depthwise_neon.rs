@@ -39,20 +39,15 @@ unsafe fn depthwise(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
             unsafe {
                 let from = job.input.as_ptr().add(input + channel);
                 let multipliers = multipliers::<2>(job.packed.multiplier.as_ptr().add(channel));
+                // Each pixel has eight channels from there on.
                 match &mut sink {
                     Sink::Bytes(bytes) => {
                         let to = bytes.as_mut_ptr().add(output + channel);
-                        // SAFETY: each pixel has eight channels from there on.
-                        row(job, from, channel, |sums, at| unsafe {
-                            requantise.bytes(&sums, &multipliers, to.add(at));
-                        });
+                        row(job, from, channel, |sums, at| requantise.bytes(&sums, &multipliers, to.add(at)));
                     }
                     Sink::Floats(floats) => {
                         let to = floats.as_mut_ptr().add(output + channel);
-                        // SAFETY: as above.
-                        row(job, from, channel, |sums, at| unsafe {
-                            floats_of(&sums, &multipliers, to.add(at));
-                        });
+                        row(job, from, channel, |sums, at| floats_of(&sums, &multipliers, to.add(at)));
                     }
                 }
             }
