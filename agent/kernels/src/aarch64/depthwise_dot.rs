@@ -174,9 +174,19 @@ unsafe fn row<const K: usize, const G: usize, const V: usize>(
     unsafe {
         let multipliers = multipliers::<V>(job.packed.multiplier.as_ptr().add(block * BLOCK));
         match sink {
+            Sink::Bytes(bytes) if requantise.plain => {
+                let to = bytes.as_mut_ptr().add(output);
+                let write =
+                    |sums: &[int32x4_t; V], at| requantise.bytes::<V, true>(sums, &multipliers, to.add(at));
+                match job.stride {
+                    1 => pixels::<K, G, V, 1>(job, from, block, write),
+                    _ => pixels::<K, G, V, 2>(job, from, block, write),
+                }
+            }
             Sink::Bytes(bytes) => {
                 let to = bytes.as_mut_ptr().add(output);
-                let write = |sums: &[int32x4_t; V], at| requantise.bytes(sums, &multipliers, to.add(at));
+                let write =
+                    |sums: &[int32x4_t; V], at| requantise.bytes::<V, false>(sums, &multipliers, to.add(at));
                 match job.stride {
                     1 => pixels::<K, G, V, 1>(job, from, block, write),
                     _ => pixels::<K, G, V, 2>(job, from, block, write),

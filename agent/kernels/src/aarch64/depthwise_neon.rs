@@ -41,9 +41,17 @@ unsafe fn depthwise(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
                 let multipliers = multipliers::<2>(job.packed.multiplier.as_ptr().add(channel));
                 // Each pixel has eight channels from there on.
                 match &mut sink {
+                    Sink::Bytes(bytes) if requantise.plain => {
+                        let to = bytes.as_mut_ptr().add(output + channel);
+                        row(job, from, channel, |sums, at| {
+                            requantise.bytes::<2, true>(&sums, &multipliers, to.add(at))
+                        });
+                    }
                     Sink::Bytes(bytes) => {
                         let to = bytes.as_mut_ptr().add(output + channel);
-                        row(job, from, channel, |sums, at| requantise.bytes(&sums, &multipliers, to.add(at)));
+                        row(job, from, channel, |sums, at| {
+                            requantise.bytes::<2, false>(&sums, &multipliers, to.add(at))
+                        });
                     }
                     Sink::Floats(floats) => {
                         let to = floats.as_mut_ptr().add(output + channel);

@@ -74,7 +74,7 @@ pub(super) fn add_u8(a: &[u8], b: &[u8], to: &mut [u8], add: &AddU8) {
             for part in 0..4 {
                 values[part] = vaddq_f32(vmulq_f32(a[part], a_ratio), vmulq_f32(b[part], b_ratio));
             }
-            vst1q_u8(to.as_mut_ptr(), requantise.sixteen(&values));
+            vst1q_u8(to.as_mut_ptr(), requantise.sixteen::<false>(&values));
         }
     }
     portable::rows::add_u8(a_rest, b_rest, to_rest, add);
@@ -109,7 +109,7 @@ impl Sixteen {
             // What is not a number becomes the lower bound.
             values[part] = vmaxnmq_f32(quotient, self.low);
         }
-        self.requantise.sixteen(&values)
+        self.requantise.sixteen::<false>(&values)
     }
 }
 

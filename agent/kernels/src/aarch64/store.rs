@@ -15,6 +15,8 @@ pub(super) struct Requantise {
     low: uint8x16_t,
     high: uint8x16_t,
     zero: int16x8_t,
+    /// Whether the zero point is 0 and the bounds are those of a byte, as after most of Relu6: then narrowing does it all.
+    pub(super) plain: bool,
 }
 
 /// Of some channels, four in each register: what their sums are multiplied with.
@@ -41,24 +43,25 @@ impl Requantise {
             low: vdupq_n_u8(byte(rounding.low)),
             high: vdupq_n_u8(byte(rounding.high)),
             zero: vdupq_n_s16(rounding.zero as i16),
+            plain: rounding.zero == 0 && byte(rounding.low) == 0 && byte(rounding.high) == 255,
         }
     }
 
     /// Eight values, rounded and with the zero point.
     #[inline]
     #[target_feature(enable = "neon")]
-    fn words(&self, first: float32x4_t, second: float32x4_t) -> int16x8_t {
+    fn words<const PLAIN: bool>(&self, first: float32x4_t, second: float32x4_t) -> int16x8_t {
         let words = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(first)), vcvtnq_s32_f32(second));
-        vqaddq_s16(words, self.zero)
+        if PLAIN { words } else { vqaddq_s16(words, self.zero) }
     }
 
-    /// The bytes of 16 values, none of which is not a number.
+    /// The bytes of 16 values, none of which is not a number; `PLAIN` as in [`Self::plain`].
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn sixteen(&self, values: &[float32x4_t; 4]) -> uint8x16_t {
-        let packed = vqmovun_s16(self.words(values[0], values[1]));
-        let packed = vqmovun_high_s16(packed, self.words(values[2], values[3]));
-        vminq_u8(vmaxq_u8(packed, self.low), self.high)
+    pub(super) fn sixteen<const PLAIN: bool>(&self, values: &[float32x4_t; 4]) -> uint8x16_t {
+        let packed = vqmovun_s16(self.words::<PLAIN>(values[0], values[1]));
+        let packed = vqmovun_high_s16(packed, self.words::<PLAIN>(values[2], values[3]));
+        if PLAIN { packed } else { vminq_u8(vmaxq_u8(packed, self.low), self.high) }
     }
 
     /// Writes the sums of four times `V` channels as bytes; `V` is even.
@@ -67,7 +70,7 @@ impl Requantise {
     /// That many bytes are at `to`.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) unsafe fn bytes<const V: usize>(
+    pub(super) unsafe fn bytes<const V: usize, const PLAIN: bool>(
         &self,
         sums: &[int32x4_t; V],
         multipliers: &[float32x4_t; V],
@@ -78,11 +81,12 @@ impl Requantise {
         unsafe {
             for part in (0..V / 4 * 4).step_by(4) {
                 let values = [value(part), value(part + 1), value(part + 2), value(part + 3)];
-                vst1q_u8(to.add(part * 4), self.sixteen(&values));
+                vst1q_u8(to.add(part * 4), self.sixteen::<PLAIN>(&values));
             }
             if V % 4 == 2 {
-                let packed = vqmovun_s16(self.words(value(V - 2), value(V - 1)));
-                let bounded = vmin_u8(vmax_u8(packed, vget_low_u8(self.low)), vget_low_u8(self.high));
+                let packed = vqmovun_s16(self.words::<PLAIN>(value(V - 2), value(V - 1)));
+                let (low, high) = (vget_low_u8(self.low), vget_low_u8(self.high));
+                let bounded = if PLAIN { packed } else { vmin_u8(vmax_u8(packed, low), high) };
                 vst1_u8(to.add((V - 2) * 4), bounded);
             }
         }
@@ -107,10 +111,16 @@ impl Requantise {
             let multipliers = multipliers::<V>(multiplier);
             let whole = count == M && left >= V * 4;
             match sink {
+                Sink::Bytes(bytes) if whole && self.plain => {
+                    let to = bytes.as_mut_ptr().add(start);
+                    for pixel in 0..M {
+                        self.bytes::<V, true>(&sums[pixel], &multipliers, to.add(outputs[pixel]));
+                    }
+                }
                 Sink::Bytes(bytes) if whole => {
                     let to = bytes.as_mut_ptr().add(start);
                     for pixel in 0..M {
-                        self.bytes(&sums[pixel], &multipliers, to.add(outputs[pixel]));
+                        self.bytes::<V, false>(&sums[pixel], &multipliers, to.add(outputs[pixel]));
                     }
                 }
                 Sink::Floats(floats) if whole => {
@@ -150,7 +160,7 @@ impl Requantise {
             match sink {
                 Sink::Bytes(bytes) => {
                     let mut buffer = [0_u8; 32];
-                    self.bytes(sums, multipliers, buffer.as_mut_ptr());
+                    self.bytes::<V, false>(sums, multipliers, buffer.as_mut_ptr());
                     std::ptr::copy_nonoverlapping(buffer.as_ptr(), bytes.as_mut_ptr().add(at), count);
                 }
                 Sink::Floats(floats) => {
