@@ -1,6 +1,9 @@
 //! F32 convolutions: tiles of 8 pixels by 8 channels, four elements of a run at each step.
+//!
+//! The innermost loop is assembly as a whole: nothing but loads and multiplications by one lane of a pixel.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 use std::mem::MaybeUninit;
 
 use super::store::store_f32;
@@ -14,6 +17,28 @@ const CHANNELS: usize = 8;
 
 /// A tile's sums, by pixel.
 type Sums = MaybeUninit<[[f32; CHANNELS]; PIXELS]>;
+
+/// For eight channels of each pixel, the products of one element.
+#[rustfmt::skip]
+macro_rules! element {
+    ($lane:literal, $one:literal, $two:literal) => {
+        concat!(
+            element!(@ $lane, $one, "a"), element!(@ $lane, $two, "b"),
+        )
+    };
+    (@ $lane:literal, $weights:literal, $sum:literal) => {
+        concat!(
+            "fmla {", $sum, "0:v}.4s, {", $weights, ":v}.4s, {x0:v}.s[", $lane, "]\n",
+            "fmla {", $sum, "1:v}.4s, {", $weights, ":v}.4s, {x1:v}.s[", $lane, "]\n",
+            "fmla {", $sum, "2:v}.4s, {", $weights, ":v}.4s, {x2:v}.s[", $lane, "]\n",
+            "fmla {", $sum, "3:v}.4s, {", $weights, ":v}.4s, {x3:v}.s[", $lane, "]\n",
+            "fmla {", $sum, "4:v}.4s, {", $weights, ":v}.4s, {x4:v}.s[", $lane, "]\n",
+            "fmla {", $sum, "5:v}.4s, {", $weights, ":v}.4s, {x5:v}.s[", $lane, "]\n",
+            "fmla {", $sum, "6:v}.4s, {", $weights, ":v}.4s, {x6:v}.s[", $lane, "]\n",
+            "fmla {", $sum, "7:v}.4s, {", $weights, ":v}.4s, {x7:v}.s[", $lane, "]\n",
+        )
+    };
+}
 
 /// # Safety
 /// As [`ConvF32Kernel::run`].
@@ -64,38 +89,78 @@ unsafe fn tile(
         for down in 0..walk.runs[0] {
             for across in 0..walk.runs[1] {
                 let run = input.add(down * walk.run_step[0] + across * walk.run_step[1]);
-                let mut at = 0;
-                while at + 4 <= length {
-                    let mut values = [vdupq_n_f32(0.0); PIXELS];
-                    for pixel in 0..PIXELS {
-                        values[pixel] = vld1q_f32(run.add(inputs[pixel] + at));
-                    }
-                    macro_rules! quarter {
-                        ($lane:literal) => {
-                            let one = vld1q_f32(weights.add($lane * 8));
-                            let two = vld1q_f32(weights.add($lane * 8 + 4));
-                            for pixel in 0..PIXELS {
-                                first[pixel] = vfmaq_laneq_f32::<$lane>(first[pixel], one, values[pixel]);
-                                second[pixel] = vfmaq_laneq_f32::<$lane>(second[pixel], two, values[pixel]);
-                            }
-                        };
-                    }
-                    quarter!(0);
-                    quarter!(1);
-                    quarter!(2);
-                    quarter!(3);
-                    weights = weights.add(32);
-                    at += 4;
+                let mut from = inputs.map(|pixel| run.add(pixel));
+                if length >= 4 {
+                    asm!(
+                        "2:",
+                        "ldp {w0:q}, {w1:q}, [{weights}], #32",
+                        "ldr {x0:q}, [{p0}], #16",
+                        "ldr {x1:q}, [{p1}], #16",
+                        "ldr {x2:q}, [{p2}], #16",
+                        "ldr {x3:q}, [{p3}], #16",
+                        "ldr {x4:q}, [{p4}], #16",
+                        "ldr {x5:q}, [{p5}], #16",
+                        "ldr {x6:q}, [{p6}], #16",
+                        "ldr {x7:q}, [{p7}], #16",
+                        "ldp {w2:q}, {w3:q}, [{weights}], #32",
+                        "subs {count}, {count}, #1",
+                        element!("0", "w0", "w1"),
+                        "ldp {w0:q}, {w1:q}, [{weights}], #32",
+                        element!("1", "w2", "w3"),
+                        "ldp {w2:q}, {w3:q}, [{weights}], #32",
+                        element!("2", "w0", "w1"),
+                        element!("3", "w2", "w3"),
+                        "b.ne 2b",
+                        a0 = inout(vreg) first[0],
+                        a1 = inout(vreg) first[1],
+                        a2 = inout(vreg) first[2],
+                        a3 = inout(vreg) first[3],
+                        a4 = inout(vreg) first[4],
+                        a5 = inout(vreg) first[5],
+                        a6 = inout(vreg) first[6],
+                        a7 = inout(vreg) first[7],
+                        b0 = inout(vreg) second[0],
+                        b1 = inout(vreg) second[1],
+                        b2 = inout(vreg) second[2],
+                        b3 = inout(vreg) second[3],
+                        b4 = inout(vreg) second[4],
+                        b5 = inout(vreg) second[5],
+                        b6 = inout(vreg) second[6],
+                        b7 = inout(vreg) second[7],
+                        p0 = inout(reg) from[0],
+                        p1 = inout(reg) from[1],
+                        p2 = inout(reg) from[2],
+                        p3 = inout(reg) from[3],
+                        p4 = inout(reg) from[4],
+                        p5 = inout(reg) from[5],
+                        p6 = inout(reg) from[6],
+                        p7 = inout(reg) from[7],
+                        weights = inout(reg) weights,
+                        count = inout(reg) length / 4 => _,
+                        x0 = out(vreg) _,
+                        x1 = out(vreg) _,
+                        x2 = out(vreg) _,
+                        x3 = out(vreg) _,
+                        x4 = out(vreg) _,
+                        x5 = out(vreg) _,
+                        x6 = out(vreg) _,
+                        x7 = out(vreg) _,
+                        w0 = out(vreg) _,
+                        w1 = out(vreg) _,
+                        w2 = out(vreg) _,
+                        w3 = out(vreg) _,
+                        options(readonly, nostack),
+                    );
                 }
-                while at < length {
+                for _ in 0..length % 4 {
                     let (one, two) = (vld1q_f32(weights), vld1q_f32(weights.add(4)));
                     for pixel in 0..PIXELS {
-                        let value = vdupq_n_f32(*run.add(inputs[pixel] + at));
+                        let value = vdupq_n_f32(*from[pixel]);
                         first[pixel] = vfmaq_f32(first[pixel], one, value);
                         second[pixel] = vfmaq_f32(second[pixel], two, value);
+                        from[pixel] = from[pixel].add(1);
                     }
                     weights = weights.add(8);
-                    at += 1;
                 }
             }
         }
@@ -136,10 +201,14 @@ impl Activate {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn apply(&self, values: [float32x4_t; 2]) -> [float32x4_t; 2] {
-        let apply = |value: float32x4_t, slopes| {
-            let value = vbslq_f32(vcltzq_f32(value), vmulq_f32(value, slopes), value);
-            vminq_f32(vmaxq_f32(value, self.low), self.high)
-        };
-        [apply(values[0], self.slopes[0]), apply(values[1], self.slopes[1])]
+        [self.one(values[0], 0), self.one(values[1], 1)]
+    }
+
+    /// Four of the eight: the first or the second `half`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn one(&self, value: float32x4_t, half: usize) -> float32x4_t {
+        let value = vbslq_f32(vcltzq_f32(value), vmulq_f32(value, self.slopes[half]), value);
+        vminq_f32(vmaxq_f32(value, self.low), self.high)
     }
 }

@@ -7,7 +7,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::lookup::lookup_in_place;
-use super::store::Requantise;
+use super::opaque;
+use super::store::{Requantise, floats_of, multipliers};
 use crate::conv::{ConvShape, DepthwiseU8Job, DepthwiseU8Kernel, Packed, Sink};
 
 pub(super) const THREE: DepthwiseU8Kernel = DepthwiseU8Kernel {
@@ -26,7 +27,7 @@ pub(super) const FIVE: DepthwiseU8Kernel = DepthwiseU8Kernel {
     run: square::<5, 2>,
 };
 
-/// Channels of a block.
+/// Channels of a block; the last has half as many if that is enough for the rest.
 const BLOCK: usize = 16;
 
 fn is_square(shape: &ConvShape, size: usize) -> bool {
@@ -34,17 +35,22 @@ fn is_square(shape: &ConvShape, size: usize) -> bool {
     fits && shape.kernel == [size; 2]
 }
 
-fn starts(channels: usize) -> impl Iterator<Item = usize> {
-    (0..channels.div_ceil(BLOCK)).map(move |block| (block * BLOCK).min(channels - BLOCK))
+/// The first channel, and the number of channels, of each block.
+fn blocks(channels: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..channels.div_ceil(BLOCK)).map(move |block| {
+        let left = channels - block * BLOCK;
+        let width = if left <= BLOCK / 2 { BLOCK / 2 } else { BLOCK };
+        ((block * BLOCK).min(channels - width), width)
+    })
 }
 
-/// For each block, for each column, for each group of four rows, for each of 16 channels, four taps.
+/// For each block, for each column, for each group of four rows, for each of its channels, four taps.
 fn pack(shape: &ConvShape, weights: &[i8], bias: &[i32], multiplier: &[f32], size: usize) -> Packed<i8, i32> {
     let mut packed = Packed { weights: Vec::new(), bias: Vec::new(), multiplier: Vec::new() };
-    for start in starts(shape.output_channels) {
+    for (start, width) in blocks(shape.output_channels) {
         for column in 0..size {
             for first in (0..size).step_by(4) {
-                for channel in start..start + BLOCK {
+                for channel in start..start + width {
                     let tap = |row: usize| weights[(channel * size + row) * size + column];
                     packed
                         .weights
@@ -52,28 +58,28 @@ fn pack(shape: &ConvShape, weights: &[i8], bias: &[i32], multiplier: &[f32], siz
                 }
             }
         }
-        packed.bias.extend(&bias[start..start + BLOCK]);
-        packed.multiplier.extend(&multiplier[start..start + BLOCK]);
+        packed.bias.extend(&bias[start..start + width]);
+        packed.multiplier.extend(&multiplier[start..start + width]);
     }
     packed
 }
 
-/// The 16 channels of a block, four taps each, in order.
-type Taps = [int8x16_t; 4];
-
-/// Interleaves the bytes of four runs of 16 channels.
+/// Interleaves the bytes of four runs of 16 channels, or of eight if there are two registers of results: four taps of
+/// each channel, in order.
 #[inline]
 #[target_feature(enable = "neon")]
-fn interleave([a, b, c, d]: [int8x16_t; 4]) -> Taps {
-    let words = |low: int8x16_t| vreinterpretq_s16_s8(low);
-    let (ab_low, ab_high) = (words(vzip1q_s8(a, b)), words(vzip2q_s8(a, b)));
-    let (cd_low, cd_high) = (words(vzip1q_s8(c, d)), words(vzip2q_s8(c, d)));
-    [
-        vreinterpretq_s8_s16(vzip1q_s16(ab_low, cd_low)),
-        vreinterpretq_s8_s16(vzip2q_s16(ab_low, cd_low)),
-        vreinterpretq_s8_s16(vzip1q_s16(ab_high, cd_high)),
-        vreinterpretq_s8_s16(vzip2q_s16(ab_high, cd_high)),
-    ]
+fn interleave<const V: usize>([a, b, c, d]: [int8x16_t; 4]) -> [int8x16_t; V] {
+    let words = |bytes: int8x16_t| vreinterpretq_s16_s8(bytes);
+    let bytes = |words: int16x8_t| vreinterpretq_s8_s16(words);
+    let (ab, cd) = (words(vzip1q_s8(a, b)), words(vzip1q_s8(c, d)));
+    let mut taps = [bytes(vzip1q_s16(ab, cd)); V];
+    taps[1] = bytes(vzip2q_s16(ab, cd));
+    if V == 4 {
+        let (ab, cd) = (words(vzip2q_s8(a, b)), words(vzip2q_s8(c, d)));
+        taps[2] = bytes(vzip1q_s16(ab, cd));
+        taps[3] = bytes(vzip2q_s16(ab, cd));
+    }
+    taps
 }
 
 /// Adds to each lane of `sum` the products of four taps with their weights.
@@ -97,24 +103,29 @@ unsafe fn dot(sum: int32x4_t, taps: int8x16_t, weights: int8x16_t) -> int32x4_t 
     sum
 }
 
-/// A column of `K` rows, `step` bytes apart, in `G` groups of four.
+/// A column at byte `at` of `K` rows in `G` groups of four, each in `V` registers.
 ///
 /// # Safety
-/// `from` is a pixel of the input with 16 channels, `K - 1` rows above its last.
+/// Each row has a pixel with four times `V` channels there.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn column<const K: usize, const G: usize>(from: *const u8, step: usize) -> [Taps; G] {
+unsafe fn column<const K: usize, const G: usize, const V: usize>(
+    rows: &[*const u8; K],
+    at: usize,
+) -> [[int8x16_t; V]; G] {
     let (zero, sign) = (vdupq_n_s8(0), vdupq_n_s8(i8::MIN));
-    let mut groups = [[zero; 4]; G];
+    let mut groups = [[zero; V]; G];
     for (group, taps) in groups.iter_mut().enumerate() {
-        let mut rows = [zero; 4];
-        for (row, bytes) in rows.iter_mut().enumerate() {
-            if group * 4 + row < K {
-                // SAFETY: a row of the column.
-                *bytes = veorq_s8(unsafe { vld1q_s8(from.add((group * 4 + row) * step).cast()) }, sign);
-            }
+        let mut four = [zero; 4];
+        for (bytes, row) in four.iter_mut().zip(&rows[group * 4..]) {
+            // SAFETY: by this function's own condition.
+            let loaded = unsafe {
+                let from = row.add(at).cast();
+                if V == 4 { vld1q_s8(from) } else { vcombine_s8(vld1_s8(from), vdup_n_s8(0)) }
+            };
+            *bytes = veorq_s8(loaded, sign);
         }
-        *taps = interleave(rows);
+        *taps = interleave(four);
     }
     groups
 }
@@ -129,14 +140,15 @@ unsafe fn square<const K: usize, const G: usize>(job: &DepthwiseU8Job<'_>, mut s
     let requantise = Requantise::new(&job.rounding);
     for (index, y) in walk.rows.clone().enumerate() {
         let (input, output) = (walk.origin + y * walk.step[0], index * walk.output_step[0]);
-        for (block, channel) in starts(walk.channels).enumerate() {
+        for (block, (channel, width)) in blocks(walk.channels).enumerate() {
             // SAFETY: the walk lies within input and output: `K` columns for each pixel; `pack` made `K * G` groups of
-            // weights, and 16 biases and multipliers, for each block.
+            // weights, and biases and multipliers, for each channel of each block, of which the last alone may be narrow.
             unsafe {
-                let (input, output) = (input + channel, output + channel);
-                match job.stride {
-                    1 => row::<K, G, 1>(job, input, block, output, &requantise, &mut sink),
-                    _ => row::<K, G, 2>(job, input, block, output, &requantise, &mut sink),
+                let from = job.input.as_ptr().add(input + channel);
+                if width == BLOCK {
+                    row::<K, G, 4>(job, from, block, output + channel, &requantise, &mut sink);
+                } else {
+                    row::<K, G, 2>(job, from, block, output + channel, &requantise, &mut sink);
                 }
             }
         }
@@ -144,61 +156,124 @@ unsafe fn square<const K: usize, const G: usize>(job: &DepthwiseU8Job<'_>, mut s
     }
 }
 
-/// Loops have constant bounds, so that columns and weights stay in registers.
+/// A row of a block of four times `V` channels.
 ///
 /// # Safety
-/// The row lies within the walk of the job, which lies within its memory; the stride is `S`.
+/// The row lies within the walk of the job, which lies within its memory.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn row<const K: usize, const G: usize, const S: usize>(
+unsafe fn row<const K: usize, const G: usize, const V: usize>(
     job: &DepthwiseU8Job<'_>,
-    input: usize,
+    from: *const u8,
     block: usize,
     output: usize,
     requantise: &Requantise,
     sink: &mut Sink<'_>,
 ) {
+    // SAFETY: by this function's own condition.
+    unsafe {
+        let multipliers = multipliers::<V>(job.packed.multiplier.as_ptr().add(block * BLOCK));
+        match sink {
+            Sink::Bytes(bytes) if requantise.plain => {
+                let to = bytes.as_mut_ptr().add(output);
+                let write =
+                    |sums: &[int32x4_t; V], at| requantise.bytes::<V, true>(sums, &multipliers, to.add(at));
+                match job.stride {
+                    1 => pixels::<K, G, V, 1>(job, from, block, write),
+                    _ => pixels::<K, G, V, 2>(job, from, block, write),
+                }
+            }
+            Sink::Bytes(bytes) => {
+                let to = bytes.as_mut_ptr().add(output);
+                let write =
+                    |sums: &[int32x4_t; V], at| requantise.bytes::<V, false>(sums, &multipliers, to.add(at));
+                match job.stride {
+                    1 => pixels::<K, G, V, 1>(job, from, block, write),
+                    _ => pixels::<K, G, V, 2>(job, from, block, write),
+                }
+            }
+            Sink::Floats(floats) => {
+                let to = floats.as_mut_ptr().add(output);
+                let write = |sums: &[int32x4_t; V], at| floats_of(sums, &multipliers, to.add(at));
+                match job.stride {
+                    1 => pixels::<K, G, V, 1>(job, from, block, write),
+                    _ => pixels::<K, G, V, 2>(job, from, block, write),
+                }
+            }
+        }
+    }
+}
+
+/// Gives the sums of each pixel of a row, and where it begins in the output's row, to `write`. Loops have constant bounds,
+/// so that columns and weights stay in registers: `K` columns in turn, of which each pixel replaces `S`.
+///
+/// # Safety
+/// As [`row`]; the stride is `S`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn pixels<const K: usize, const G: usize, const V: usize, const S: usize>(
+    job: &DepthwiseU8Job<'_>,
+    from: *const u8,
+    block: usize,
+    write: impl Fn(&[int32x4_t; V], usize),
+) {
     let (walk, packed) = (&job.walk, job.packed);
     let [down, across] = walk.run_step;
     // SAFETY: by this function's own condition.
     unsafe {
-        let input = job.input.as_ptr().add(input);
         let weights = packed.weights.as_ptr().add(block * K * G * 64);
         let bias = packed.bias.as_ptr().add(block * BLOCK);
-        let multiplier = packed.multiplier.as_ptr().add(block * BLOCK);
-        let mut kept = [[[vdupq_n_s8(0); 4]; G]; K];
-        let mut window = kept;
+        let mut kept = [[[vdupq_n_s8(0); V]; G]; K];
         for index in 0..K {
             for group in 0..G {
-                for part in 0..4 {
-                    kept[index][group][part] = vld1q_s8(weights.add((index * G + group) * 64 + part * 16));
+                for part in 0..V {
+                    kept[index][group][part] = vld1q_s8(weights.add(((index * G + group) * V + part) * 16));
                 }
             }
         }
-        // The columns that the first pixel shares with what would be the one before it.
-        for index in S..K {
-            window[index] = column::<K, G>(input.add((index - S) * across), down);
+        let mut window = [[[vdupq_n_s8(0); V]; G]; K];
+        let mut rows = [from; K];
+        for row in 0..K {
+            rows[row] = rows[row].add(row * down);
         }
-        for x in 0..walk.width {
-            let input = input.add(x * walk.step[1]);
-            for index in 0..K - S {
-                window[index] = window[index + S];
-            }
-            for index in K - S..K {
-                window[index] = column::<K, G>(input.add(index * across), down);
-            }
-            let mut sums = [vdupq_n_s32(0); 4];
-            for part in 0..4 {
-                sums[part] = vld1q_s32(bias.add(part * 4));
-                for index in 0..K {
-                    for group in 0..G {
-                        sums[part] = dot(sums[part], window[index][group][part], kept[index][group][part]);
+        let (mut next, mut output, mut left) = (0, 0, walk.width);
+        for index in 0..K - S {
+            window[index] = column::<K, G, V>(&rows, next);
+            next += across;
+        }
+        // By constant indices only, so that columns stay in registers.
+        macro_rules! pixel {
+            ($turn:literal) => {
+                if left == 0 {
+                    return;
+                }
+                for index in K - S..K {
+                    window[($turn * S + index) % K] = column::<K, G, V>(&rows, next);
+                    next = opaque(next + across);
+                }
+                let mut sums = [vdupq_n_s32(0); V];
+                for part in 0..V {
+                    sums[part] = vld1q_s32(bias.add(part * 4));
+                    for index in 0..K {
+                        for group in 0..G {
+                            let taps = window[($turn * S + index) % K][group][part];
+                            sums[part] = dot(sums[part], taps, kept[index][group][part]);
+                        }
                     }
                 }
+                write(&sums, output);
+                output = opaque(output + walk.output_step[1]);
+                left -= 1;
+            };
+        }
+        loop {
+            pixel!(0);
+            pixel!(1);
+            pixel!(2);
+            if K == 5 {
+                pixel!(3);
+                pixel!(4);
             }
-            let at = output + x * walk.output_step[1];
-            requantise.store([sums[0], sums[1]], multiplier, 8, at, sink);
-            requantise.store([sums[2], sums[3]], multiplier.add(8), 8, at + 8, sink);
         }
     }
 }

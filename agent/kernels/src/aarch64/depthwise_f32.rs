@@ -4,6 +4,7 @@
 use std::arch::aarch64::*;
 
 use super::conv_f32::Activate;
+use super::opaque;
 use crate::conv::{DepthwiseF32Job, DepthwiseF32Kernel};
 
 pub(super) const KERNEL: DepthwiseF32Kernel = DepthwiseF32Kernel { run: depthwise };
@@ -35,8 +36,16 @@ unsafe fn depthwise(job: &DepthwiseF32Job<'_>, out: &mut [f32]) {
                         vld1q_f32(job.bias.as_ptr().add(channel + 4)),
                     ],
                 };
-                match walk.runs {
-                    [3, 3] => three(job, &row, &activate),
+                let apart = [1, 2].map(|columns| walk.step[1] == columns * walk.run_step[1]);
+                match (walk.runs, apart) {
+                    ([3, 3], [true, _]) => {
+                        three::<1>(job, &row, &activate, 0);
+                        three::<1>(job, &row, &activate, 1);
+                    }
+                    ([3, 3], [_, true]) => {
+                        three::<2>(job, &row, &activate, 0);
+                        three::<2>(job, &row, &activate, 1);
+                    }
                     _ => any(job, &row, &activate),
                 }
             }
@@ -51,34 +60,57 @@ struct Row {
     bias: [float32x4_t; 2],
 }
 
-/// Kernels of 3 by 3, with weights in registers.
+/// Kernels of 3 by 3 whose pixels are `S` (1 or 2) columns apart, for half of the row's channels: weights and columns are
+/// in registers, three columns in turn, of which each pixel replaces `S`.
 ///
 /// # Safety
 /// The row lies within the walk of the job, which lies within its memory.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn three(job: &DepthwiseF32Job<'_>, row: &Row, activate: &Activate) {
+unsafe fn three<const S: usize>(job: &DepthwiseF32Job<'_>, row: &Row, activate: &Activate, half: usize) {
     let walk = &job.walk;
+    let [down, across] = walk.run_step;
     // SAFETY: each tap of each pixel lies within the walk; weights are taps × channels.
     unsafe {
-        let pair = |from: *const f32| [vld1q_f32(from), vld1q_f32(from.add(4))];
-        let weights: [[float32x4_t; 2]; 9] =
-            std::array::from_fn(|tap| pair(row.weights.add(tap * walk.channels)));
-        for x in 0..walk.width {
-            let input = row.input.add(x * walk.step[1]);
-            let mut sum = row.bias;
-            for down in 0..3 {
-                for across in 0..3 {
-                    let values = pair(input.add(down * walk.run_step[0] + across * walk.run_step[1]));
-                    let weights = weights[down * 3 + across];
-                    sum =
-                        [vfmaq_f32(sum[0], values[0], weights[0]), vfmaq_f32(sum[1], values[1], weights[1])];
+        let mut kept = [vdupq_n_f32(0.0); 9];
+        for tap in 0..9 {
+            kept[tap] = vld1q_f32(row.weights.add(tap * walk.channels + half * 4));
+        }
+        let input = row.input.add(half * 4);
+        let rows = [input, input.add(down), input.add(2 * down)];
+        let to = row.output.add(half * 4);
+        let column = |at: usize| rows.map(|row| vld1q_f32(row.add(at)));
+        let mut window = [[vdupq_n_f32(0.0); 3]; 3];
+        let (mut next, mut output, mut left) = (0, 0, walk.width);
+        for index in 0..3 - S {
+            window[index] = column(next);
+            next += across;
+        }
+        // By constant indices only, so that columns stay in registers.
+        macro_rules! pixel {
+            ($turn:literal) => {
+                if left == 0 {
+                    return;
                 }
-            }
-            let [one, two] = activate.apply(sum);
-            let to = row.output.add(x * walk.output_step[1]);
-            vst1q_f32(to, one);
-            vst1q_f32(to.add(4), two);
+                for index in 3 - S..3 {
+                    window[($turn * S + index) % 3] = column(next);
+                    next = opaque(next + across);
+                }
+                let mut sum = row.bias[half];
+                for down in 0..3 {
+                    for index in 0..3 {
+                        sum = vfmaq_f32(sum, window[($turn * S + index) % 3][down], kept[down * 3 + index]);
+                    }
+                }
+                vst1q_f32(to.add(output), activate.one(sum, half));
+                output = opaque(output + walk.output_step[1]);
+                left -= 1;
+            };
+        }
+        loop {
+            pixel!(0);
+            pixel!(1);
+            pixel!(2);
         }
     }
 }

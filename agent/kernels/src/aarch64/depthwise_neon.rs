@@ -2,9 +2,11 @@
 //! last block of channels is moved back to end with the last channel; pixels of fewer channels take portable code.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use super::lookup::lookup_in_place;
-use super::store::Requantise;
+use super::opaque;
+use super::store::{Requantise, floats_of, multipliers};
 use crate::conv::{DepthwiseU8Job, DepthwiseU8Kernel, Sink};
 use crate::portable;
 
@@ -36,13 +38,52 @@ unsafe fn depthwise(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
             // SAFETY: the row lies within the walk, the block within the channels.
             unsafe {
                 let from = job.input.as_ptr().add(input + channel);
-                match walk.runs {
-                    [3, 3] => three(job, from, channel, output + channel, &requantise, &mut sink),
-                    _ => any(job, from, channel, output + channel, &requantise, &mut sink),
+                let multipliers = multipliers::<2>(job.packed.multiplier.as_ptr().add(channel));
+                // Each pixel has eight channels from there on.
+                match &mut sink {
+                    Sink::Bytes(bytes) if requantise.plain => {
+                        let to = bytes.as_mut_ptr().add(output + channel);
+                        row(job, from, channel, |sums, at| {
+                            requantise.bytes::<2, true>(&sums, &multipliers, to.add(at))
+                        });
+                    }
+                    Sink::Bytes(bytes) => {
+                        let to = bytes.as_mut_ptr().add(output + channel);
+                        row(job, from, channel, |sums, at| {
+                            requantise.bytes::<2, false>(&sums, &multipliers, to.add(at))
+                        });
+                    }
+                    Sink::Floats(floats) => {
+                        let to = floats.as_mut_ptr().add(output + channel);
+                        row(job, from, channel, |sums, at| floats_of(&sums, &multipliers, to.add(at)));
+                    }
                 }
             }
         }
         job.finish_row(output, &mut sink, |bytes, table| lookup_in_place(bytes, table));
+    }
+}
+
+/// Gives the sums of each pixel of a row, and where it begins in the output's row, to `write`.
+///
+/// # Safety
+/// The row lies within the walk of the job, which lies within its memory; eight channels from `channel` on exist.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn row(
+    job: &DepthwiseU8Job<'_>,
+    from: *const u8,
+    channel: usize,
+    write: impl Fn([int32x4_t; 2], usize),
+) {
+    // SAFETY: by this function's own condition.
+    unsafe {
+        let apart = [1, 2].map(|columns| job.walk.step[1] == columns * job.walk.run_step[1]);
+        match (job.walk.runs, apart) {
+            ([3, 3], [true, _]) => three::<1>(job, from, channel, write),
+            ([3, 3], [_, true]) => three::<2>(job, from, channel, write),
+            _ => any(job, from, channel, write),
+        }
     }
 }
 
@@ -54,63 +95,111 @@ unsafe fn depthwise(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
 #[target_feature(enable = "neon")]
 unsafe fn widen(from: *const u8) -> int16x8_t {
     // SAFETY: by this function's own condition.
-    vreinterpretq_s16_u16(vmovl_u8(unsafe { vld1_u8(from) }))
+    hide(vreinterpretq_s16_u16(vmovl_u8(unsafe { vld1_u8(from) })))
 }
 
+/// The same, but the compiler does not know from where: it would widen what is used several times to 32 bits, and have
+/// too few registers for that.
+#[inline]
+#[target_feature(enable = "neon")]
+fn hide(words: int16x8_t) -> int16x8_t {
+    let mut words = words;
+    // SAFETY: no instructions.
+    unsafe {
+        asm!("/* {words:v} */", words = inout(vreg) words, options(pure, nomem, nostack, preserves_flags))
+    };
+    words
+}
+
+/// In assembly, because the compiler would take the upper halves out beforehand.
 #[inline]
 #[target_feature(enable = "neon")]
 fn multiply_add(sums: &mut [int32x4_t; 2], values: int16x8_t, weights: int16x8_t) {
-    sums[0] = vmlal_s16(sums[0], vget_low_s16(values), vget_low_s16(weights));
-    sums[1] = vmlal_high_s16(sums[1], values, weights);
+    // SAFETY: nothing but registers, by instructions that every such processor has.
+    unsafe {
+        asm!(
+            "smlal {low:v}.4s, {values:v}.4h, {weights:v}.4h",
+            "smlal2 {high:v}.4s, {values:v}.8h, {weights:v}.8h",
+            low = inout(vreg) sums[0],
+            high = inout(vreg) sums[1],
+            values = in(vreg) values,
+            weights = in(vreg) weights,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
 }
 
+/// Kernels of 3 by 3 whose pixels are `S` (1 or 2) columns apart, with weights and columns in registers: three columns in
+/// turn, of which each pixel replaces `S`.
+///
 /// # Safety
-/// The row lies within the walk of the job, which lies within its memory; eight channels from `channel` on exist.
+/// As [`row`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn three(
+unsafe fn three<const S: usize>(
     job: &DepthwiseU8Job<'_>,
-    input: *const u8,
+    from: *const u8,
     channel: usize,
-    output: usize,
-    requantise: &Requantise,
-    sink: &mut Sink<'_>,
+    write: impl Fn([int32x4_t; 2], usize),
 ) {
     let walk = &job.walk;
     let packed = job.packed;
+    let [down, across] = walk.run_step;
     // SAFETY: each tap of each pixel lies within the walk; weights are taps × channels.
     unsafe {
-        let from = packed.weights.as_ptr().add(channel);
-        let weights: [int16x8_t; 9] =
-            std::array::from_fn(|tap| vmovl_s8(vld1_s8(from.add(tap * walk.channels))));
+        let weights = packed.weights.as_ptr().add(channel);
+        let mut kept = [vdupq_n_s16(0); 9];
+        for tap in 0..9 {
+            kept[tap] = hide(vmovl_s8(vld1_s8(weights.add(tap * walk.channels))));
+        }
         let bias = packed.bias.as_ptr().add(channel);
         let bias = [vld1q_s32(bias), vld1q_s32(bias.add(4))];
-        let multiplier = packed.multiplier.as_ptr().add(channel);
-        for x in 0..walk.width {
-            let input = input.add(x * walk.step[1]);
-            let mut sums = bias;
-            for down in 0..3 {
-                for across in 0..3 {
-                    let values = widen(input.add(down * walk.run_step[0] + across * walk.run_step[1]));
-                    multiply_add(&mut sums, values, weights[down * 3 + across]);
+        let rows = [from, from.add(down), from.add(2 * down)];
+        let column = |at: usize| [widen(rows[0].add(at)), widen(rows[1].add(at)), widen(rows[2].add(at))];
+        let mut window = [[vdupq_n_s16(0); 3]; 3];
+        let (mut next, mut output, mut left) = (0, 0, walk.width);
+        for index in 0..3 - S {
+            window[index] = column(next);
+            next += across;
+        }
+        // By constant indices only, so that columns stay in registers.
+        macro_rules! pixel {
+            ($turn:literal) => {
+                if left == 0 {
+                    return;
                 }
-            }
-            requantise.store(sums, multiplier, CHANNELS, output + x * walk.output_step[1], sink);
+                for index in 3 - S..3 {
+                    window[($turn * S + index) % 3] = column(next);
+                    next = opaque(next + across);
+                }
+                let mut sums = bias;
+                for row in 0..3 {
+                    for index in 0..3 {
+                        multiply_add(&mut sums, window[($turn * S + index) % 3][row], kept[row * 3 + index]);
+                    }
+                }
+                write(sums, output);
+                output = opaque(output + walk.output_step[1]);
+                left -= 1;
+            };
+        }
+        loop {
+            pixel!(0);
+            pixel!(1);
+            pixel!(2);
         }
     }
 }
 
 /// # Safety
-/// As [`three`].
+/// As [`row`].
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn any(
     job: &DepthwiseU8Job<'_>,
-    input: *const u8,
+    from: *const u8,
     channel: usize,
-    output: usize,
-    requantise: &Requantise,
-    sink: &mut Sink<'_>,
+    write: impl Fn([int32x4_t; 2], usize),
 ) {
     let walk = &job.walk;
     let packed = job.packed;
@@ -118,19 +207,18 @@ unsafe fn any(
     unsafe {
         let bias = packed.bias.as_ptr().add(channel);
         let bias = [vld1q_s32(bias), vld1q_s32(bias.add(4))];
-        let multiplier = packed.multiplier.as_ptr().add(channel);
         for x in 0..walk.width {
-            let input = input.add(x * walk.step[1]);
+            let input = from.add(x * walk.step[1]);
             let mut sums = bias;
             let mut weights = packed.weights.as_ptr().add(channel);
             for down in 0..walk.runs[0] {
                 for across in 0..walk.runs[1] {
                     let values = widen(input.add(down * walk.run_step[0] + across * walk.run_step[1]));
                     multiply_add(&mut sums, values, vmovl_s8(vld1_s8(weights)));
-                    weights = weights.add(walk.channels);
+                    weights = weights.wrapping_add(walk.channels);
                 }
             }
-            requantise.store(sums, multiplier, CHANNELS, output + x * walk.output_step[1], sink);
+            write(sums, x * walk.output_step[1]);
         }
     }
 }

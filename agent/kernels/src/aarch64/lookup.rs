@@ -27,30 +27,40 @@ impl Lookup {
     }
 }
 
+/// # Safety
+/// Each of `from` and `to` has `length` bytes; they may be the same.
+#[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn lookup(from: &[u8], to: &mut [u8], table: &[u8; 256]) {
-    let registers = Lookup::new(table);
-    let (mut from, mut to) = (from.chunks_exact(16), to.chunks_exact_mut(16));
-    for (from, to) in from.by_ref().zip(to.by_ref()) {
-        // SAFETY: both chunks have 16 bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), registers.of16(vld1q_u8(from.as_ptr()))) };
-    }
-    for (from, to) in from.remainder().iter().zip(to.into_remainder()) {
-        *to = table[usize::from(*from)];
+unsafe fn run(from: *const u8, to: *mut u8, length: usize, table: &[u8; 256]) {
+    // SAFETY: by this function's own condition; the loop ends before the last 16 bytes do.
+    unsafe {
+        if length < 16 {
+            for at in 0..length {
+                *to.add(at) = table[usize::from(*from.add(at))];
+            }
+            return;
+        }
+        let registers = Lookup::new(table);
+        // The last 16 are read first: in place, some of them would be looked up twice otherwise.
+        let last = registers.of16(vld1q_u8(from.add(length - 16)));
+        let mut at = 0;
+        while at + 16 < length {
+            vst1q_u8(to.add(at), registers.of16(vld1q_u8(from.add(at))));
+            at += 16;
+        }
+        vst1q_u8(to.add(length - 16), last);
     }
 }
 
 #[target_feature(enable = "neon")]
+pub(super) fn lookup(from: &[u8], to: &mut [u8], table: &[u8; 256]) {
+    // SAFETY: neither is shorter than that.
+    unsafe { run(from.as_ptr(), to.as_mut_ptr(), from.len().min(to.len()), table) };
+}
+
+#[target_feature(enable = "neon")]
 pub(super) fn lookup_in_place(bytes: &mut [u8], table: &[u8; 256]) {
-    if bytes.len() < 16 {
-        bytes.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
-        return;
-    }
-    let registers = Lookup::new(table);
-    let mut chunks = bytes.chunks_exact_mut(16);
-    for chunk in chunks.by_ref() {
-        // SAFETY: a chunk has 16 bytes.
-        unsafe { vst1q_u8(chunk.as_mut_ptr(), registers.of16(vld1q_u8(chunk.as_ptr()))) };
-    }
-    chunks.into_remainder().iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
+    let to = bytes.as_mut_ptr();
+    // SAFETY: both are these bytes.
+    unsafe { run(to, to, bytes.len(), table) };
 }

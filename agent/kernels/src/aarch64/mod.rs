@@ -11,15 +11,35 @@ mod depthwise_dot;
 mod depthwise_f32;
 mod depthwise_neon;
 mod lookup;
+mod rows;
 mod store;
 
 use crate::cpu::Path;
 use crate::table::{Runs, Table};
 
+/// The same number, of which the compiler knows nothing: from one that it knows to grow by steps it would make a pointer
+/// for each use in a loop that is written out, and count all of them up.
+#[inline(always)]
+fn opaque(number: usize) -> usize {
+    let mut number = number;
+    // SAFETY: no instructions.
+    unsafe { std::arch::asm!("/* {} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+    number
+}
+
 /// Portable code, which the compiler vectorises: NEON is part of the target.
 mod portable {
     crate::portable::runs!(RUNS);
 }
+
+const RUNS: Runs = Runs {
+    lookup: lookup::lookup,
+    lookup_in_place: lookup::lookup_in_place,
+    add_u8: rows::add_u8,
+    quantise: rows::quantise,
+    quantise_planes: rows::quantise_planes,
+    ..portable::RUNS
+};
 
 static NEON: Table = Table {
     path: Path::Neon,
@@ -27,7 +47,7 @@ static NEON: Table = Table {
     conv_f32: conv_f32::KERNEL,
     depthwise_u8: &[depthwise_neon::KERNEL],
     depthwise_f32: depthwise_f32::KERNEL,
-    runs: Runs { lookup: lookup::lookup, lookup_in_place: lookup::lookup_in_place, ..portable::RUNS },
+    runs: RUNS,
 };
 
 static DOT: Table = Table {
@@ -36,7 +56,7 @@ static DOT: Table = Table {
     conv_f32: conv_f32::KERNEL,
     depthwise_u8: &[depthwise_dot::THREE, depthwise_dot::FIVE, depthwise_neon::KERNEL],
     depthwise_f32: depthwise_f32::KERNEL,
-    runs: Runs { lookup: lookup::lookup, lookup_in_place: lookup::lookup_in_place, ..portable::RUNS },
+    runs: RUNS,
 };
 
 /// The table of a path if this machine has its instructions.
