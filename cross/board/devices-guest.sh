@@ -26,14 +26,15 @@ unset AIMASS_TEST_UNPLUG AIMASS_TEST_PLUG
 
 modprobe videodev
 insmod /host/v4l2loopback.ko video_nr=40 card_label=loopback
+# The format is to stay when nobody has the device open; each buffer is one write, and so one picture.
+v4l2-ctl -d /dev/video40 -c keep_format=1
+v4l2-ctl -d /dev/video40 --set-fmt-video-out=width=320,height=240,pixelformat=MJPG > /dev/null
 gst-launch-1.0 -q videotestsrc pattern=ball is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=10/1 \
-    ! jpegenc ! v4l2sink device=/dev/video40 > /tmp/sender 2>&1 &
+    ! jpegenc ! filesink location=/dev/video40 buffer-mode=unbuffered > /tmp/sender 2>&1 &
 sender=$!
-for _ in $(seq 60); do
-    ! v4l2-ctl -d /dev/video40 --list-formats 2> /dev/null | grep -q MJPG || break
-    sleep 1
-done
-v4l2-ctl -d /dev/video40 --list-formats-ext | grep -q MJPG || { cat /tmp/sender; echo "no MJPEG camera"; exit 1; }
+sleep 3
+v4l2-ctl -d /dev/video40 --list-formats-ext | tee /tmp/formats | grep -q MJPG ||
+    { cat /tmp/sender /tmp/formats; echo "no MJPEG camera"; exit 1; }
 AIMASS_TEST_CAMERA=/dev/video40 try "v4l2loopback, MJPEG" /host/devices
 kill $sender
 

@@ -72,6 +72,8 @@ fn every_format_that_the_camera_has_delivers_pictures_that_differ() {
     let _one = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     let formats = report(&device).formats;
     println!("{formats:#?}");
+    // Its frames can be waited for by the handle that streams only.
+    let by_v4l = v4l::Device::with_path(&device).unwrap().query_caps().unwrap().driver == "v4l2 loopback";
     let mut tried = 0;
     for format in ["nv12", "i420", "yuyv", "gray", "mjpeg"] {
         let Some(line) = formats.iter().find(|f| f.starts_with(&format.to_uppercase())) else { continue };
@@ -82,7 +84,7 @@ fn every_format_that_the_camera_has_delivers_pictures_that_differ() {
         let told = &recorder.opened[0].description;
         println!("{line}: {told}");
         assert!(told.contains(&format.to_uppercase()), "{told}");
-        assert_eq!(told.ends_with("nokhwa"), !["i420", "gray"].contains(&format), "{told}");
+        assert_eq!(told.ends_with("nokhwa"), !by_v4l && !["i420", "gray"].contains(&format), "{told}");
         let first = &recorder.frames[0];
         assert!(first.left.iter().any(|v| *v != first.left[0]), "{format}: a picture that shows something");
         assert!(

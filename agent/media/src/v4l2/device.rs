@@ -43,6 +43,12 @@ pub(crate) fn is_camera(device: &Device) -> Result<(), String> {
         .to_owned())
 }
 
+/// Whether a handle that does not stream can wait for frames too, as it can where the driver has one queue for the device
+/// (uvcvideo, and whatever stands on the kernel's videobuf2). v4l2loopback has one for each handle.
+pub(super) fn tells_every_handle(device: &Device) -> bool {
+    device.query_caps().is_ok_and(|about| about.driver != "v4l2 loopback")
+}
+
 pub(super) fn opening(path: &Path, error: &io::Error) -> Problem {
     let at = path.display();
     match error.raw_os_error() {

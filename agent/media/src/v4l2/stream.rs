@@ -1,8 +1,7 @@
 //! The frames of an open camera: through nokhwa, or, where nokhwa has no word for what was chosen, through v4l.
 //!
 //! Owner: the capture thread. Invariants: nobody spins: a wait for a frame sleeps in the kernel, at most as long as asked
-//! (but for the first frame through nokhwa, which has no time limit); a buffer is back at the driver before the next
-//! one is waited for.
+//! (but for the first frame through nokhwa, which has no time limit); at most one of the driver's buffers is ours.
 
 use std::borrow::Cow;
 use std::io;
@@ -26,15 +25,14 @@ const BUFFERS: u32 = 4;
 const POLLIN: i16 = 1;
 
 enum Through {
-    Nokhwa(Box<Camera>),
+    /// With the device once more, to wait with a time limit: nokhwa does not show its own handle.
+    Nokhwa(Box<Camera>, Device),
     V4l(Box<Mapped<'static>>),
 }
 
 /// An open camera that streams.
 pub(super) struct Stream {
     through: Through,
-    /// The device once more, to wait with a time limit.
-    waiting: Device,
     started: bool,
 }
 
@@ -42,7 +40,7 @@ impl Stream {
     /// Begins to stream what is set on the device. The first frame through v4l may take `patience`.
     pub(super) fn open(path: &Path, offer: &Offer, patience: Duration) -> Result<Stream, Problem> {
         let through = match nokhwa(path, offer) {
-            Some(camera) => Through::Nokhwa(Box::new(camera)),
+            Some(camera) => Through::Nokhwa(Box::new(camera), device::open(path)?),
             None => {
                 let handle = device::open(path)?;
                 let mapped = Mapped::with_buffers(&handle, Type::VideoCapture, BUFFERS);
@@ -51,13 +49,13 @@ impl Stream {
                 Through::V4l(Box::new(mapped))
             }
         };
-        Ok(Stream { through, waiting: device::open(path)?, started: false })
+        Ok(Stream { through, started: false })
     }
 
     /// By what the frames come, for people.
     pub(super) fn through(&self) -> &'static str {
         match self.through {
-            Through::Nokhwa(_) => "nokhwa",
+            Through::Nokhwa(..) => "nokhwa",
             Through::V4l(_) => "v4l",
         }
     }
@@ -66,7 +64,11 @@ impl Stream {
     pub(super) fn next(&mut self, patience: Duration) -> Result<Option<Cow<'_, [u8]>>, Problem> {
         if self.started {
             let ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-            match self.waiting.handle().poll(POLLIN, ms) {
+            let handle = match &self.through {
+                Through::Nokhwa(_, waiting) => waiting.handle(),
+                Through::V4l(mapped) => mapped.handle(),
+            };
+            match handle.poll(POLLIN, ms) {
                 Ok(0) => return Ok(None),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
                 // Trouble too: the read says what it is.
@@ -75,7 +77,7 @@ impl Stream {
         }
         self.started = true;
         match &mut self.through {
-            Through::Nokhwa(camera) => camera.frame_raw().map(Some).map_err(|e| broken(&e)),
+            Through::Nokhwa(camera, _) => camera.frame_raw().map(Some).map_err(|e| broken(&e)),
             Through::V4l(mapped) => match mapped.next() {
                 Ok((_, about)) if about.flags.contains(Flags::ERROR) => Ok(None),
                 Ok((bytes, about)) => {
@@ -103,9 +105,12 @@ fn broken(error: &dyn std::fmt::Display) -> Problem {
     (SourceErrorKind::Broken, text)
 }
 
-/// The camera through nokhwa, if it knows the format and takes the device as it is set.
+/// The camera through nokhwa, if it knows the format and takes the device as it is set, and one can wait for its frames.
 fn nokhwa(path: &Path, offer: &Offer) -> Option<Camera> {
     let wanted = offer.in_nokhwa()?;
+    if !device::tells_every_handle(&device::open(path).ok()?) {
+        return None;
+    }
     // It opens by number only.
     let target = path.canonicalize().ok()?;
     let index = target.to_str()?.strip_prefix("/dev/video")?.parse().ok()?;
