@@ -29,7 +29,7 @@ insmod /host/v4l2loopback.ko video_nr=40 card_label=loopback
 # The format is to stay when nobody has the device open; each buffer is one write, and so one picture.
 v4l2-ctl -d /dev/video40 -c keep_format=1
 v4l2-ctl -d /dev/video40 --set-fmt-video-out=width=320,height=240,pixelformat=MJPG > /dev/null
-gst-launch-1.0 -q videotestsrc pattern=ball is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=10/1 \
+gst-launch-1.0 -q videotestsrc horizontal-speed=2 is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=10/1 \
     ! jpegenc ! filesink location=/dev/video40 buffer-mode=unbuffered > /tmp/sender 2>&1 &
 sender=$!
 sleep 3
