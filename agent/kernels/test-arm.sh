@@ -9,7 +9,7 @@ export AIMASS_KERNEL_CASES=${1:-24}
 
 # Builds the tests for an architecture and prints where they are.
 build() {
-    cross/build.sh "$1" test --locked -p aimass-kernels --test paths --no-run --message-format json |
+    cross/build.sh "$1" test --locked -p aimass-kernels --test paths --no-run --message-format json-render-diagnostics |
         sed -n 's/.*"executable":"\([^"]*\/paths-[^"]*\)".*/\1/p'
 }
 
@@ -19,10 +19,12 @@ run() {
     AIMASS_KERNEL_EXPECT=$3 "$1" -cpu "$2" -L "$4" "$5" --test-threads 2
 }
 
-tests=$(build arm64) libraries=$(cross/sysroot.sh arm64)
+tests=$(build arm64)
+libraries=$(cross/sysroot.sh arm64)
 run qemu-aarch64-static cortex-a72 neon "$libraries" "$tests"
 run qemu-aarch64-static cortex-a76 neon-dotprod "$libraries" "$tests"
 run qemu-aarch64-static max neon-dotprod "$libraries" "$tests"
 
-tests=$(build armhf) libraries=$(cross/sysroot.sh armhf)
+tests=$(build armhf)
+libraries=$(cross/sysroot.sh armhf)
 run qemu-arm-static cortex-a7 neon-armv7 "$libraries" "$tests"

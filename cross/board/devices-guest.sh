@@ -36,7 +36,7 @@ sleep 3
 v4l2-ctl -d /dev/video40 --list-formats-ext | tee /tmp/formats | grep -q MJPG ||
     { cat /tmp/sender /tmp/formats; echo "no MJPEG camera"; exit 1; }
 AIMASS_TEST_CAMERA=/dev/video40 try "v4l2loopback, MJPEG" /host/devices
-kill $sender
+kill $sender || { cat /tmp/sender; failed=yes; }
 
 # A sine of 440 Hz with an RMS of -9 dBFS, played into one end of the loop all the time.
 gst-launch-1.0 -q audiotestsrc volume=0.5 ! audio/x-raw,format=S16LE,rate=48000,channels=2 \
@@ -45,5 +45,5 @@ sender=$!
 sleep 5
 export AIMASS_TEST_MICROPHONE=alsa:hw:Loopback,1 AIMASS_TEST_MICROPHONE_DBFS=-9.0
 try "snd-aloop" /host/microphones
-kill $sender
+kill $sender || { cat /tmp/sender; failed=yes; }
 [ -z "$failed" ]

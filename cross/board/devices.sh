@@ -26,9 +26,10 @@ loopback() {
             "$work/usr/src/linux-headers-$release/Makefile"
         make -C "$work/usr/src/linux-headers-$release" M="$(echo "$work"/usr/src/v4l2loopback-*)" ARCH=arm64 \
             CROSS_COMPILE=aarch64-linux-gnu- modules > "$work/log" 2>&1 ||
-            { tail -n 20 "$work/log" >&2; die "v4l2loopback cannot be built for $release: see above"; }
+            { tail -n 20 "$work/log" >&2; rm -rf "$work"; die "v4l2loopback cannot be built for $release: see above"; }
         mkdir -p "$place"
-        cp "$work"/usr/src/v4l2loopback-*/v4l2loopback.ko "$place"
+        cp "$work"/usr/src/v4l2loopback-*/v4l2loopback.ko "$place/part"
+        mv "$place/part" "$place/v4l2loopback.ko"
         rm -rf "$work"
     fi
     echo "$place/v4l2loopback.ko"

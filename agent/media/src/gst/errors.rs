@@ -78,7 +78,7 @@ pub(super) fn untrusted(why: &str) -> Problem {
         "the camera's certificate is not trusted ({why}): \
          set tls_ca_file to its certificate or to its authority's"
     );
-    Problem::new(SourceErrorKind::Unavailable, text)
+    Problem { may_be_transport: false, ..Problem::new(SourceErrorKind::Unavailable, text) }
 }
 
 /// What to do about a source without pictures.
@@ -134,10 +134,8 @@ pub(super) fn missing_plugin(structure: &gst::StructureRef) -> Option<Problem> {
     if ["audio/", "text/", "subpicture/", "application/"].iter().any(|other| detail.starts_with(other)) {
         return None;
     }
-    Some(Problem::new(
-        SourceErrorKind::NotMedia,
-        format!("needs the GStreamer plugin for {what}: install the package {}", package(&detail)),
-    ))
+    let text = format!("needs the GStreamer plugin for {what}: install the package {}", package(&detail));
+    Some(Problem { may_be_transport: false, ..Problem::new(SourceErrorKind::NotMedia, text) })
 }
 
 /// An element that a pipeline needs and that is not there.

@@ -102,7 +102,8 @@ fn rtsp(pipeline: &gst::Pipeline, tail: &Tail, url: &str, options: &SourceOption
     source.set_property("latency", options.latency_ms);
     source.set_property_from_str("protocols", if udp { "udp" } else { "tcp" });
     let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-    source.set_property("tcp-timeout", micros(options.open_timeout));
+    // Before we give up: it can tell a camera that nobody reaches from one that sends nothing.
+    source.set_property("tcp-timeout", micros(options.open_timeout.mul_f64(0.9)));
     // Stalls are watched for all kinds of sources alike; rtspsrc's own timer knows nothing of decoded frames.
     source.set_property("timeout", 0u64);
     if let Some(username) = &options.username {

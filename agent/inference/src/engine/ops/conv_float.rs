@@ -46,6 +46,9 @@ pub(in crate::engine) struct ConvFloats {
     weights: Constant,
     /// What the weights are multiplied by, and the bias was.
     factor: f32,
+    /// Whether the bias holds more than the layer's own.
+    #[serde(skip)]
+    shifted: bool,
     bias: Vec<f32>,
     input: BufferId,
     output: BufferId,
@@ -57,6 +60,9 @@ pub(in crate::engine) struct ConvFloats {
     #[serde(skip)]
     layer: Option<Conv2dF32>,
 }
+
+/// Factors that go into weights.
+const LINES: std::ops::RangeInclusive<f32> = 1e-6..=1e6;
 
 impl ConvFloats {
     /// With a bias for each output channel.
@@ -71,6 +77,7 @@ impl ConvFloats {
             shape,
             weights,
             factor: 1.0,
+            shifted: false,
             bias,
             input,
             output,
@@ -79,6 +86,17 @@ impl ConvFloats {
             curves: Curves::default(),
             layer: None,
         }
+    }
+
+    /// Whether a line may go into weights and bias. Sums begin with the bias, so a large term would take their last bits
+    /// before the next step takes it away again, as files do that round by it; and weights must not leave what f32 can
+    /// hold.
+    fn takes(&self, factor: f32, term: f32) -> bool {
+        let greatest = self.bias.iter().fold(1.0, |greatest: f32, bias| greatest.max(bias.abs()));
+        let small = term == 0.0 || !self.shifted && term.abs() <= 64.0 * greatest;
+        small
+            && LINES.contains(&(self.factor * factor).abs())
+            && self.bias.iter().all(|bias| (bias * factor + term).is_finite())
     }
 
     /// Whether its numbers are sums of products and nothing else yet.
@@ -135,9 +153,10 @@ impl Step for ConvFloats {
 
     fn fuse_curve(&mut self, curve: Curve) -> bool {
         match curve {
-            Curve::Line { factor, term } if self.is_plain() && factor.is_finite() && term.is_finite() => {
+            Curve::Line { factor, term } if self.is_plain() && self.takes(factor, term) => {
                 self.factor *= factor;
                 self.bias.iter_mut().for_each(|bias| *bias = *bias * factor + term);
+                self.shifted |= term != 0.0;
             }
             curve => self.curves.0.push(curve),
         }
@@ -160,4 +179,42 @@ pub(super) fn bounds(activation: Activation, slopes: &[f32]) -> Bounds {
         slope => vec![slope],
     };
     Bounds { slopes, low: activation.low, high: activation.high }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(bias: f32) -> ConvFloats {
+        let weights = Constant::values(vec![1.0]);
+        ConvFloats::new(ConvShape::pointwise(1, 1), weights, vec![bias], BufferId(0), BufferId(1))
+    }
+
+    fn after(mut layer: ConvFloats, lines: &[(f32, f32)]) -> (f32, Vec<f32>, usize) {
+        for &(factor, term) in lines {
+            assert!(layer.fuse_curve(Curve::Line { factor, term }));
+        }
+        (layer.factor, layer.bias, layer.curves.0.len())
+    }
+
+    #[test]
+    fn a_factor_and_a_term_go_into_the_layer() {
+        assert_eq!(after(layer(2.0), &[(3.0, 0.0), (1.0, 0.5)]), (3.0, vec![6.5], 0));
+    }
+
+    #[test]
+    fn a_term_that_rounds_stays_behind_the_layer() {
+        let round = [(1.0, 12_582_912.0), (1.0, -12_582_912.0)];
+        assert_eq!(after(layer(0.0), &round), (1.0, vec![0.0], 2));
+        // Small ones round too, where the second takes the first away again.
+        assert_eq!(after(layer(0.0), &[(1.0, 32.0), (1.0, -32.0)]), (1.0, vec![32.0], 1));
+    }
+
+    #[test]
+    fn weights_and_biases_stay_numbers() {
+        assert_eq!(after(layer(0.0), &[(1e20, 0.0), (1e20, 0.0)]), (1.0, vec![0.0], 2));
+        assert_eq!(after(layer(1e38), &[(1e3, 0.0)]), (1.0, vec![1e38], 1));
+        assert_eq!(after(layer(1.0), &[(0.0, 1.0)]), (1.0, vec![1.0], 1));
+        assert_eq!(after(layer(1.0), &[(f32::NAN, 0.0)]), (1.0, vec![1.0], 1));
+    }
 }
