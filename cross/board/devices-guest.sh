@@ -32,8 +32,12 @@ v4l2-ctl -d /dev/video40 --set-fmt-video-out=width=320,height=240,pixelformat=MJ
 gst-launch-1.0 -q videotestsrc horizontal-speed=2 is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=10/1 \
     ! jpegenc ! filesink location=/dev/video40 buffer-mode=unbuffered > /tmp/sender 2>&1 &
 sender=$!
-sleep 3
-v4l2-ctl -d /dev/video40 --list-formats-ext | tee /tmp/formats | grep -q MJPG ||
+# There is a format to read once a picture was written, which takes as long as GStreamer takes to start.
+for _ in $(seq 30); do
+    ! v4l2-ctl -d /dev/video40 --list-formats-ext > /tmp/formats || ! grep -q MJPG /tmp/formats || break
+    sleep 1
+done
+grep -q MJPG /tmp/formats ||
     { cat /tmp/sender /tmp/formats; echo "no MJPEG camera"; exit 1; }
 AIMASS_TEST_CAMERA=/dev/video40 try "v4l2loopback, MJPEG" /host/devices
 kill $sender || { cat /tmp/sender; failed=yes; }

@@ -51,5 +51,4 @@ PY
 for program in devices microphones; do [ -x "$share/$program" ] || die "the test program $program was not built"; done
 cp "$(loopback)" "$share"
 cp "$board/devices-guest.sh" "$share"
-exec 3>&1
-"$board/run" exec --timeout-s 1500 --share "$share" -- bash /host/devices-guest.sh >&3
+"$board/run" exec --timeout-s 1500 --share "$share" -- bash /host/devices-guest.sh
