@@ -6,11 +6,17 @@
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{TVec, TypedSimplePlan, TypedSimpleState};
+use tract_onnx::tract_core::internal::{TVec, TypedNode, TypedSimplePlan, TypedSimpleState};
+use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, MaxPool, SumPool};
 
 use crate::backend::{OutputInfo, caught};
 use crate::manifest::InputSpec;
 use crate::onnx::{self, ModelProto};
+
+/// The most elements of all values of a graph together.
+const MAX_VALUES: usize = 1 << 29;
+/// The most products of a run, which are minutes on a board: models for one have a thousandth.
+const MAX_PRODUCTS: usize = 1 << 38;
 
 /// Checks that the graph has the one input that is expected, and names its outputs.
 ///
@@ -42,6 +48,42 @@ pub(crate) fn parse(mut proto: ModelProto, input: &InputSpec) -> Result<Inferenc
     }
     let fact = f32::fact(input.shape).into();
     parsed.model.with_input_fact(0, fact).map_err(one_line)
+}
+
+/// The graph with all its shapes, none of which is beyond bounds, nor is what it computes.
+///
+/// # Errors
+/// A shape cannot be found, or the model is larger than any that this program is for.
+pub(crate) fn typed(model: InferenceModel) -> Result<TypedModel, String> {
+    let model = model.into_typed().map_err(one_line)?;
+    let (mut elements, mut products) = (0usize, 0usize);
+    for node in &model.nodes {
+        for output in &node.outputs {
+            let sides = output.fact.shape.as_concrete().unwrap_or_default();
+            let one = sides.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+            elements = one
+                .and_then(|one| one.checked_add(elements).filter(|_| one <= onnx::MAX_ELEMENTS))
+                .filter(|all| *all <= MAX_VALUES)
+                .ok_or_else(|| format!("{}: a result of {sides:?} is too large", clean(&node.name)))?;
+        }
+        let inputs = model.node_input_facts(node.id).map_err(one_line)?;
+        if is_window(node) && inputs.iter().any(|fact| fact.shape.volume() == 0.to_dim()) {
+            // Its addresses are computed without a look at whether there is anything to read.
+            return Err(format!("{}: an input of it is empty", clean(&node.name)));
+        }
+        let costs = node.op.cost(&inputs).unwrap_or_default();
+        let own = costs.iter().filter(|(cost, _)| cost.is_compute()).map(|(_, n)| n.to_i64());
+        products = own
+            .filter_map(Result::ok)
+            .try_fold(products, |all, own| all.checked_add(usize::try_from(own).ok()?))
+            .filter(|all| *all <= MAX_PRODUCTS)
+            .ok_or_else(|| format!("{}: it computes too much for one picture", clean(&node.name)))?;
+    }
+    Ok(model)
+}
+
+fn is_window(node: &TypedNode) -> bool {
+    node.op_is::<Conv>() || node.op_is::<Deconv>() || node.op_is::<MaxPool>() || node.op_is::<SumPool>()
 }
 
 /// The names and shapes of a model's outputs.
@@ -82,7 +124,7 @@ impl Plan {
     pub(crate) fn load(mut proto: ModelProto, input: &InputSpec) -> Result<(Self, Vec<OutputInfo>), String> {
         onnx::fold::fold(&mut proto);
         let names = check_io(&proto, input)?;
-        let model = parse(proto, input)?.into_optimized().map_err(one_line)?;
+        let model = typed(parse(proto, input)?)?.into_optimized().map_err(one_line)?;
         let outputs = outputs(&model, names)?;
         let plan = TypedSimplePlan::new(model).map_err(one_line)?;
         Ok((Plan { plan, input_shape: input.shape }, outputs))

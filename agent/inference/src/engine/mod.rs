@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 use aimass_kernels::Kernels;
 use bytes::Bytes;
-use tract_onnx::prelude::InferenceModelExt;
 
 pub use plan::StepTime;
 
@@ -67,8 +66,7 @@ impl Engine {
             onnx::fold::fold(&mut proto);
             weights::Taken::new()
         };
-        let model = crate::tract::parse(proto, input)?;
-        let model = model.into_typed().map_err(crate::tract::one_line)?;
+        let model = crate::tract::typed(crate::tract::parse(proto, input)?)?;
         let outputs = crate::tract::outputs(&model, names)?;
         let draft = compile::compile(&model, &taken, &input.name)?;
         // The graph and its constants go before packing makes its own copy of the weights.
