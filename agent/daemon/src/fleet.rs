@@ -168,6 +168,13 @@ impl Fleet {
         end(&self.sources.values().collect::<Vec<_>>()).await;
     }
 
+    /// Says that the program ends: a model that is still being measured is not what ended it.
+    pub fn let_models_go(&self) {
+        if let Err(error) = self.shared.models.choices().interrupted() {
+            tracing::warn!(%error, "A model that was being measured will count as one that may have ended the program.");
+        }
+    }
+
     /// Says of all sources, which are closed and not gone, that they have ended, and ends what was in view of them.
     pub async fn end_views(&self) {
         for (source, camera) in &self.sources {

@@ -322,6 +322,7 @@ impl Running {
     pub async fn stop(mut self) {
         tracing::info!("Stopping.");
         self.fleet.stop_all().await;
+        self.fleet.let_models_go();
         drop(self.fleet);
         drop(self.home);
         if let Some((asked, commands)) = self.commands.take() {

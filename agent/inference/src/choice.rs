@@ -109,6 +109,27 @@ impl Choices {
         self.keep(&records)
     }
 
+    /// Says that the program ends in order: what is being measured ends with it, and is not to blame.
+    ///
+    /// # Errors
+    /// As [`Self::remember`].
+    pub fn interrupted(&self) -> Result<(), InferenceError> {
+        let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
+        if begun.is_empty() {
+            return Ok(());
+        }
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in begun.iter().map(|sha256| self.key(sha256)) {
+            if let Some(choice) = records.get_mut(&key) {
+                choice.unfinished = choice.unfinished.saturating_sub(1);
+                if choice.unfinished == 0 && choice.ms.is_empty() {
+                    records.remove(&key);
+                }
+            }
+        }
+        self.keep(&records)
+    }
+
     fn keep(&self, records: &BTreeMap<String, Choice>) -> Result<(), InferenceError> {
         let Some(file) = &self.file else { return Ok(()) };
         let text = serde_json::to_vec_pretty(records).map_err(|e| InferenceError::io(file, e.into()))?;
@@ -183,6 +204,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write_atomically(&folder.path().join(FILE), b"{\"aa on").unwrap();
         assert_eq!(Choices::new(Some(folder.path().to_owned())).winner("aa"), None);
+    }
+
+    #[test]
+    fn a_program_that_is_stopped_in_order_blames_no_model_that_it_was_measuring() {
+        let folder = tempfile::tempdir().unwrap();
+        let choices = || Choices::new(Some(folder.path().to_owned()));
+        for _ in 0..3 {
+            let choices = choices();
+            let _measuring = choices.measuring("aa");
+            choices.begin("aa").unwrap();
+            choices.interrupted().unwrap();
+        }
+        assert_eq!(choices().get("aa"), None);
+        // What another program's end left is still counted.
+        choices().begin("aa").unwrap();
+        let stopped = choices();
+        let _measuring = stopped.measuring("aa");
+        stopped.begin("aa").unwrap();
+        stopped.interrupted().unwrap();
+        assert_eq!(choices().get("aa").unwrap().unfinished, 1);
     }
 
     #[test]
