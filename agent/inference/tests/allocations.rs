@@ -5,6 +5,8 @@
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod small_graphs;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use aimass_core::geometry::Region;
 use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout as Axes, Resize};
 use aimass_inference::prepare::Preparer;
 use aimass_inference::{Backend, Library, Model, ModelCache, Threads};
+use small_graphs::{read, spec};
 
 struct Counting;
 
@@ -120,19 +123,10 @@ fn loading_holds_the_weights_twice_at_most() {
 /// Attention, and products of what is quantised as the model runs: both pack as they go.
 #[test]
 fn a_transformer_allocates_nothing_after_its_first_run() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine");
-    for (seed, rows, columns) in [("20006", 6, 2), ("20012", 11, 5)] {
-        let input = InputSpec {
-            name: "input".into(),
-            shape: [1, 1, rows, columns],
-            layout: Axes::Nchw,
-            colour: ChannelOrder::Rgb,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-            resize: Resize::Stretch,
-        };
-        let bytes = std::fs::read(folder.join(format!("{seed}.onnx"))).unwrap();
-        assert_no_allocation(&Model::load(bytes, &input, Backend::EngineInt8).unwrap(), seed);
+    for (seed, rows, columns) in [(20_006, 6, 2), (20_012, 11, 5)] {
+        let input = spec([1, 1, rows, columns]);
+        let model = Model::load(read(seed, "onnx"), &input, Backend::EngineInt8).unwrap();
+        assert_no_allocation(&model, &seed.to_string());
     }
 }
 

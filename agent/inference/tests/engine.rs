@@ -3,59 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
-use std::path::{Path, PathBuf};
+mod small_graphs;
 
-use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout, Resize};
+use std::path::Path;
+
 use aimass_inference::{Backend, Library, Model, onnx};
 use aimass_kernels::{Kernels, Path as CpuPath};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use prost::Message;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine")
-}
-
-#[derive(serde::Deserialize)]
-struct Case {
-    seed: u64,
-    input: [usize; 4],
-    /// The step of each output's last quantiser, or what counts as one.
-    steps: Vec<f32>,
-    operators: Vec<String>,
-    /// Nodes that no rule takes.
-    #[serde(default)]
-    left: usize,
-    /// Whether activations are signed bytes.
-    #[serde(default)]
-    signed: bool,
-}
-
-fn cases() -> Vec<Case> {
-    let text = std::fs::read_to_string(folder().join("index.json")).unwrap();
-    let cases: Vec<Case> = serde_json::from_str(&text).unwrap();
-    assert!(cases.len() >= 50, "{} cases", cases.len());
-    cases
-}
+use small_graphs::{Case, cases, read, spec};
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect()
-}
-
-fn spec(input: [usize; 4]) -> InputSpec {
-    InputSpec {
-        name: "input".into(),
-        shape: input,
-        layout: Layout::Nchw,
-        colour: ChannelOrder::Rgb,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-        resize: Resize::Stretch,
-    }
-}
-
-fn read(seed: u64, ending: &str) -> Vec<u8> {
-    std::fs::read(folder().join(format!("{seed:04}.{ending}"))).unwrap()
 }
 
 /// Input, and the outputs one after the other.

@@ -2,46 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod small_graphs;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 use aimass_inference::{Backend, Library, LoadedModel, Model, ModelCache};
 use aimass_kernels::Kernels;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine")
-}
-
-#[derive(serde::Deserialize)]
-struct Case {
-    seed: u64,
-    input: [usize; 4],
-}
-
-fn cases() -> Vec<Case> {
-    serde_json::from_str(&std::fs::read_to_string(folder().join("index.json")).unwrap()).unwrap()
-}
-
-fn spec(input: [usize; 4]) -> InputSpec {
-    InputSpec {
-        name: "input".into(),
-        shape: input,
-        layout: Layout::Nchw,
-        colour: ChannelOrder::Rgb,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-        resize: Resize::Stretch,
-    }
-}
+use small_graphs::{Case, cases, read, spec};
 
 /// A small graph, and its plan; `None` if a node of it runs in tract.
 fn kept(case: &Case, backend: Backend, kernels: Kernels) -> Option<(Model, Bytes)> {
-    let bytes = std::fs::read(folder().join(format!("{:04}.onnx", case.seed))).unwrap();
+    let bytes = read(case.seed, "onnx");
     let mut saved = Err(String::new());
     let model = Model::load_keeping(bytes, &spec(case.input), backend, kernels, Some(&mut saved)).unwrap();
     match saved {
@@ -72,7 +48,7 @@ fn a_kept_plan_answers_to_the_bit_like_the_model_file_on_every_path() {
         for path in Kernels::available() {
             let kernels = Kernels::force(path).unwrap();
             for backend in [Backend::EngineInt8, Backend::EngineF32] {
-                let bytes = std::fs::read(folder().join(format!("{:04}.onnx", case.seed))).unwrap();
+                let bytes = read(case.seed, "onnx");
                 let fresh = Model::load_by(bytes, &spec(case.input), backend, kernels).unwrap();
                 let Some((model, saved)) = kept(&case, backend, kernels) else { continue };
                 compared += 1;

@@ -5,8 +5,8 @@ use tract_onnx::prelude::{Datum, OutletId};
 
 use super::{Compiler, MapShape};
 use crate::engine::ops::layout::{FromMap, FromTensor, ToMap, ToTensor};
-use crate::engine::ops::matmul::QuantiseAtRunTime;
 use crate::engine::ops::pad;
+use crate::engine::ops::quantise_by_range::QuantiseAtRunTime;
 use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Slot, Value};
 
 impl Compiler<'_> {

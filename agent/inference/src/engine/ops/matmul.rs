@@ -1,14 +1,14 @@
 //! Matrix products: of computed values with constant or computed ones, in f32; and of values that are quantised as the
 //! model runs with the file's own 8-bit weights.
 
-use aimass_kernels::{Activation as Bounds, Dequantise, Halo, Image, Kernels, MatMulF32, MatMulU8};
+use aimass_kernels::{Activation as Bounds, Image, Kernels, MatMulF32, MatMulU8};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::{InOut, TypedNode};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::conv_float::bounds;
-use super::refused;
+use super::{quantise_by_range::meaning_of, refused};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
@@ -305,12 +305,6 @@ impl Step for Product {
     }
 }
 
-/// Scale and zero point as [`QuantiseAtRunTime`] leaves them.
-fn meaning_of(values: &[f32]) -> Result<Dequantise, String> {
-    let [scale, zero] = *values else { return Err("a scale and a zero point are expected".into()) };
-    Ok(Dequantise { scale, zero_point: zero as u8 })
-}
-
 /// A product of two computed values.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct ProductOfTwo {
@@ -365,47 +359,5 @@ impl Step for ProductOfTwo {
             kernels.matmul_f32([*k, *n], a, (b, *transposed), out, scratch).map_err(refused)?;
         }
         Ok(())
-    }
-}
-
-/// Numbers without gaps to bytes, by their own range (`DynamicQuantizeLinear`).
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct QuantiseAtRunTime {
-    pub(in crate::engine) input: BufferId,
-    pub(in crate::engine) output: BufferId,
-    /// Scale and zero point.
-    pub(in crate::engine) meaning: BufferId,
-}
-
-impl Step for QuantiseAtRunTime {
-    fn kind(&self) -> String {
-        "quantise by range".into()
-    }
-
-    fn reads(&self) -> Vec<BufferId> {
-        vec![self.input]
-    }
-
-    fn writes(&self) -> Vec<BufferId> {
-        vec![self.output, self.meaning]
-    }
-
-    fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
-        let meaning = &buffers[self.meaning.0];
-        let fits = meaning.is_flat() && meaning.channels == 2;
-        fits.then_some(()).ok_or_else(|| "there is no place for a scale and a zero point".into())
-    }
-
-    fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let kernels = memory.kernels;
-        let meaning = kernels.dynamic_range(memory.flat(self.input)?);
-        memory.fill(self.meaning, |to| {
-            to.copy_from_slice(&[meaning.scale, f32::from(meaning.zero_point)]);
-        })?;
-        let flat = |image: Image| Image::dense(image.offset, 1, 1, image.channels, Halo::default());
-        let input = flat(memory.image(self.input));
-        let (inputs, output) = memory.write::<u8>(self.output)?;
-        let quantise = meaning.quantise().map_err(refused)?;
-        kernels.quantise(inputs.view(&input).map_err(refused)?, output, &quantise).map_err(refused)
     }
 }

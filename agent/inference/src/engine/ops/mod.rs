@@ -14,6 +14,7 @@ pub(super) mod pad;
 pub(super) mod pool;
 pub(super) mod prelu;
 pub(super) mod quantise;
+pub(super) mod quantise_by_range;
 pub(super) mod resize;
 pub(super) mod rows;
 pub(super) mod slice;
