@@ -51,8 +51,8 @@ fn range(operator: &str, attribute: &str) -> RangeInclusive<i64> {
         // An axis before the first would be counted to.
         ("LayerNormalization", "axis") => -1..=MAX_AXIS,
         (_, "axis" | "axes" | "batch_dims" | "perm") => -MAX_AXIS..=MAX_AXIS,
-        // "To the end" is written as the largest number.
-        (_, "value_int" | "value_ints" | "starts" | "ends") => i64::MIN..=i64::MAX,
+        // "To the end" is written as the largest number, and a seed is any.
+        (_, "value_int" | "value_ints" | "starts" | "ends" | "seed") => i64::MIN..=i64::MAX,
         _ => -(MAX_ELEMENTS as i64)..=MAX_ELEMENTS as i64,
     }
 }
