@@ -33,11 +33,12 @@ models() {
     done
     {
         printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n'
-        printf 'Upstream-Name: AI Mass Edge, models\n\nFiles: *\nCopyright: the AI Mass Edge developers\nLicense: Apache-2.0\n'
+        printf 'Upstream-Name: AI Mass Edge, models\n\nFiles: *\nCopyright: 2026 the AI Mass Edge developers\nLicense: Apache-2.0\n'
         for name in $names; do
             toml=$root/models/$name/model.toml
             spdx=$(sed -n 's/^spdx = "\(.*\)"/\1/p' "$toml")
-            printf '\nFiles: usr/share/aimass/models/%s/*\nCopyright: as told in the LICENSE beside the model\n' "$name"
+            printf '\nFiles: usr/share/aimass/models/%s/*\nCopyright:\n' "$name"
+            grep -E '^Copyright (\([cC]\) )?[0-9]' "$root/models/$name/LICENSE" | sed -E 's/^Copyright (\([cC]\) )?/ /'
             printf 'License: %s\nComment: %s\n' "$spdx" "$(sed -n 's/^note = "\(.*\)"/\1/p' "$toml" | head -n 1)"
         done
         printf '\nLicense: Apache-2.0\n On Debian systems, the full text is in /usr/share/common-licenses/Apache-2.0.\n'
