@@ -70,11 +70,13 @@ fuzz-engine:
 ## reference: writes the configuration reference, manual pages and completions anew from the types
 reference:
 	@mkdir -p agent/daemon/reference
-	cargo run -q --locked -p aimass-agent -- reference > $(CACHE)/reference.part
+	cargo build -q --locked --workspace
+	cargo build -q --locked --workspace --example documents
+	$(TARGET)/debug/aimass-agent reference > $(CACHE)/reference.part
 	mv $(CACHE)/reference.part agent/daemon/reference/configuration.md
-	cargo run -q --locked -p aimass-agent -- reference --schema > $(CACHE)/reference.part
+	$(TARGET)/debug/aimass-agent reference --schema > $(CACHE)/reference.part
 	mv $(CACHE)/reference.part agent/daemon/reference/configuration.schema.json
-	cargo run -q --locked -p aimass-agent --example documents -- agent/daemon/reference
+	$(TARGET)/debug/examples/documents agent/daemon/reference
 
 ## fuzz: every fuzz target for SECONDS_EACH=60 seconds; a crash leaves its input in tests/fuzz/artifacts/
 fuzz:

@@ -81,6 +81,19 @@ fn a_folder_of_pictures_is_done_to_its_end_although_some_are_broken() {
 }
 
 #[test]
+fn every_engine_finds_the_person_in_a_picture_and_an_unknown_one_is_refused_by_name() {
+    let picture = format!("file:{}/../models/golden/astronaut.jpg", env!("CARGO_MANIFEST_DIR"));
+    for engine in ["tract", "engine-f32", "engine-int8"] {
+        let output = agent(&["analyze", "--source", &picture, "--engine", engine]);
+        let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(line["findings"][0]["label"], "person", "{engine}: {line}");
+    }
+    let output = agent(&["analyze", "--source", &picture, "--engine", "tensorrt"]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    assert!(stderr(&output).contains("engine-int8"), "{}", stderr(&output));
+}
+
+#[test]
 fn what_is_no_clip_and_what_is_not_there_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("notes.mp4");

@@ -48,7 +48,8 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     for (n, (_, config)) in links.iter_mut().enumerate() {
         config.set(args.model.as_deref().filter(|_| n == 0), args.min_score);
     }
-    let models = chain::open_models(&args.models, None).map_err(|e| Failure::Unavailable(e.to_string()))?;
+    let models =
+        chain::open_models(&args.models, args.engine).map_err(|e| Failure::Unavailable(e.to_string()))?;
     let chain = Chain::build(&links, &models).map_err(|e| Failure::BadInput(e.to_string()))?;
     let output = Output::open(&args.out)?;
     let mut work = Work {

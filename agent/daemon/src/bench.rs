@@ -106,7 +106,7 @@ fn through_everything(
             "motion": { "enabled": args.gate == Gate::On },
         }],
         "http": { "listen": "127.0.0.1:0" },
-        "inference": { "model_folders": args.models },
+        "inference": { "model_folders": args.models, "engine": args.engine },
         "store": { "path": folder.0.join("agent.db"), "max_mib": 64 },
     });
     let config = config::from_document(document).map_err(|e| Failure::Usage(e.to_string()))?;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use aimass_inference::Backend;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A private AI node: cameras in, events out, pictures stay.
@@ -175,9 +177,19 @@ pub struct AnalyzeArgs {
     /// The model of the first analyzer, in place of its default.
     #[arg(long)]
     pub model: Option<String>,
+    /// What runs the models, where it can; default: what is fastest here.
+    #[arg(long, value_parser = engines())]
+    pub engine: Option<Backend>,
     /// Folders with models, in place of the usual ones.
     #[arg(long)]
     pub models: Vec<PathBuf>,
+}
+
+/// What can run models, by name.
+fn engines() -> impl TypedValueParser<Value = Backend> {
+    PossibleValuesParser::new(Backend::ALL.map(Backend::as_str)).try_map(|name| {
+        Backend::ALL.into_iter().find(|backend| backend.as_str() == name).ok_or("there is no such engine")
+    })
 }
 
 /// `aimass-agent models …`.
@@ -254,6 +266,9 @@ pub struct BenchArgs {
     /// Writes the figures to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// What runs the models, where it can; default: what is fastest here.
+    #[arg(long, value_parser = engines())]
+    pub engine: Option<Backend>,
     /// Folders with models, in place of the usual ones.
     #[arg(long)]
     pub models: Vec<PathBuf>,

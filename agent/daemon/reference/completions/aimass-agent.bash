@@ -101,7 +101,7 @@ _aimass__agent() {
             return 0
             ;;
         aimass__subcmd__agent__subcmd__analyze)
-            opts="-h --source --chain --every --out --min-score --model --models --log --log-json --help"
+            opts="-h --source --chain --every --out --min-score --model --engine --models --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -131,6 +131,10 @@ _aimass__agent() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --engine)
+                    COMPREPLY=($(compgen -W "tract engine-f32 engine-int8" -- "${cur}"))
+                    return 0
+                    ;;
                 --models)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -147,7 +151,7 @@ _aimass__agent() {
             return 0
             ;;
         aimass__subcmd__agent__subcmd__bench)
-            opts="-h --source --chain --fps --gate --json --models --log --log-json --help"
+            opts="-h --source --chain --fps --gate --json --engine --models --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -171,6 +175,10 @@ _aimass__agent() {
                     ;;
                 --json)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --engine)
+                    COMPREPLY=($(compgen -W "tract engine-f32 engine-int8" -- "${cur}"))
                     return 0
                     ;;
                 --models)

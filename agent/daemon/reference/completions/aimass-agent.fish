@@ -78,6 +78,9 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l ev
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l out -d 'Where the lines go; `-` is stdout' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l min-score -d 'Findings below this score are left out. Default: the model\'s own' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l model -d 'The model of the first analyzer, in place of its default' -r
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l engine -d 'What runs the models, where it can; default: what is fastest here' -r -f -a "tract\t''
+engine-f32\t''
+engine-int8\t''"
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l models -d 'Folders with models, in place of the usual ones' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand analyze" -l log-json -d 'Logs as lines of JSON'
@@ -121,6 +124,9 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand bench" -l fps 
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand bench" -l gate -d 'Whether idle frames are held back from the models, as in `run`' -r -f -a "on\t'As in `run`'
 off\t'Every frame is analysed'"
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand bench" -l json -d 'Writes the figures to this file' -r -F
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand bench" -l engine -d 'What runs the models, where it can; default: what is fastest here' -r -f -a "tract\t''
+engine-f32\t''
+engine-int8\t''"
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand bench" -l models -d 'Folders with models, in place of the usual ones' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand bench" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand bench" -l log-json -d 'Logs as lines of JSON'
