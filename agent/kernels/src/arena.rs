@@ -78,6 +78,26 @@ impl Arena {
         Ok((inputs, ViewMut { data: cast_mut(data), image: *output, rows }))
     }
 
+    /// Moves these rows of an image, with what lies left and right of them, to its beginning: row 0 and those after it.
+    ///
+    /// # Errors
+    /// The image does not lie within the arena, has no such rows, or is a slice of a wider one.
+    pub fn move_rows<T: Element>(&mut self, image: &Image, rows: Range<usize>) -> Result<()> {
+        let extent = image.extent()?;
+        let across = (image.halo.left + image.width + image.halo.right) * image.channels;
+        if rows.start > rows.end || rows.end > image.height || image.row_stride != across {
+            return Err(KernelError::image(format!("rows {rows:?} of {} cannot be moved", image.height)));
+        }
+        let memory: &mut [T] = cast_mut(self.bytes_mut());
+        let length = memory.len();
+        let memory = memory.get_mut(extent.clone()).ok_or_else(|| {
+            KernelError::image(format!("rows that are moved end at element {} of {length}", extent.end))
+        })?;
+        let first = image.halo.top * across;
+        memory.copy_within(first + rows.start * across..first + rows.end * across, first);
+        Ok(())
+    }
+
     /// Writes `value` to all pixels around the image, and to nothing of the image itself.
     ///
     /// For a slice of a wider image it writes the slice's channels.

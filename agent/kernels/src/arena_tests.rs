@@ -38,6 +38,31 @@ fn filling_a_halo_leaves_the_image_and_its_neighbours_alone() {
 }
 
 #[test]
+fn moved_rows_take_what_lies_beside_them_along_and_leave_others_alone() {
+    let mut arena = Arena::new(1024);
+    let image = Image::dense(7, 5, 2, 3, Halo { top: 1, left: 1, bottom: 0, right: 2 });
+    arena.fill_halo(&image, 9_u8).unwrap();
+    for y in 0..5 {
+        arena.writing::<u8>(&image).unwrap().1.row(y).fill(y as u8);
+    }
+    let before = arena.bytes().to_vec();
+    arena.move_rows::<u8>(&image, 2..5).unwrap();
+    let view = arena.view::<u8>(&image).unwrap();
+    let rows: Vec<u8> = (0..5).map(|y| view.pixel(y, 1)[2]).collect();
+    assert_eq!(rows, [2, 3, 4, 3, 4]);
+    for y in 0..5 {
+        assert_eq!([view.pixel(y, -1), view.pixel(y, 3)], [[9; 3]; 2], "row {y}");
+    }
+    let extent = image.extent().unwrap();
+    assert!(arena.bytes()[..extent.start] == before[..extent.start]);
+    assert!(arena.bytes()[extent.end..] == before[extent.end..]);
+    arena.move_rows::<u8>(&image, 5..5).unwrap();
+    assert!(arena.move_rows::<u8>(&image, 3..6).is_err());
+    assert!(arena.move_rows::<u8>(&image.channel_slice(0, 2), 1..2).is_err());
+    assert!(arena.move_rows::<f32>(&Image { offset: 240, ..image }, 1..2).is_err());
+}
+
+#[test]
 fn images_outside_of_the_arena_are_refused() {
     let mut arena = Arena::new(64);
     let large = Image::dense(0, 1, 1, 65, Halo::default());

@@ -2,6 +2,7 @@
 //!
 //! Invariant: two buffers overlap only if the last step that uses one comes before the first that uses the other.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use aimass_kernels::{Halo, Image};
@@ -65,7 +66,12 @@ impl Buffer {
         Image::dense(start, self.height, self.width, self.channels, self.halo)
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of one row, with what lies left and right of it.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.image(0).row_stride * self.element.bytes()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
         (self.image(0).footprint() * self.element.bytes()).next_multiple_of(LINE)
     }
 
@@ -78,8 +84,19 @@ impl Buffer {
         }
     }
 
+    /// From now on it holds so many rows at a time, what is above and below the picture included.
+    pub(super) fn shrink_to(&mut self, rows: usize) {
+        self.height = rows;
+        self.halo = Halo { top: 0, bottom: 0, ..self.halo };
+    }
+
+    /// What fills its halo.
+    pub(super) fn halo_fill(&self, buffer: BufferId) -> HaloFill {
+        HaloFill { buffer, element: self.element, value: self.fill }
+    }
+
     /// Refuses a buffer that is empty or too large with its halo, which is data from outside like its shape.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let Halo { top, left, bottom, right } = self.halo;
         let height = self.height.checked_add(top).and_then(|h| h.checked_add(bottom));
         let width = self.width.checked_add(left).and_then(|w| w.checked_add(right));
@@ -119,17 +136,27 @@ pub(super) struct Layout {
     pub(super) contents: Vec<(BufferId, Arc<[f32]>)>,
 }
 
-/// Places the buffers, largest first, each at the lowest place that is free while it is used.
+/// Places the buffers, largest first, each at the lowest place that is free while it is used. Steps of a chain use
+/// their buffers at the same time.
 ///
 /// # Errors
 /// They are too large.
-pub(super) fn place(buffers: &[Buffer], steps: &[AnyStep]) -> Result<Layout, String> {
-    buffers.iter().try_for_each(Buffer::check)?;
+pub(super) fn place(
+    buffers: &[Buffer],
+    steps: &[AnyStep],
+    chains: &[Range<usize>],
+) -> Result<Layout, String> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
     for (at, step) in steps.iter().enumerate() {
         for BufferId(id) in step.reads().into_iter().chain(step.writes()) {
             let life = lives[id].get_or_insert((at, at));
             life.1 = at;
+        }
+    }
+    for (first, last) in lives.iter_mut().flatten() {
+        for chain in chains {
+            *first = if chain.contains(first) { chain.start } else { *first };
+            *last = if chain.contains(last) { chain.end - 1 } else { *last };
         }
     }
     for (life, buffer) in lives.iter_mut().zip(buffers) {
@@ -175,7 +202,7 @@ pub(super) fn place(buffers: &[Buffer], steps: &[AnyStep]) -> Result<Layout, Str
             && buffer.halo != Halo::default()
             && let Some(fills) = fills.get_mut(*first)
         {
-            fills.push(HaloFill { buffer: BufferId(id), element: buffer.element, value: buffer.fill });
+            fills.push(buffer.halo_fill(BufferId(id)));
         }
     }
     let contents =

@@ -1,16 +1,18 @@
 //! A compiled model: steps, where their buffers lie, and what goes in and comes out.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::clock::Stopwatch;
 use aimass_kernels::Kernels;
 
-use super::arena::{Element, Layout, place};
+use super::arena::{Buffer, Element, HaloFill, Layout, place};
 use super::compile::Draft;
 use super::step::Memory;
 use super::steps::AnyStep;
+use super::strips::{self, Budget, Chain, Schedule, Work, WorkKind};
 use super::value::BufferId;
 
 /// A plan is shared by all sessions of a model.
@@ -18,12 +20,22 @@ use super::value::BufferId;
 pub(super) struct Plan {
     kernels: Kernels,
     steps: Vec<AnyStep>,
+    /// What a run does, in its order.
+    parts: Vec<Part>,
     layout: Arc<Layout>,
     tensors: usize,
     pub(super) input: BufferId,
     pub(super) outputs: Vec<BufferId>,
     /// Nodes that only tract knows.
     pub(super) fallbacks: usize,
+}
+
+/// A part of a run.
+#[derive(Debug)]
+enum Part {
+    Step(usize),
+    /// Steps that follow each other, by strips.
+    Strips(Range<usize>, Vec<Work>),
 }
 
 /// What a kind of step took.
@@ -44,15 +56,26 @@ impl Plan {
     ///
     /// # Errors
     /// The steps do not fit their buffers, or the kernels refuse a layer.
-    pub(super) fn new(draft: Draft, kernels: Kernels) -> Result<Self, String> {
+    pub(super) fn new(draft: Draft, kernels: Kernels, budget: Budget) -> Result<Self, String> {
         check(&draft)?;
-        let Draft { mut steps, buffers, tensors, input, outputs, fallbacks } = draft;
-        let layout = place(&buffers, &steps)?;
+        let Draft { mut steps, mut buffers, tensors, input, outputs, fallbacks } = draft;
+        let chains = strips::chains(&steps, &buffers, budget);
+        let mut parts = Vec::new();
+        for chain in &chains {
+            let Schedule { work, windows } = chain.schedule(&buffers);
+            windows.into_iter().for_each(|(id, rows)| buffers[id.0].shrink_to(rows));
+            let next = parts.last().map_or(0, Part::end);
+            parts.extend((next..chain.steps().start).map(Part::Step));
+            parts.push(Part::Strips(chain.steps(), work));
+        }
+        parts.extend((parts.last().map_or(0, Part::end)..steps.len()).map(Part::Step));
+        let spans: Vec<Range<usize>> = chains.iter().map(Chain::steps).collect();
+        let layout = place(&buffers, &steps, &spans)?;
         for step in &mut steps {
             let kind = step.kind();
             step.prepare(kernels, &layout.images).map_err(|problem| format!("{kind}: {problem}"))?;
         }
-        Ok(Plan { kernels, steps, layout: Arc::new(layout), tensors, input, outputs, fallbacks })
+        Ok(Plan { kernels, steps, parts, layout: Arc::new(layout), tensors, input, outputs, fallbacks })
     }
 
     /// The memory of a session.
@@ -70,18 +93,56 @@ impl Plan {
     /// # Errors
     /// A step is at fault; which one is said.
     pub(super) fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        (0..self.steps.len()).try_for_each(|n| self.step(memory, n))
+        self.follow(memory, |_| ())
+    }
+
+    /// Runs all steps, and tells `done` after each piece of work for which step it was.
+    fn follow(&self, memory: &mut Memory, mut done: impl FnMut(usize)) -> Result<(), String> {
+        for part in &self.parts {
+            match part {
+                Part::Step(n) => {
+                    self.fill(memory, *n)?;
+                    self.step(memory, *n)?;
+                    done(*n);
+                }
+                Part::Strips(steps, work) => {
+                    for n in steps.clone() {
+                        self.fill(memory, n)?;
+                        done(n);
+                    }
+                    let ran: Result<(), String> = work.iter().try_for_each(|work| {
+                        self.work(memory, work)?;
+                        done(work.step);
+                        Ok(())
+                    });
+                    memory.widen();
+                    ran?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self, memory: &mut Memory, work: &Work) -> Result<(), String> {
+        match &work.kind {
+            WorkKind::Move { buffer, element, rows } => memory.move_rows(*buffer, *element, rows.clone()),
+            WorkKind::Fill { rows, fill } => {
+                memory.narrow(rows);
+                fill_halo(memory, *fill)
+            }
+            WorkKind::Run(places) => {
+                places.iter().for_each(|rows| memory.narrow(rows));
+                self.step(memory, work.step)
+            }
+        }
+    }
+
+    /// Fills the halos of what step `n` is the first to use.
+    fn fill(&self, memory: &mut Memory, n: usize) -> Result<(), String> {
+        self.layout.fills[n].iter().try_for_each(|fill| fill_halo(memory, *fill))
     }
 
     fn step(&self, memory: &mut Memory, n: usize) -> Result<(), String> {
-        for fill in &self.layout.fills[n] {
-            let image = memory.image(fill.buffer);
-            match fill.element {
-                Element::Byte => memory.arena.fill_halo(&image, fill.value),
-                Element::Float => memory.arena.fill_halo(&image, 0f32),
-            }
-            .map_err(|e| e.to_string())?;
-        }
         let step = &self.steps[n];
         step.run(memory).map_err(|problem| format!("step {n}, {}: {problem}", step.kind()))
     }
@@ -93,11 +154,10 @@ impl Plan {
     pub(super) fn profile(&self, memory: &mut Memory, runs: usize) -> Result<Vec<StepTime>, String> {
         let mut took = vec![Duration::MAX; self.steps.len()];
         for _ in 0..runs.max(1) {
-            for (n, took) in took.iter_mut().enumerate() {
-                let mut watch = Stopwatch::start();
-                self.step(memory, n)?;
-                *took = watch.lap().min(*took);
-            }
+            let mut of_run = vec![Duration::ZERO; self.steps.len()];
+            let mut watch = Stopwatch::start();
+            self.follow(memory, |n| of_run[n] += watch.lap())?;
+            took.iter_mut().zip(of_run).for_each(|(took, of_run)| *took = of_run.min(*took));
         }
         let mut kinds: BTreeMap<String, StepTime> = BTreeMap::new();
         for (step, took) in self.steps.iter().zip(took) {
@@ -113,8 +173,28 @@ impl Plan {
     }
 }
 
+impl Part {
+    /// One past its last step.
+    fn end(&self) -> usize {
+        match self {
+            Part::Step(n) => n + 1,
+            Part::Strips(steps, _) => steps.end,
+        }
+    }
+}
+
+fn fill_halo(memory: &mut Memory, fill: HaloFill) -> Result<(), String> {
+    let image = memory.image(fill.buffer);
+    match fill.element {
+        Element::Byte => memory.arena.fill_halo(&image, fill.value),
+        Element::Float => memory.arena.fill_halo(&image, 0f32),
+    }
+    .map_err(|e| e.to_string())
+}
+
 /// Checks a draft, which may have been read from a file, before anything is taken from it by number.
 fn check(draft: &Draft) -> Result<(), String> {
+    draft.buffers.iter().try_for_each(Buffer::check)?;
     let exists = |id: &BufferId| id.0 < draft.buffers.len();
     for step in &draft.steps {
         let problem = if step.reads().iter().chain(&step.writes()).all(exists) {

@@ -1,12 +1,14 @@
 //! A step of a plan, and the memory that it works in.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use aimass_kernels::{Arena, Curve, Image, Inputs, Kernels, Scratch, Team, View, ViewMut};
 use tract_onnx::prelude::TValue;
 
-use super::arena::{Buffer, Layout};
+use super::arena::{Buffer, Element, Layout};
 use super::constant::Constant;
+use super::strips::{ByRows, Rows};
 use super::value::{Activation, BufferId, Slot};
 
 /// One step. It is shared by all sessions of a model; what changes is in [`Memory`].
@@ -40,6 +42,12 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
     /// The kernels refuse.
     fn prepare(&mut self, _kernels: Kernels, _images: &[Image]) -> Result<(), String> {
         Ok(())
+    }
+
+    /// How it can be run for some rows of its output at a time, if it can: in the order of the rows, each by itself and
+    /// to the bit as with all others.
+    fn by_rows(&self, _buffers: &[Buffer]) -> Option<ByRows> {
+        None
     }
 
     /// Does it.
@@ -87,7 +95,9 @@ const PART: u64 = 1 << 19;
 pub(super) struct Memory {
     pub(super) kernels: Kernels,
     pub(super) arena: Arena,
-    pub(super) layout: Arc<Layout>,
+    layout: Arc<Layout>,
+    /// Where each buffer lies, or those of its rows that a strip is about.
+    images: Vec<Image>,
     pub(super) tensors: Vec<Option<TValue>>,
     pub(super) scratch: Scratch,
     /// Who shares the rows of large layers, once somebody may.
@@ -104,6 +114,7 @@ impl Memory {
         let mut memory = Memory {
             kernels,
             arena,
+            images: layout.images.clone(),
             layout: layout.clone(),
             tensors: vec![None; tensors],
             scratch: Scratch::default(),
@@ -127,7 +138,36 @@ impl Memory {
 
     /// Where a buffer lies.
     pub(super) fn image(&self, BufferId(id): BufferId) -> Image {
-        self.layout.images[id]
+        self.images[id]
+    }
+
+    /// From now on a buffer is some of its rows.
+    pub(super) fn narrow(&mut self, rows: &Rows) {
+        let BufferId(id) = rows.buffer;
+        self.images[id] = rows.of(&self.layout.images[id]);
+    }
+
+    /// Moves rows of a buffer to its beginning.
+    ///
+    /// # Errors
+    /// The plan is at fault.
+    pub(super) fn move_rows(
+        &mut self,
+        BufferId(id): BufferId,
+        element: Element,
+        rows: Range<usize>,
+    ) -> Result<(), String> {
+        let image = &self.layout.images[id];
+        match element {
+            Element::Byte => self.arena.move_rows::<u8>(image, rows),
+            Element::Float => self.arena.move_rows::<f32>(image, rows),
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    /// From now on all buffers are whole again.
+    pub(super) fn widen(&mut self) {
+        self.images.copy_from_slice(&self.layout.images);
     }
 
     /// A buffer to read.

@@ -16,6 +16,7 @@ use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::saved::kernels::{AddParts, MulParts};
 use crate::engine::step::{Memory, Step};
+use crate::engine::strips::{ByRows, Reach};
 use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,6 +276,10 @@ impl Step for BinaryBytes {
         vec![self.output]
     }
 
+    fn by_rows(&self, buffers: &[Buffer]) -> Option<ByRows> {
+        Some(by_rows(buffers, self.inputs, self.output))
+    }
+
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (kernels, [a, b]) = (memory.kernels, self.inputs.map(|id| memory.image(id)));
         let (inputs, output) = memory.write::<u8>(self.output)?;
@@ -344,6 +349,10 @@ impl Step for Binary {
         Ok(())
     }
 
+    fn by_rows(&self, buffers: &[Buffer]) -> Option<ByRows> {
+        self.row.is_none().then(|| by_rows(buffers, self.inputs, self.output))
+    }
+
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let kernels = memory.kernels;
         let [mut a, mut b] = self.inputs.map(|id| memory.image(id));
@@ -378,6 +387,12 @@ impl Step for Binary {
         (self.slopes.is_empty() || activation.slope == 1.0)
             && self.activation.then(activation).inspect(|both| self.activation = *both).is_some()
     }
+}
+
+/// Rows of pictures; one pixel belongs to all of them.
+fn by_rows(buffers: &[Buffer], inputs: [BufferId; 2], output: BufferId) -> ByRows {
+    let of_size = |id: BufferId| (buffers[id.0].shape() == buffers[output.0].shape()).then_some(Reach::SAME);
+    ByRows { reads: inputs.map(of_size).to_vec(), weights: 0 }
 }
 
 /// For operators that have no kernel; `b` may be one pixel.

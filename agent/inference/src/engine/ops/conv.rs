@@ -10,10 +10,12 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 use super::quantise::compose;
 use super::refused;
 use super::tail::Tail;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::constant::Constant;
 use crate::engine::saved::kernels::{ConvShapeParts, OutputParts};
 use crate::engine::step::{Memory, Step};
+use crate::engine::strips::{ByRows, Reach};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 use crate::engine::weights::{Integers, QuantWeights};
 
@@ -179,6 +181,10 @@ impl Step for ConvBytes {
         Ok(())
     }
 
+    fn by_rows(&self, _: &[Buffer]) -> Option<ByRows> {
+        Some(ByRows { reads: vec![Some(reach(&self.shape)?)], weights: self.weights.bytes() })
+    }
+
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let layer = self.layer.as_ref().ok_or("a convolution was not packed")?;
         let (input, output) = (memory.image(self.input), memory.image(self.output));
@@ -198,6 +204,13 @@ impl Step for ConvBytes {
         }
         true
     }
+}
+
+/// The input rows of an output row; `None` if none of them lies below its padding.
+pub(super) fn reach(shape: &ConvShape) -> Option<Reach> {
+    let (stride, above) = (shape.stride[0], shape.padding[0]);
+    let below = shape.kernel[0].checked_sub(1)?.checked_mul(shape.dilation[0])?.checked_sub(above)?;
+    Some(Reach { stride, above, below })
 }
 
 /// A convolution in tables of times.

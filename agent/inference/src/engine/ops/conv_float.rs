@@ -6,12 +6,14 @@ use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::Conv;
 
-use super::conv::{kind, shape_of};
+use super::conv::{kind, reach, shape_of};
 use super::refused;
+use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
 use crate::engine::saved::kernels::{ConvShapeParts, Curves};
 use crate::engine::step::{Memory, Step};
+use crate::engine::strips::ByRows;
 use crate::engine::value::{Activation, BufferId, Floats, Value};
 
 /// `Conv` of f32, or of what can become that.
@@ -134,6 +136,10 @@ impl Step for ConvFloats {
         self.layer = Some(layer.with_curves(self.curves.0.clone()));
         self.bias = Vec::new();
         Ok(())
+    }
+
+    fn by_rows(&self, _: &[Buffer]) -> Option<ByRows> {
+        Some(ByRows { reads: vec![Some(reach(&self.shape)?)], weights: self.weights.bytes() })
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {

@@ -1,0 +1,250 @@
+//! Strips: chains of steps that run one behind the other over some rows at a time, so that what one step wrote is still
+//! in a near cache when the next reads it.
+//!
+//! A large picture between two layers would go out to memory and come back. In a chain it has a place for some of its
+//! rows only, a window ([`schedule`]): rows that a later row needs again are moved to the window's beginning, and the
+//! next ones are written behind them. Nothing is computed twice, and each row by the same kernel from the same numbers,
+//! so that answers are the same to the bit with and without chains.
+//!
+//! Which steps become a chain is computed from a draft and the size of a cache whenever a plan is made; nothing of it is
+//! saved. Invariant: a buffer with a window is written by one step, and read by later steps of the same chain only.
+
+mod cache;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use super::arena::Buffer;
+use super::steps::AnyStep;
+use super::value::BufferId;
+
+pub(super) use schedule::{Rows, Schedule, Work, WorkKind};
+
+/// Which rows of an input make row `y` of an output: those around row `y * stride`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reach {
+    pub(super) stride: usize,
+    /// Rows before it.
+    pub(super) above: usize,
+    /// Rows after it.
+    pub(super) below: usize,
+}
+
+impl Reach {
+    /// Row by row.
+    pub(super) const SAME: Reach = Reach { stride: 1, above: 0, below: 0 };
+
+    /// One past the last row for `end` rows of the output.
+    fn end(self, end: usize) -> usize {
+        end.checked_sub(1).map_or(0, |last| last * self.stride + self.below + 1)
+    }
+
+    /// Whether the picture and its halo have all rows that `height` rows of the output need.
+    fn is_within(self, input: &Buffer, height: usize) -> bool {
+        let last =
+            height.saturating_sub(1).checked_mul(self.stride).and_then(|row| row.checked_add(self.below));
+        let rows = input.height + input.halo.bottom;
+        self.above <= input.halo.top && last.is_some_and(|last| last < rows)
+    }
+
+    /// Rows that two rows of the output share.
+    fn shared(self) -> usize {
+        (self.above + self.below + 1).saturating_sub(self.stride)
+    }
+}
+
+/// How a step can be run for some rows of its output at a time: its buffers then stand for those rows.
+#[derive(Debug)]
+pub(super) struct ByRows {
+    /// For each buffer of `reads()`: which rows it needs, or `None` for all of it.
+    pub(super) reads: Vec<Option<Reach>>,
+    /// Bytes of weights, which are read once for each strip.
+    pub(super) weights: usize,
+}
+
+/// The bytes that a strip and what belongs to it may take. None: there are no strips.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget(pub(super) Option<usize>);
+
+impl Budget {
+    /// For this machine.
+    pub(super) fn of_machine() -> Self {
+        Budget(Some(cache::second_level() / 4 * 3))
+    }
+}
+
+/// The most steps of a chain.
+const MOST_STEPS: usize = 12;
+/// The most strips of a chain: each is some calls.
+const MOST_STRIPS: usize = 512;
+
+/// A step that may belong to a chain.
+#[derive(Debug)]
+struct Link {
+    step: usize,
+    writes: BufferId,
+    reads: Vec<(BufferId, Option<Reach>)>,
+    weights: usize,
+}
+
+/// Steps that are run by strips.
+#[derive(Debug)]
+pub(super) struct Chain {
+    links: Vec<Link>,
+    /// By link: whether only the chain uses what it writes, so that it gets a window.
+    inner: Vec<bool>,
+    strips: usize,
+}
+
+/// Who uses a buffer.
+#[derive(Debug, Clone, Default)]
+struct Uses {
+    writers: usize,
+    /// The first and the last step that reads it.
+    readers: Option<(usize, usize)>,
+}
+
+/// Finds chains, in the order of the steps.
+pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], Budget(budget): Budget) -> Vec<Chain> {
+    let Some(budget) = budget else { return Vec::new() };
+    let mut uses = vec![Uses::default(); buffers.len()];
+    for (at, step) in steps.iter().enumerate() {
+        step.writes().iter().for_each(|id| uses[id.0].writers += 1);
+        for BufferId(id) in step.reads() {
+            uses[id].readers = Some((uses[id].readers.map_or(at, |(first, _)| first), at));
+        }
+    }
+    let links: Vec<Option<Link>> =
+        steps.iter().enumerate().map(|(at, step)| link(at, step, buffers, &uses)).collect();
+    // The most that chains of the steps before `end` save, and where the last of them begins, if one ends there.
+    let mut best: Vec<(usize, Option<usize>)> = vec![(0, None)];
+    for end in 1..=steps.len() {
+        let mut most = (best[end - 1].0, None);
+        for first in (end.saturating_sub(MOST_STEPS)..end).rev() {
+            let Some(of_chain) = links[first..end].iter().map(Option::as_ref).collect::<Option<Vec<_>>>()
+            else {
+                break;
+            };
+            let saved = Candidate::of(&of_chain, buffers, &uses, budget).map_or(0, |c| c.saved);
+            if saved > 0 && best[first].0 + saved > most.0 {
+                most = (best[first].0 + saved, Some(first));
+            }
+        }
+        best.push(most);
+    }
+    let mut links = links;
+    let (mut found, mut end) = (Vec::new(), steps.len());
+    while end > 0 {
+        let Some(first) = best[end].1 else {
+            end -= 1;
+            continue;
+        };
+        let links: Vec<Link> = links[first..end].iter_mut().filter_map(Option::take).collect();
+        let candidate = Candidate::of(&links.iter().collect::<Vec<_>>(), buffers, &uses, budget);
+        found.extend(candidate.map(|Candidate { inner, strips, .. }| Chain { links, inner, strips }));
+        end = first;
+    }
+    found.reverse();
+    found
+}
+
+/// What a step reads and writes, if it can be run by rows, and nobody else writes what it does.
+fn link(at: usize, step: &AnyStep, buffers: &[Buffer], uses: &[Uses]) -> Option<Link> {
+    let ByRows { reads, weights } = step.by_rows(buffers)?;
+    let [writes] = step.writes()[..] else { return None };
+    let Uses { writers, readers } = &uses[writes.0];
+    let read_later = readers.is_none_or(|(first, _)| first > at);
+    let reads: Vec<_> = step.reads().into_iter().zip(reads).collect();
+    // A plan is data from outside, and the kernels see strips only.
+    let within = |(id, reach): &(BufferId, Option<Reach>)| {
+        reach.is_none_or(|reach| reach.is_within(&buffers[id.0], buffers[writes.0].height))
+    };
+    let sound = *writers == 1 && read_later && !buffers[writes.0].keep && reads.iter().all(within);
+    sound.then_some(Link { step: at, writes, reads, weights })
+}
+
+/// How some steps would run as a chain.
+struct Candidate {
+    inner: Vec<bool>,
+    strips: usize,
+    /// Bytes that need not go out to memory and come back.
+    saved: usize,
+}
+
+impl Candidate {
+    /// `None`: they can not, or gain nothing.
+    fn of(links: &[&Link], buffers: &[Buffer], uses: &[Uses], budget: usize) -> Option<Self> {
+        let last = links.last()?.step;
+        let maker = |id: BufferId| links.iter().position(|link| link.writes == id);
+        // What is needed whole must have been made before.
+        let by_rows = |(id, reach): &(BufferId, Option<Reach>)| reach.is_some() || maker(*id).is_none();
+        if !links.iter().all(|link| link.reads.iter().all(by_rows)) {
+            return None;
+        }
+        let inner: Vec<bool> = links
+            .iter()
+            .map(|link| uses[link.writes.0].readers.is_some_and(|(_, reader)| reader <= last))
+            .collect();
+        let strips = (2..=MOST_STRIPS).find(|strips| footprint(links, buffers, &inner, *strips) <= budget)?;
+        let mut saved = 0;
+        for (n, link) in links.iter().enumerate() {
+            let buffer = &buffers[link.writes.0];
+            let shared = shared(links, link.writes);
+            let rows = buffer.height / strips;
+            // The end of the chain is nobody's input here.
+            let is_read = n + 1 < links.len() && links[n + 1..].iter().any(|l| reads(l, link.writes));
+            if rows < shared.max(1) {
+                return None;
+            }
+            let bytes = buffer.bytes();
+            if is_read && bytes > budget {
+                // Each row that is moved costs some of it.
+                saved += bytes / if inner[n] { 1 } else { 2 } - bytes / rows * shared / 4;
+            }
+        }
+        (links.len() > 1).then_some(Candidate { inner, strips, saved })
+    }
+}
+
+fn reads(link: &Link, buffer: BufferId) -> bool {
+    link.reads.iter().any(|(id, _)| *id == buffer)
+}
+
+/// Rows of a buffer that two strips of its readers in the chain share, at most.
+fn shared(links: &[&Link], buffer: BufferId) -> usize {
+    let of_buffer = links.iter().flat_map(|link| &link.reads).filter(|(id, _)| *id == buffer);
+    of_buffer.filter_map(|(_, reach)| reach.map(Reach::shared)).max().unwrap_or(0)
+}
+
+/// Bytes that are near while a strip runs: its rows of all buffers, and weights.
+fn footprint(links: &[&Link], buffers: &[Buffer], inner: &[bool], strips: usize) -> usize {
+    let rows = |id: BufferId, shared: usize| {
+        let buffer = &buffers[id.0];
+        (buffer.height.div_ceil(strips) + shared).min(buffer.height) * buffer.row_bytes()
+    };
+    let mut bytes = 0usize;
+    for (link, inner) in links.iter().zip(inner) {
+        let written = rows(link.writes, if *inner { shared(links, link.writes) } else { 0 });
+        let outside = link.reads.iter().filter(|(id, _)| !links.iter().any(|other| other.writes == *id));
+        let read: usize = outside.filter_map(|(id, reach)| Some(rows(*id, (*reach)?.shared()))).sum();
+        bytes = bytes.saturating_add(link.weights).saturating_add(written + read);
+    }
+    bytes
+}
+
+impl Chain {
+    /// The steps, which follow each other.
+    pub(super) fn steps(&self) -> Range<usize> {
+        match (self.links.first(), self.links.last()) {
+            (Some(first), Some(last)) => first.step..last.step + 1,
+            _ => 0..0,
+        }
+    }
+
+    /// What is done, for buffers as they would be without strips.
+    pub(super) fn schedule(&self, buffers: &[Buffer]) -> Schedule {
+        Schedule::of(self, buffers)
+    }
+}
