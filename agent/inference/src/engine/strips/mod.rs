@@ -125,7 +125,7 @@ pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], limits: Option<Limit
             uses[id].readers = Some((uses[id].readers.map_or(at, |(first, _)| first), at));
         }
     }
-    let links: Vec<Option<Link>> =
+    let mut links: Vec<Option<Link>> =
         steps.iter().enumerate().map(|(at, step)| link(at, step, buffers, &uses)).collect();
     // The most that chains of the steps before `end` save, and where the last of them begins, if one ends there.
     let mut best: Vec<(u64, Option<usize>)> = vec![(0, None)];
@@ -143,7 +143,6 @@ pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], limits: Option<Limit
         }
         best.push(most);
     }
-    let mut links = links;
     let (mut found, mut end) = (Vec::new(), steps.len());
     while end > 0 {
         let Some(first) = best[end].1 else {
