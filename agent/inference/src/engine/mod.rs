@@ -37,7 +37,7 @@ use crate::threads::Threads;
 use plan::Plan;
 use saved::Compiled;
 use step::Memory;
-use strips::Budget;
+use strips::Limits;
 
 /// A compiled model. Cloning it clones a handle.
 #[derive(Debug, Clone)]
@@ -103,7 +103,7 @@ impl Engine {
     ) -> Result<(Self, Vec<OutputInfo>), String> {
         compiled.check_shapes(input.shape.iter().product())?;
         let Compiled { draft, outputs } = compiled;
-        let engine = Engine { plan: Arc::new(Plan::new(draft, kernels, Budget::of_machine())?) };
+        let engine = Engine { plan: Arc::new(Plan::new(draft, kernels, Some(Limits::of_machine()))?) };
         // A step that is at fault is found here, where tract can still take over, and not at the first picture.
         engine.session()?.run().map_err(|problem| format!("does not run: {problem}"))?;
         Ok((engine, outputs))

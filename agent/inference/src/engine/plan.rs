@@ -12,7 +12,7 @@ use super::arena::{Buffer, Element, HaloFill, Layout, place};
 use super::compile::Draft;
 use super::step::Memory;
 use super::steps::AnyStep;
-use super::strips::{self, Budget, Chain, Schedule, Work, WorkKind};
+use super::strips::{self, Chain, Limits, Schedule, Work, WorkKind};
 use super::value::BufferId;
 
 /// A plan is shared by all sessions of a model.
@@ -56,10 +56,10 @@ impl Plan {
     ///
     /// # Errors
     /// The steps do not fit their buffers, or the kernels refuse a layer.
-    pub(super) fn new(draft: Draft, kernels: Kernels, budget: Budget) -> Result<Self, String> {
+    pub(super) fn new(draft: Draft, kernels: Kernels, limits: Option<Limits>) -> Result<Self, String> {
         check(&draft)?;
         let Draft { mut steps, mut buffers, tensors, input, outputs, fallbacks } = draft;
-        let chains = strips::chains(&steps, &buffers, budget);
+        let chains = strips::chains(&steps, &buffers, limits);
         let mut parts = Vec::new();
         for chain in &chains {
             let Schedule { work, windows } = chain.schedule(&buffers);
@@ -98,6 +98,8 @@ impl Plan {
 
     /// Runs all steps, and tells `done` after each piece of work for which step it was.
     fn follow(&self, memory: &mut Memory, mut done: impl FnMut(usize)) -> Result<(), String> {
+        // A run that ended in a panic may have left buffers narrow.
+        memory.widen();
         for part in &self.parts {
             match part {
                 Part::Step(n) => {

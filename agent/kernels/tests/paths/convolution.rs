@@ -117,6 +117,31 @@ proptest! {
     }
 }
 
+/// More weights than a cache holds are read in another order.
+#[test]
+fn an_f32_layer_with_many_weights_for_few_pixels_agrees_but_for_rounding() {
+    use aimass_kernels::{ConvShape, Halo, Image};
+    let mut random = Random(11);
+    let shape = ConvShape { kernel: [3, 3], padding: [1, 1], ..ConvShape::pointwise(130, 120) };
+    let halo = Halo { top: 1, left: 1, bottom: 1, right: 1 };
+    let (from, to) = (Image::dense(0, 5, 5, 130, halo), Image::dense(0, 5, 5, 120, Halo::default()));
+    let memory = Guarded::new(&random.floats(from.footprint()));
+    let (weights, bias) = (random.floats(9 * 130 * 120), random.floats(120));
+    let run = |kernels: Kernels, parts: usize| {
+        let layer = Conv2dF32::new(kernels, &shape, &weights, &bias, &Activation::leaky(vec![0.1])).unwrap();
+        let input = View::new(&memory, &from).unwrap();
+        let mut floats = Guarded::new(&vec![0.5; to.footprint()]);
+        in_parts(ViewMut::new(&mut floats, &to).unwrap(), parts, |o| layer.run(input, o).unwrap());
+        floats
+    };
+    let expected = run(scalar(), 1);
+    for path in fast_paths() {
+        let (whole, cut) = (run(path, 1), run(path, 3));
+        close(&expected, &whole, shape.weights_per_channel(), path, "whole");
+        same(&whole, &cut, path, "in three parts");
+    }
+}
+
 #[test]
 fn a_layer_with_functions_is_the_layer_and_then_the_functions() {
     use aimass_kernels::{ConvShape, Curve, Halo, Image};

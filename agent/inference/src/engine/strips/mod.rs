@@ -64,21 +64,30 @@ pub(super) struct ByRows {
     pub(super) weights: usize,
 }
 
-/// The bytes that a strip and what belongs to it may take. None: there are no strips.
+/// Where strips pay, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Budget(pub(super) Option<usize>);
+pub(super) struct Limits {
+    /// What a strip may take, with all that belongs to it.
+    pub(super) strip: usize,
+    /// What comes back from the next cache soon enough: a smaller picture needs no strips.
+    pub(super) picture: usize,
+}
 
-impl Budget {
+impl Limits {
     /// For this machine.
     pub(super) fn of_machine() -> Self {
-        Budget(Some(cache::second_level() / 4 * 3))
+        let cache = cache::second_level();
+        // Some room is for what passes through.
+        Limits { strip: cache / 4 * 3, picture: cache * 2 }
     }
 }
 
 /// The most steps of a chain.
 const MOST_STEPS: usize = 12;
-/// The most strips of a chain: each is some calls.
+/// The most strips of a chain.
 const MOST_STRIPS: usize = 512;
+/// The most runs of steps on strips, in all chains of a plan: their schedules take memory.
+const MOST_RUNS: usize = 1 << 14;
 
 /// A step that may belong to a chain.
 #[derive(Debug)]
@@ -107,8 +116,8 @@ struct Uses {
 }
 
 /// Finds chains, in the order of the steps.
-pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], Budget(budget): Budget) -> Vec<Chain> {
-    let Some(budget) = budget else { return Vec::new() };
+pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], limits: Option<Limits>) -> Vec<Chain> {
+    let Some(limits) = limits else { return Vec::new() };
     let mut uses = vec![Uses::default(); buffers.len()];
     for (at, step) in steps.iter().enumerate() {
         step.writes().iter().for_each(|id| uses[id.0].writers += 1);
@@ -116,10 +125,10 @@ pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], Budget(budget): Budg
             uses[id].readers = Some((uses[id].readers.map_or(at, |(first, _)| first), at));
         }
     }
-    let links: Vec<Option<Link>> =
+    let mut links: Vec<Option<Link>> =
         steps.iter().enumerate().map(|(at, step)| link(at, step, buffers, &uses)).collect();
     // The most that chains of the steps before `end` save, and where the last of them begins, if one ends there.
-    let mut best: Vec<(usize, Option<usize>)> = vec![(0, None)];
+    let mut best: Vec<(u64, Option<usize>)> = vec![(0, None)];
     for end in 1..=steps.len() {
         let mut most = (best[end - 1].0, None);
         for first in (end.saturating_sub(MOST_STEPS)..end).rev() {
@@ -127,14 +136,13 @@ pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], Budget(budget): Budg
             else {
                 break;
             };
-            let saved = Candidate::of(&of_chain, buffers, &uses, budget).map_or(0, |c| c.saved);
+            let saved = Candidate::of(&of_chain, buffers, &uses, limits).map_or(0, |c| c.saved);
             if saved > 0 && best[first].0 + saved > most.0 {
                 most = (best[first].0 + saved, Some(first));
             }
         }
         best.push(most);
     }
-    let mut links = links;
     let (mut found, mut end) = (Vec::new(), steps.len());
     while end > 0 {
         let Some(first) = best[end].1 else {
@@ -142,11 +150,16 @@ pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], Budget(budget): Budg
             continue;
         };
         let links: Vec<Link> = links[first..end].iter_mut().filter_map(Option::take).collect();
-        let candidate = Candidate::of(&links.iter().collect::<Vec<_>>(), buffers, &uses, budget);
+        let candidate = Candidate::of(&links.iter().collect::<Vec<_>>(), buffers, &uses, limits);
         found.extend(candidate.map(|Candidate { inner, strips, .. }| Chain { links, inner, strips }));
         end = first;
     }
     found.reverse();
+    let mut runs = 0;
+    found.retain(|chain: &Chain| {
+        runs += chain.strips * chain.links.len();
+        runs <= MOST_RUNS
+    });
     found
 }
 
@@ -170,12 +183,12 @@ struct Candidate {
     inner: Vec<bool>,
     strips: usize,
     /// Bytes that need not go out to memory and come back.
-    saved: usize,
+    saved: u64,
 }
 
 impl Candidate {
-    /// `None`: they can not, or gain nothing.
-    fn of(links: &[&Link], buffers: &[Buffer], uses: &[Uses], budget: usize) -> Option<Self> {
+    /// `None`: they cannot, or gain nothing.
+    fn of(links: &[&Link], buffers: &[Buffer], uses: &[Uses], limits: Limits) -> Option<Self> {
         let last = links.last()?.step;
         let maker = |id: BufferId| links.iter().position(|link| link.writes == id);
         // What is needed whole must have been made before.
@@ -187,29 +200,42 @@ impl Candidate {
             .iter()
             .map(|link| uses[link.writes.0].readers.is_some_and(|(_, reader)| reader <= last))
             .collect();
-        let strips = (2..=MOST_STRIPS).find(|strips| footprint(links, buffers, &inner, *strips) <= budget)?;
-        let mut saved = 0;
+        let large =
+            |(link, inner): (&&Link, &bool)| *inner && buffers[link.writes.0].bytes() > limits.picture;
+        if links.len() < 2 || !links.iter().zip(&inner).any(large) {
+            return None;
+        }
+        let fits = |strips: usize| footprint(links, buffers, &inner, strips) <= limits.strip;
+        let strips = least(2..MOST_STRIPS + 1, fits)?;
+        let mut saved = 0u64;
         for (n, link) in links.iter().enumerate() {
             let buffer = &buffers[link.writes.0];
             let shared = shared(links, link.writes);
             let rows = buffer.height / strips;
-            // The end of the chain is nobody's input here.
-            let is_read = n + 1 < links.len() && links[n + 1..].iter().any(|l| reads(l, link.writes));
             if rows < shared.max(1) {
                 return None;
             }
-            let bytes = buffer.bytes();
-            if is_read && bytes > budget {
+            if inner[n] && buffer.bytes() > limits.picture {
                 // Each row that is moved costs some of it.
-                saved += bytes / if inner[n] { 1 } else { 2 } - bytes / rows * shared / 4;
+                saved += (buffer.bytes() - buffer.bytes() / rows * shared / 4) as u64;
             }
         }
-        (links.len() > 1).then_some(Candidate { inner, strips, saved })
+        Some(Candidate { inner, strips, saved })
     }
 }
 
-fn reads(link: &Link, buffer: BufferId) -> bool {
-    link.reads.iter().any(|(id, _)| *id == buffer)
+/// The least number that is enough, where all after it are too.
+fn least(mut numbers: Range<usize>, enough: impl Fn(usize) -> bool) -> Option<usize> {
+    let end = numbers.end;
+    while !numbers.is_empty() {
+        let middle = numbers.start + numbers.len() / 2;
+        if enough(middle) {
+            numbers.end = middle;
+        } else {
+            numbers.start = middle + 1;
+        }
+    }
+    (numbers.start < end).then_some(numbers.start)
 }
 
 /// Rows of a buffer that two strips of its readers in the chain share, at most.

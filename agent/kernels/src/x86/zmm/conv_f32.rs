@@ -2,7 +2,6 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::mem::MaybeUninit;
 
 use super::{lanes16, streams};
 use crate::conv::{Activation, ConvF32Job, ConvF32Kernel, blocks, tiles};
@@ -11,10 +10,8 @@ pub(super) const KERNEL: ConvF32Kernel = ConvF32Kernel { widths: &[32, 24, 16], 
 
 const PIXELS: usize = 12;
 const LANES: usize = 16;
-
-/// A tile's sums, by pixel: 32 channels each.
-#[repr(align(64))]
-struct Sums(MaybeUninit<[[f32; 2 * LANES]; PIXELS]>);
+/// Weights that the second-level cache holds beside all else: 512 KB.
+const NEAR: usize = 1 << 17;
 
 /// # Safety
 /// As [`ConvF32Kernel::run`].
@@ -23,116 +20,194 @@ unsafe fn conv(job: &ConvF32Job<'_>, out: &mut [f32]) {
     let walk = &job.walk;
     let steps = walk.runs[0] * walk.runs[1] * walk.run_length;
     let stream = streams(out, walk);
-    let mut sums = Sums(MaybeUninit::uninit());
-    tiles::<PIXELS>(walk, |inputs, outputs, count| {
-        for (start, width) in blocks(walk.channels, KERNEL.widths) {
-            let weights = &job.weights[start * steps..];
-            debug_assert!(weights.len() >= width * steps);
-            // SAFETY: the walk lies within the input; a block has `width` weights and biases for each step, and `width`
-            // is one register of lanes, that and half a one, or two.
-            unsafe {
-                match width {
-                    LANES => tile::<1, false>(job, inputs, weights.as_ptr(), start, &mut sums),
-                    24 => tile::<1, true>(job, inputs, weights.as_ptr(), start, &mut sums),
-                    _ => tile::<2, false>(job, inputs, weights.as_ptr(), start, &mut sums),
-                }
-            }
-            for part in (0..width).step_by(LANES).take_while(|part| start + part < walk.channels) {
-                let place = Place { channel: start + part, part, stream };
-                // SAFETY: `tile` wrote all sums of this block; the walk lies within the output.
-                unsafe { store(job, &sums, &outputs[..count], place, out) };
+    let mut run = |inputs: &_, outputs: &_, count, (start, width): (usize, usize)| {
+        let weights = &job.weights[start * steps..];
+        debug_assert!(weights.len() >= width * steps);
+        let tile = Tile { job, inputs, outputs, count, weights: weights.as_ptr(), start, stream };
+        // SAFETY: the walk lies within the input and the output; a block has `width` weights and biases for each step,
+        // and `width` is one register of lanes, that and half a one, or two.
+        unsafe {
+            match width {
+                LANES => tile.run::<1, false>(out),
+                24 => tile.run::<1, true>(out),
+                _ => tile.run::<2, false>(out),
             }
         }
-    });
+    };
+    let blocks = blocks(walk.channels, KERNEL.widths);
+    // Either all weights are read again for each tile, or all of the input for each block: let it be the smaller one. But
+    // what has more outputs than inputs writes more than it reads, and does so better pixel by pixel.
+    let input = walk.rows.len() * walk.step[0];
+    if job.weights.len() > NEAR && input < job.weights.len() && walk.channels < steps {
+        for block in blocks {
+            tiles::<PIXELS>(walk, |inputs, outputs, count| run(inputs, outputs, count, block));
+        }
+    } else {
+        tiles::<PIXELS>(walk, |inputs, outputs, count| {
+            blocks.clone().for_each(|block| run(inputs, outputs, count, block));
+        });
+    }
     // Behind stores that went past the caches.
     _mm_sfence();
 }
 
-/// Sixteen channels of a tile, and where their sums are.
-struct Place {
-    channel: usize,
-    part: usize,
+/// Some output pixels, and a block of their channels.
+struct Tile<'a> {
+    job: &'a ConvF32Job<'a>,
+    inputs: &'a [usize; PIXELS],
+    outputs: &'a [usize; PIXELS],
+    /// How many pixels there are; what comes after them repeats the last one.
+    count: usize,
+    weights: *const f32,
+    /// The first channel.
+    start: usize,
     stream: bool,
 }
 
-/// A block of `V` registers, and half a one if `HALF`: eight channels cost half of what sixteen do.
-///
-/// # Safety
-/// The receptive fields at `inputs` lie within the input; `weights`, biases from `start` on are those of such a block.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
-unsafe fn tile<const V: usize, const HALF: bool>(
-    job: &ConvF32Job<'_>,
-    inputs: &[usize; PIXELS],
-    mut weights: *const f32,
-    start: usize,
-    sums: &mut Sums,
-) {
-    let walk = &job.walk;
-    let input = job.input.as_ptr();
-    let mut sum = [[_mm512_setzero_ps(); V]; PIXELS];
-    let mut half = [_mm256_setzero_ps(); PIXELS];
-    // SAFETY: biases are padded to whole blocks.
-    unsafe {
-        let bias = job.bias.as_ptr().add(start);
-        for part in 0..V {
-            let bias = _mm512_loadu_ps(bias.add(part * LANES));
-            for sum in &mut sum {
-                sum[part] = bias;
-            }
-        }
-        if HALF {
-            half = [_mm256_loadu_ps(bias.add(V * LANES)); PIXELS];
-        }
-    }
-    for down in 0..walk.runs[0] {
-        for across in 0..walk.runs[1] {
-            // SAFETY: within the receptive field of pixel 0, and so for each pixel.
-            let run = unsafe { input.add(down * walk.run_step[0] + across * walk.run_step[1]) };
-            for at in 0..walk.run_length {
-                let mut weight = [_mm512_setzero_ps(); V];
-                let mut half_weight = _mm256_setzero_ps();
-                // SAFETY: the registers of this step, and then to the next step's weights, or one past the last.
-                unsafe {
-                    for (part, weight) in weight.iter_mut().enumerate() {
-                        *weight = _mm512_loadu_ps(weights.add(part * LANES));
-                    }
-                    if HALF {
-                        half_weight = _mm256_loadu_ps(weights.add(V * LANES));
-                    }
-                    weights = weights.add(V * LANES + if HALF { LANES / 2 } else { 0 });
-                }
-                for pixel in 0..PIXELS {
-                    // SAFETY: an element of a run.
-                    let value = unsafe {
-                        if HALF {
-                            spread(run.add(at), inputs[pixel])
-                        } else {
-                            _mm512_set1_ps(*run.add(inputs[pixel] + at))
-                        }
-                    };
-                    for part in 0..V {
-                        sum[pixel][part] = _mm512_fmadd_ps(value, weight[part], sum[pixel][part]);
-                    }
-                    if HALF {
-                        half[pixel] =
-                            _mm256_fmadd_ps(_mm512_castps512_ps256(value), half_weight, half[pixel]);
-                    }
-                }
-            }
-        }
-    }
-    // By constant indices only: an index that is not known would keep all sums in memory throughout the loop above.
-    let to = sums.0.as_mut_ptr().cast::<f32>();
-    for (pixel, sum) in sum.iter().enumerate() {
-        // SAFETY: 32 sums for each pixel, aligned.
+impl Tile<'_> {
+    /// A block of `V` registers, and half a one if `HALF`: eight channels cost half of what sixteen do. Few pixels, at
+    /// the end of an output, cost no more than they are, by fours.
+    ///
+    /// # Safety
+    /// The receptive fields at `inputs` lie within the input, `outputs` within `out`; `weights`, biases from `start` on
+    /// are those of such a block; `stream` is by [`streams`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+    unsafe fn run<const V: usize, const HALF: bool>(&self, out: &mut [f32]) {
+        // SAFETY: by this function's own condition.
         unsafe {
-            for (part, sum) in sum.iter().enumerate() {
-                _mm512_store_ps(to.add(pixel * 2 * LANES + part * LANES), *sum);
+            match self.count {
+                ..=4 => self.pixels::<4, V, HALF>(out),
+                5..=8 => self.pixels::<8, V, HALF>(out),
+                _ => self.pixels::<PIXELS, V, HALF>(out),
+            }
+        }
+    }
+
+    /// As [`Self::run`], for `M` pixels.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+    unsafe fn pixels<const M: usize, const V: usize, const HALF: bool>(&self, out: &mut [f32]) {
+        let walk = &self.job.walk;
+        let (input, mut weights) = (self.job.input.as_ptr(), self.weights);
+        let mut sum = [[_mm512_setzero_ps(); V]; M];
+        let mut half = [_mm256_setzero_ps(); M];
+        // SAFETY: biases are padded to whole blocks.
+        unsafe {
+            let bias = self.job.bias.as_ptr().add(self.start);
+            for part in 0..V {
+                let bias = _mm512_loadu_ps(bias.add(part * LANES));
+                for sum in &mut sum {
+                    sum[part] = bias;
+                }
             }
             if HALF {
-                // The upper half of a register that is stored under a mask.
-                _mm512_store_ps(to.add(pixel * 2 * LANES + V * LANES), _mm512_zextps256_ps512(half[pixel]));
+                half = [_mm256_loadu_ps(bias.add(V * LANES)); M];
+            }
+        }
+        for down in 0..walk.runs[0] {
+            for across in 0..walk.runs[1] {
+                // SAFETY: within the receptive field of pixel 0, and so for each pixel.
+                let run = unsafe { input.add(down * walk.run_step[0] + across * walk.run_step[1]) };
+                for at in 0..walk.run_length {
+                    let mut weight = [_mm512_setzero_ps(); V];
+                    let mut half_weight = _mm256_setzero_ps();
+                    // SAFETY: the registers of this step, and then to the next step's weights, or one past the last.
+                    unsafe {
+                        for (part, weight) in weight.iter_mut().enumerate() {
+                            *weight = _mm512_loadu_ps(weights.add(part * LANES));
+                        }
+                        if HALF {
+                            half_weight = _mm256_loadu_ps(weights.add(V * LANES));
+                        }
+                        weights = weights.add(V * LANES + if HALF { LANES / 2 } else { 0 });
+                    }
+                    for pixel in 0..M {
+                        // SAFETY: an element of a run.
+                        let value = unsafe {
+                            if HALF {
+                                spread(run.add(at), self.inputs[pixel])
+                            } else {
+                                _mm512_set1_ps(*run.add(self.inputs[pixel] + at))
+                            }
+                        };
+                        for part in 0..V {
+                            sum[pixel][part] = _mm512_fmadd_ps(value, weight[part], sum[pixel][part]);
+                        }
+                        if HALF {
+                            half[pixel] =
+                                _mm256_fmadd_ps(_mm512_castps512_ps256(value), half_weight, half[pixel]);
+                        }
+                    }
+                }
+            }
+        }
+        // SAFETY: there is a slope for each channel, one for all, or none.
+        let (first, second) = unsafe { (self.place(0), self.place(if V == 2 || HALF { LANES } else { 0 })) };
+        // Written out: sums that are counted over by an index which the compiler does not know at once would stay in
+        // memory throughout the loop above.
+        macro_rules! store {
+            ($($pixel:literal)*) => {$(
+                if $pixel < M {
+                    if $pixel >= self.count {
+                        return;
+                    }
+                    // SAFETY: the pixel lies within the output; a block has no more registers than channels need.
+                    unsafe {
+                        let to = out.as_mut_ptr().add(self.outputs[$pixel] + self.start);
+                        first.store(to, sum[$pixel][0]);
+                        if V == 2 {
+                            second.store(to.add(LANES), sum[$pixel][V - 1]);
+                        }
+                        if HALF {
+                            second.store(to.add(LANES), _mm512_zextps256_ps512(half[$pixel]));
+                        }
+                    }
+                }
+            )*};
+        }
+        store!(0 1 2 3 4 5 6 7 8 9 10 11);
+    }
+
+    /// What becomes of the sums of 16 channels, `part` after the block's first.
+    ///
+    /// # Safety
+    /// There are slopes for all channels, for one, or none.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+    unsafe fn place(&self, part: usize) -> Place {
+        let mask = lanes16(self.job.walk.channels.saturating_sub(self.start + part));
+        // SAFETY: the mask lets through the channels that there are.
+        let activate = unsafe { Activate::new(self.job.activation, self.start + part, mask) };
+        Place { activate, mask, stream: self.stream }
+    }
+}
+
+/// How 16 channels are written.
+struct Place {
+    activate: Activate,
+    mask: u16,
+    stream: bool,
+}
+
+impl Place {
+    /// # Safety
+    /// There is room for as many numbers as the mask lets through; to stream, [`streams`] has said so.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
+    unsafe fn store(&self, to: *mut f32, sum: __m512) {
+        let value = self.activate.apply(sum);
+        // SAFETY: by this function's own condition.
+        unsafe {
+            if self.stream {
+                _mm512_stream_ps(to, value);
+            } else if self.mask == u16::MAX {
+                _mm512_storeu_ps(to, value);
+            } else {
+                _mm512_mask_storeu_ps(to, self.mask, value);
             }
         }
     }
@@ -160,39 +235,10 @@ unsafe fn spread(run: *const f32, input: usize) -> __m512 {
     value
 }
 
-/// # Safety
-/// `sums` of all pixels were written, for lanes from `part` on; `outputs` lie within `out`; `stream` is by [`streams`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
-unsafe fn store(
-    job: &ConvF32Job<'_>,
-    sums: &Sums,
-    outputs: &[usize],
-    Place { channel, part, stream }: Place,
-    out: &mut [f32],
-) {
-    let mask = lanes16(job.walk.channels - channel);
-    // SAFETY: there are slopes for all channels, for one, or none.
-    let activate = unsafe { Activate::new(job.activation, channel, mask) };
-    let from = sums.0.as_ptr().cast::<f32>();
-    for (pixel, output) in outputs.iter().enumerate() {
-        // SAFETY: 32 sums for each pixel, aligned; no more lanes are written than the pixel has channels left.
-        unsafe {
-            let value = activate.apply(_mm512_load_ps(from.add(pixel * 2 * LANES + part)));
-            let to = out.as_mut_ptr().add(output + channel);
-            if stream {
-                _mm512_stream_ps(to, value);
-            } else if mask == u16::MAX {
-                _mm512_storeu_ps(to, value);
-            } else {
-                _mm512_mask_storeu_ps(to, mask, value);
-            }
-        }
-    }
-}
-
 /// An activation of 16 channels.
 pub(super) struct Activate {
+    /// Whether there are slopes.
+    sloped: bool,
     slopes: __m512,
     low: __m512,
     high: __m512,
@@ -210,14 +256,22 @@ impl Activate {
             // SAFETY: the mask lets through the channels that there are.
             slopes => unsafe { _mm512_maskz_loadu_ps(mask, slopes.as_ptr().add(channel)) },
         };
-        Self { slopes, low: _mm512_set1_ps(activation.low), high: _mm512_set1_ps(activation.high) }
+        Self {
+            sloped: !activation.slopes.is_empty(),
+            slopes,
+            low: _mm512_set1_ps(activation.low),
+            high: _mm512_set1_ps(activation.high),
+        }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
     pub(super) fn apply(&self, value: __m512) -> __m512 {
-        let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, _mm512_setzero_ps());
-        let value = _mm512_mask_mul_ps(value, negative, value, self.slopes);
+        let mut value = value;
+        if self.sloped {
+            let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, _mm512_setzero_ps());
+            value = _mm512_mask_mul_ps(value, negative, value, self.slopes);
+        }
         // The value comes second: what is not a number stays so, as in portable code.
         _mm512_min_ps(self.high, _mm512_max_ps(self.low, value))
     }
