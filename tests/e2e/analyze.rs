@@ -94,6 +94,19 @@ fn every_engine_finds_the_person_in_a_picture_and_an_unknown_one_is_refused_by_n
 }
 
 #[test]
+fn output_that_nobody_reads_to_its_end_is_no_error() {
+    let mut child = Command::new(binary())
+        .args(["reference", "--schema"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
 fn what_is_no_clip_and_what_is_not_there_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("notes.mp4");

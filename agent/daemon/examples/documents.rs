@@ -20,6 +20,11 @@ pub(crate) fn documents() -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut text = Vec::new();
         clap_complete::generate(shell, &mut program.clone(), "aimass-agent", &mut text);
+        if shell == Shell::Bash {
+            // clap_complete 4 writes a name with a dash in two ways, and finds no subcommand by the one that it looks for.
+            text =
+                String::from_utf8_lossy(&text).replace("aimass__subcmd__agent", "aimass__agent").into_bytes();
+        }
         let name = match shell {
             Shell::Zsh => "_aimass-agent".to_owned(),
             other => format!("aimass-agent.{other}"),

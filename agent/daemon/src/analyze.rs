@@ -24,6 +24,7 @@ use crate::chain::{self, Chain};
 use crate::cli::AnalyzeArgs;
 use crate::exit::Failure;
 use crate::progress::Progress;
+use crate::run::leave_at_signal;
 
 /// One line of the output.
 #[derive(Serialize)]
@@ -50,6 +51,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     }
     let models =
         chain::open_models(&args.models, args.engine).map_err(|e| Failure::Unavailable(e.to_string()))?;
+    let models = Arc::new(models);
+    let measured = models.clone();
+    // A model that is being measured did not end the program.
+    leave_at_signal(move || drop(measured.choices().interrupted()))?;
     let chain = Chain::build(&links, &models).map_err(|e| Failure::BadInput(e.to_string()))?;
     let output = Output::open(&args.out)?;
     let mut work = Work {

@@ -6,6 +6,9 @@ use aimass_inference::Backend;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Where the package has the node's configuration file.
+const OWN_FILE: &str = "/etc/aimass/agent.toml";
+
 /// A private AI node: cameras in, events out, pictures stay.
 #[derive(Debug, Parser)]
 #[command(name = "aimass-agent", version, max_term_width = 110)]
@@ -27,7 +30,7 @@ pub enum Command {
     /// Runs the node as its configuration says, until SIGTERM.
     Run {
         /// The configuration file.
-        #[arg(long, env = "AIMASS_CONFIG")]
+        #[arg(long, env = "AIMASS_CONFIG", default_value = OWN_FILE)]
         config: PathBuf,
     },
     /// Everything in one process: a clip or camera, a broker of its own, the page; events as lines of JSON.
@@ -89,7 +92,7 @@ pub enum Command {
     /// Tells the running node to read its configuration file again.
     Reload {
         /// The configuration file.
-        #[arg(long, env = "AIMASS_CONFIG")]
+        #[arg(long, env = "AIMASS_CONFIG", default_value = OWN_FILE)]
         config: PathBuf,
     },
 }
@@ -100,7 +103,7 @@ pub enum ConfigCommand {
     /// What was offered, and what became of it; the newest last.
     History {
         /// The node's configuration file.
-        #[arg(long, env = "AIMASS_CONFIG")]
+        #[arg(long, env = "AIMASS_CONFIG", default_value = OWN_FILE)]
         config: PathBuf,
         /// Answers with a JSON document.
         #[arg(long)]
@@ -109,7 +112,7 @@ pub enum ConfigCommand {
     /// The configuration of a revision as JSON, of the last known good one if none is named.
     Show {
         /// The node's configuration file.
-        #[arg(long, env = "AIMASS_CONFIG")]
+        #[arg(long, env = "AIMASS_CONFIG", default_value = OWN_FILE)]
         config: PathBuf,
         /// Which one, as in `config history`.
         #[arg(long)]
@@ -119,7 +122,7 @@ pub enum ConfigCommand {
     /// other; if none runs, the next start does.
     Rollback {
         /// The node's configuration file.
-        #[arg(long, env = "AIMASS_CONFIG")]
+        #[arg(long, env = "AIMASS_CONFIG", default_value = OWN_FILE)]
         config: PathBuf,
         /// Which one, as in `config history`.
         #[arg(long)]

@@ -102,6 +102,7 @@ impl Control {
     /// Takes the node back, to stop it.
     pub fn into_running(mut self) -> Running {
         self.remember();
+        self.keeper.stopping();
         self.running
     }
 

@@ -40,6 +40,18 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// From now on the program ends quietly when whoever read its output has enough (`… | head`).
+pub fn quietly_when_output_is_closed() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("os error 32") {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
+}
+
 /// Prints the failure, if any, and gives the exit code.
 #[expect(clippy::print_stderr, reason = "the last word of the program")]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {

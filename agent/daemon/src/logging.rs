@@ -1,9 +1,16 @@
 //! Logs to stderr: stdout belongs to results. How much is logged can be changed while the program runs.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, format};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::exit::Failure;
 
@@ -75,19 +82,100 @@ pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second start, as in tests, changes nothing.
+    macro_rules! begin {
+        ($logs:expr) => {{
+            let logs = $logs.with_filter_reloading();
+            let handle = logs.reload_handle();
+            let started = logs.try_init().is_ok();
+            (started, Logs::new(&quiet, move |filter| handle.reload(filter).map_err(|e| e.to_string())))
+        }};
+    }
     let (started, logs) = if json {
-        let logs = logs.json().with_filter_reloading();
-        let handle = logs.reload_handle();
-        let started = logs.try_init().is_ok();
-        (started, Logs::new(&quiet, move |filter| handle.reload(filter).map_err(|e| e.to_string())))
+        begin!(logs.json())
+    } else if is_journal() {
+        begin!(logs.event_format(Prioritised(format().with_target(false).without_time())))
     } else {
-        let logs = logs.with_filter_reloading();
-        let handle = logs.reload_handle();
-        let started = logs.try_init().is_ok();
-        (started, Logs::new(&quiet, move |filter| handle.reload(filter).map_err(|e| e.to_string())))
+        begin!(logs)
     };
     if started {
         LOGS.set(logs).ok();
     }
     Ok(())
+}
+
+/// Whether stderr goes to systemd's journal: `JOURNAL_STREAM` has its device and inode (systemd.exec(5)).
+fn is_journal() -> bool {
+    let Ok(told) = std::env::var("JOURNAL_STREAM") else { return false };
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    stderr
+        .and_then(|file| file.metadata())
+        .is_ok_and(|about| told == format!("{}:{}", about.dev(), about.ino()))
+}
+
+/// Lines for the journal: with a priority before them (sd-daemon(3)), and without a time, which the journal has.
+struct Prioritised<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        writer.write_str(priority(*event.metadata().level()))?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_for_the_journal_begin_with_their_priority_and_have_no_time() {
+        let lines = Lines::default();
+        let to = lines.clone();
+        let logs = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || to.clone())
+            .event_format(Prioritised(format().with_target(false).without_time()))
+            .finish();
+        tracing::subscriber::with_default(logs, || {
+            tracing::warn!(camera = "dock", "It is dark.");
+            tracing::error!("It is gone.");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "<4> WARN It is dark. camera=\"dock\"\n<3>ERROR It is gone.\n");
+    }
 }

@@ -11,6 +11,7 @@ use aimass_agent::{
 use clap::Parser;
 
 fn main() -> ExitCode {
+    exit::quietly_when_output_is_closed();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -100,6 +100,26 @@ pub fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<
     outcome
 }
 
+/// For a command that works on the caller's thread: when a signal comes, `last` is done and the program ends.
+///
+/// # Errors
+/// The system refuses a thread, or to catch signals.
+pub fn leave_at_signal(last: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let refused = |e: std::io::Error| Failure::Unavailable(format!("cannot wait for signals: {e}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let mut signals = {
+        let _within = runtime.enter();
+        Signals::new()?
+    };
+    let wait = move || {
+        runtime.block_on(signals.wait());
+        last();
+        // As a shell tells of who was interrupted.
+        std::process::exit(130);
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop).map_err(refused)
+}
+
 /// SIGTERM and SIGINT.
 pub struct Signals {
     terminate: tokio::signal::unix::Signal,

@@ -42,3 +42,25 @@ fn every_command_has_a_page_that_tells_its_options() {
     let bash = String::from_utf8(all[Path::new("completions/aimass-agent.bash")].clone()).unwrap();
     assert!(bash.contains("rollback"), "{bash}");
 }
+
+#[test]
+fn bash_completes_options_of_commands_and_of_commands_below_them() {
+    let file = reference().join("completions/aimass-agent.bash");
+    for (words, wanted) in [
+        (&["validate", "--on"][..], "--on-this-board"),
+        (&["config", "roll"][..], "rollback"),
+        (&["models", "bench", "--thr"][..], "--threads"),
+    ] {
+        let line = std::iter::once(&"aimass-agent").chain(words).copied().collect::<Vec<_>>();
+        let [.., before, last] = line[..] else { unreachable!() };
+        let script = format!(
+            "source {}; COMP_WORDS=({}); COMP_CWORD={}; _aimass__agent aimass-agent {last} {before}; echo ${{COMPREPLY[@]}}",
+            file.display(),
+            line.join(" "),
+            line.len() - 1
+        );
+        let output = std::process::Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(told.trim(), wanted, "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -64,6 +64,11 @@ impl Choices {
         }
     }
 
+    /// Whether tract is taken because measuring the model began often and never ended.
+    pub(crate) fn gave_up(&self, sha256: &str) -> bool {
+        self.get(sha256).is_some_and(|choice| choice.unfinished >= MOST_UNFINISHED)
+    }
+
     /// Says that the model is being measured, until what is returned is dropped.
     pub(crate) fn measuring<'a>(&'a self, sha256: &'a str) -> Measuring<'a> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256.to_owned());

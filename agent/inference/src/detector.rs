@@ -204,6 +204,13 @@ impl ModelCache {
             None if self.choices.is_kept() => measured(),
             None => candidates[0],
         };
+        if candidates.len() > 1 && self.choices.gave_up(&entry.manifest.sha256) {
+            tracing::warn!(
+                model = name,
+                "tract runs the model, slower: the program ended twice while it was measured what is fastest. \
+                 `aimass-agent models bench {name}` measures it."
+            );
+        }
         match self.share(entry, backend) {
             Err(InferenceError::BadModel { model, problem }) if backend != Backend::Tract => {
                 tracing::warn!(model, problem, "The engine cannot run this model, so tract runs it, slower.");

@@ -192,6 +192,16 @@ impl Keeper {
         self.save(next)
     }
 
+    /// The program stops in order, which says nothing of what is on trial: the next start tries it again.
+    pub fn stopping(&mut self) {
+        let mut next = self.state.clone();
+        if let Some(trial) = next.trial.as_mut().filter(|trial| trial.stage == Stage::Probation) {
+            trial.stage = Stage::Staged;
+            tracing::info!("The configuration has not proved itself yet: the next start tries it again.");
+            self.save_or_warn(next);
+        }
+    }
+
     /// The candidate proved good.
     ///
     /// # Errors

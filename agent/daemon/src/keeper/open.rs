@@ -161,6 +161,7 @@ impl Keeper {
     /// Own file changed → staged trial → `config rollback` → last known good.
     fn decide_start(&mut self, own: Local) -> Start {
         let changed = own.digest != self.state.local_digest;
+        let digest = own.digest.clone();
         if changed && let Verdict::Candidate(choice) = self.judge_local(own) {
             return Start { choice: *choice, trial: true };
         }
@@ -169,6 +170,18 @@ impl Keeper {
         }
         if let Some(Verdict::Candidate(choice)) = self.judge_request() {
             return Start { choice: *choice, trial: true };
+        }
+        // Where an older configuration was brought back on request, that is what is wanted.
+        if let Some(good) = &self.state.committed
+            && good.base_digest != digest
+            && good.rollback_of.is_none()
+        {
+            tracing::warn!(
+                file = %self.local.display(),
+                runs = good.revision,
+                "The node's own file is not in force: it is wrong, or failed when it was tried (`config history` tells \
+                 why). An earlier configuration runs; mend the file, or try it again with `aimass-agent reload`."
+            );
         }
         Start { choice: self.good.1.clone(), trial: false }
     }

@@ -92,6 +92,29 @@ fn a_trial_that_had_not_begun_is_begun_anew_and_one_that_had_is_taken_back() {
 }
 
 #[test]
+fn a_stop_in_order_is_no_verdict_and_the_next_start_tries_again() {
+    let rig = Rig::new(7);
+    let (mut keeper, _) = rig.open();
+    rig.write(20, &rig.trust());
+    candidate(keeper.offer_reload());
+    for _ in 0..2 {
+        keeper.begun().unwrap();
+        assert_eq!(mark(keeper.running()), 20);
+        keeper.stopping();
+        drop(keeper);
+        let start;
+        (keeper, start) = rig.open();
+        assert_eq!((start.trial, mark(&start.choice)), (true, 20));
+    }
+    keeper.begun().unwrap();
+    keeper.commit().unwrap();
+    keeper.stopping();
+    drop(keeper);
+    let (_, start) = rig.open();
+    assert_eq!((start.trial, mark(&start.choice)), (false, 20));
+}
+
+#[test]
 fn a_full_disk_refuses_what_it_cannot_keep_and_takes_it_once_there_is_room() {
     let rig = Rig::new(7);
     let disk = TiredDisk::new(i64::MAX);
