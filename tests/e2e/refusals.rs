@@ -39,6 +39,22 @@ fn the_api_on_a_foreign_address_without_a_token_is_refused() {
 }
 
 #[test]
+fn what_a_valid_configuration_names_and_the_machine_lacks_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[node]\nsite = \"a\"\n[[camera]]\nid = \"x\"\nsource = \"v4l2:/nowhere/video7\"\n";
+    let path = written(folder.path(), text).to_string_lossy().into_owned();
+    let output = agent(&["validate", "--config", &path]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: camera[0].source: /nowhere/video7"), "{}", stderr(&output));
+    let output = agent(&["validate", "--json", "--config", &path]);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&answer["valid"], &answer["warnings"][0]["path"]),
+        (&true.into(), &"camera[0].source".into())
+    );
+}
+
+#[test]
 fn the_example_configuration_is_valid() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/agent.example.toml");
     let output = agent(&["validate", "--config", &example.to_string_lossy()]);

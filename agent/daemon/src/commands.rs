@@ -23,12 +23,19 @@ const FOLLOW: Duration = Duration::from_millis(500);
 /// `BadInput` with one line for each error; with `on_this_board` also for what this machine cannot carry.
 pub fn validate(path: &Path, on_this_board: bool, json: bool) -> Result<(), Failure> {
     let outcome = config::load(path);
+    let missing = outcome.as_ref().map(config::missing).unwrap_or_default();
+    if !json {
+        missing.iter().for_each(warn);
+    }
     if let (Ok(config), true) = (&outcome, on_this_board) {
         return judge(path, &capacity::measure(config)?, json);
     }
     if json {
         let errors = outcome.as_ref().err().map(|e| e.0.clone()).unwrap_or_default();
-        println!("{}", serde_json::json!({ "valid": outcome.is_ok(), "errors": errors }));
+        println!(
+            "{}",
+            serde_json::json!({ "valid": outcome.is_ok(), "errors": errors, "warnings": missing })
+        );
     }
     match outcome {
         Ok(config) => {
@@ -44,6 +51,12 @@ pub fn validate(path: &Path, on_this_board: bool, json: bool) -> Result<(), Fail
         }
         Err(errors) => Err(Failure::BadInput(errors.to_string())),
     }
+}
+
+/// Tells of what need not be wrong.
+#[expect(clippy::print_stderr, reason = "an answer, which is not the result")]
+fn warn(problem: &config::Problem) {
+    eprintln!("warning: {problem}");
 }
 
 /// Tells whether a valid configuration fits on this machine, and what would if it does not.

@@ -25,8 +25,12 @@ impl Writer {
             return;
         }
         let outcome = self.commit(&group);
+        let now = self.clock.monotonic();
         match &outcome {
             Ok(first) => {
+                if let Some((lasted, times)) = self.trouble.over(now) {
+                    tracing::info!(lasted_s = lasted.as_secs(), attempts = times, "Events are stored again.");
+                }
                 let mut next = *first;
                 for (count, reply) in group.accepts {
                     reply.send(Ok((next..next + count as u64).collect())).ok();
@@ -34,7 +38,9 @@ impl Writer {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, events = group.rows.len(), "Events could not be stored.");
+                if let Some(attempts) = self.trouble.came(now) {
+                    tracing::error!(%error, events = group.rows.len(), attempts, "Events could not be stored.");
+                }
                 for (_, reply) in group.accepts {
                     reply.send(Err(error.clone())).ok();
                 }

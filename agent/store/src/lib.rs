@@ -45,6 +45,7 @@ mod retention;
 mod seqfile;
 mod sinks;
 mod store;
+mod trouble;
 mod writer;
 
 pub use config::{StoreConfig, Tuning};

@@ -26,6 +26,7 @@ use crate::recovery::{self, USER};
 use crate::retention::Hints;
 use crate::seqfile::SeqFile;
 use crate::store::Stats;
+use crate::trouble::Trouble;
 
 /// Where an answer goes.
 pub(crate) type Answer<T> = oneshot::Sender<T>;
@@ -110,6 +111,7 @@ pub(crate) struct Writer {
     pub(crate) room_tried: Option<Duration>,
     pub(crate) quarantined: Vec<PathBuf>,
     pub(crate) commits: u64,
+    pub(crate) trouble: Trouble,
     // The last field: released after the connection is closed.
     _lock: Lock,
 }
@@ -155,6 +157,7 @@ impl Writer {
             hints: Hints::default(),
             room_tried: None,
             commits: 0,
+            trouble: Trouble::default(),
             path,
             tuning,
             clock,

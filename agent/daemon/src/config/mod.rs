@@ -26,11 +26,13 @@ use crate::home_assistant::HomeAssistantConfig;
 use crate::http::HttpConfig;
 
 mod check;
+mod here;
 mod load;
 pub mod merge;
 mod microphone;
 pub mod reference;
 
+pub use here::missing;
 pub use load::{ConfigErrors, Problem, from_document, load, parse, read, tree};
 pub use merge::effective;
 pub use microphone::MicrophoneConfig;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aimass_core::event::Happening;
+use aimass_core::event::{Happening, Phase};
 use aimass_core::id::Name;
 use aimass_core::scene::State;
 
@@ -13,6 +13,15 @@ use crate::sight::SightBook;
 
 /// Hands losses of sight on, with what is open from then on: kept together, so that the next life can end it.
 pub(super) async fn tell_sight(sight: &SightBook, happenings: Vec<Happening>, out: &Outlets) {
+    for Happening { source, label, phase, .. } in &happenings {
+        match phase {
+            Phase::Began => tracing::warn!(%source, loss = %label, "A source does not see as it should."),
+            Phase::Ended => {
+                tracing::info!(%source, loss = %label, "That a source did not see as it should is over.")
+            }
+            Phase::Updated | Phase::Once => {}
+        }
+    }
     if !happenings.is_empty() {
         // An error only when the program is ending beyond its deadline.
         out.accept.send(Told { happenings, values: vec![sight.value()] }).await.ok();

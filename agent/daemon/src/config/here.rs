@@ -1,0 +1,122 @@
+//! What a valid configuration names and this machine does not have. It may be meant for another machine, so these are
+//! warnings.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use aimass_media::MicrophoneUri;
+use aimass_media::uri::SourceUri;
+
+use super::{Config, Problem};
+
+/// Files and devices that are not here, or cannot be read by whoever asks, by their place in the configuration; and
+/// devices that two cameras want, of which one can have it.
+pub fn missing(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut look = |at: String, path: &Path| {
+        if let Err(error) = File::open(path) {
+            problems.push(Problem::new(at, format!("{} cannot be read here: {error}", path.display())));
+        }
+    };
+    let mut look_if =
+        |at: String, path: &Option<PathBuf>| path.iter().for_each(|path| look(at.clone(), path));
+    if let Some(broker) = &config.broker {
+        let files = [
+            ("password_file", &broker.password_file),
+            ("ca_file", &broker.ca_file),
+            ("cert_file", &broker.cert_file),
+            ("key_file", &broker.key_file),
+        ];
+        files.into_iter().for_each(|(name, path)| look_if(format!("broker.{name}"), path));
+    }
+    look_if("http.token_file".into(), &config.http.token_file);
+    for (n, camera) in config.camera.iter().enumerate() {
+        look_if(format!("camera[{n}].password_file"), &camera.password_file);
+        look_if(format!("camera[{n}].ca_file"), &camera.ca_file);
+        if let Ok(SourceUri::File(clip)) = camera.source.parse() {
+            look_if(format!("camera[{n}].source"), &Some(clip.path));
+        }
+    }
+    for (n, microphone) in config.microphone.iter().enumerate() {
+        if let Ok(MicrophoneUri::File(clip)) = microphone.source.parse() {
+            look_if(format!("microphone[{n}].source"), &Some(clip.path));
+        }
+    }
+    problems.extend(devices(config));
+    problems
+}
+
+/// Cameras on this board. They are not opened: the node that runs may have them.
+fn devices(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut owners: HashMap<PathBuf, usize> = HashMap::new();
+    for (n, camera) in config.camera.iter().enumerate() {
+        let Ok(SourceUri::V4l2(device)) = camera.source.parse() else { continue };
+        let at = format!("camera[{n}].source");
+        match device.path.canonicalize() {
+            Ok(path) => {
+                let first = *owners.entry(path).or_insert(n);
+                if first != n {
+                    let text = format!(
+                        "camera[{first}] has the same device, {}: only one can have it",
+                        device.path.display()
+                    );
+                    problems.push(Problem::new(at, text));
+                }
+            }
+            Err(error) => {
+                let text = format!(
+                    "{} is not here ({error}): `aimass-agent probe` lists the cameras of a machine",
+                    device.path.display()
+                );
+                problems.push(Problem::new(at, text));
+            }
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn paths(problems: &[Problem]) -> Vec<&str> {
+        problems.iter().map(|problem| problem.path.as_str()).collect()
+    }
+
+    #[test]
+    fn files_and_devices_that_are_not_here_are_told_by_their_place() {
+        let text = "node = { site = \"s\", id = \"n\" }\n\
+                    [broker]\nurl = \"mqtts://b\"\nusername = \"u\"\npassword_file = \"/nowhere/password\"\n\
+                    [[camera]]\nid = \"a\"\nsource = \"file:/nowhere/clip.mp4\"\n\
+                    [[camera]]\nid = \"b\"\nsource = \"v4l2:/nowhere/video0\"\n\
+                    [[camera]]\nid = \"c\"\nsource = \"rtsp://10.0.0.1/a\"\n\
+                    [[microphone]]\nid = \"m\"\nsource = \"file:/nowhere/sound.wav\"\n";
+        let problems = missing(&parse(text).unwrap());
+        assert_eq!(
+            paths(&problems),
+            ["broker.password_file", "camera[0].source", "microphone[0].source", "camera[1].source"]
+        );
+        assert!(problems[0].message.contains("No such file"), "{}", problems[0].message);
+    }
+
+    #[test]
+    fn what_is_here_is_no_problem_and_two_cameras_on_one_device_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path().join("video0");
+        File::create(&device).unwrap();
+        std::os::unix::fs::symlink(&device, folder.path().join("by-id")).unwrap();
+        let text = format!(
+            "node = {{ site = \"s\", id = \"n\" }}\n\
+             [[camera]]\nid = \"a\"\nsource = \"v4l2:{0}/video0\"\n\
+             [[camera]]\nid = \"b\"\nsource = \"v4l2:{0}/by-id\"\n\
+             [[camera]]\nid = \"c\"\nsource = \"file:{0}/video0\"\n",
+            folder.path().display()
+        );
+        let problems = missing(&parse(&text).unwrap());
+        assert_eq!(paths(&problems), ["camera[1].source"]);
+        assert!(problems[0].message.contains("camera[0]"), "{}", problems[0].message);
+    }
+}
