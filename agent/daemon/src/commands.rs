@@ -28,7 +28,7 @@ pub fn validate(path: &Path, on_this_board: bool, json: bool) -> Result<(), Fail
         missing.iter().for_each(warn);
     }
     if let (Ok(config), true) = (&outcome, on_this_board) {
-        return judge(path, &capacity::measure(config)?, json);
+        return judge(path, &capacity::measure(config)?, &missing, json);
     }
     if json {
         let errors = outcome.as_ref().err().map(|e| e.0.clone()).unwrap_or_default();
@@ -60,10 +60,18 @@ fn warn(problem: &config::Problem) {
 }
 
 /// Tells whether a valid configuration fits on this machine, and what would if it does not.
-fn judge(path: &Path, report: &capacity::Report, json: bool) -> Result<(), Failure> {
+fn judge(
+    path: &Path,
+    report: &capacity::Report,
+    missing: &[config::Problem],
+    json: bool,
+) -> Result<(), Failure> {
     let fits = report.fits();
     if json {
-        println!("{}", serde_json::json!({ "valid": true, "fits": fits, "errors": [], "board": report }));
+        println!(
+            "{}",
+            serde_json::json!({ "valid": true, "fits": fits, "errors": [], "warnings": missing, "board": report })
+        );
     } else {
         capacity::lines(report).iter().for_each(|line| println!("{line}"));
         if let Some(proposal) = &report.verdict.proposal {

@@ -99,10 +99,12 @@ impl Control {
         control
     }
 
-    /// Takes the node back, to stop it.
-    pub fn into_running(mut self) -> Running {
+    /// Takes the node back, to stop it; `in_order` if nothing but a signal ends it, which is no verdict on a trial.
+    pub fn into_running(mut self, in_order: bool) -> Running {
         self.remember();
-        self.keeper.stopping();
+        if in_order {
+            self.keeper.stopping();
+        }
         self.running
     }
 

@@ -46,7 +46,8 @@ pub fn quietly_when_output_is_closed() {
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str().unwrap_or_default();
         if text.starts_with("failed printing to stdout") && text.contains("os error 32") {
-            std::process::exit(0);
+            // As a shell tells of who was ended by SIGPIPE.
+            std::process::exit(141);
         }
         usual(panic);
     }));

@@ -58,7 +58,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         // Who still waits for an answer gets it: the node is stopping.
         asked.close();
         while asked.try_recv().is_ok() {}
-        control.into_running().stop().await;
+        control.into_running(outcome.is_ok()).stop().await;
         outcome
     })
 }

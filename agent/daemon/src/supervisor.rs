@@ -321,8 +321,8 @@ impl Running {
     /// Stops the heads; the rest ends because its input closes.
     pub async fn stop(mut self) {
         tracing::info!("Stopping.");
-        self.fleet.stop_all().await;
         self.fleet.let_models_go();
+        self.fleet.stop_all().await;
         drop(self.fleet);
         drop(self.home);
         if let Some((asked, commands)) = self.commands.take() {

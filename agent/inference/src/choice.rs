@@ -3,8 +3,9 @@
 //! Invariant: a record counts only for the same model file, the same processor and the same version of this crate. A
 //! torn or foreign file is no error: it is measured again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use aimass_core::files::write_atomically;
@@ -37,8 +38,10 @@ pub struct Choices {
     file: Option<PathBuf>,
     machine: String,
     records: Mutex<BTreeMap<String, Choice>>,
-    /// What is being measured now.
-    begun: Mutex<BTreeSet<String>>,
+    /// What is being measured now, and whether that is noted among the records. Locked within `records` only.
+    begun: Mutex<BTreeMap<String, bool>>,
+    /// The program ends in order: nothing is noted from then on. Changed while `records` is locked only.
+    ended: AtomicBool,
 }
 
 impl Choices {
@@ -47,13 +50,19 @@ impl Choices {
         let file = folder.map(|f| f.join(FILE));
         let text = file.as_ref().and_then(|f| crate::library::read_text(f, MAX_BYTES).ok());
         let records = text.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
-        Choices { file, machine: machine(), records: Mutex::new(records), begun: Mutex::default() }
+        Choices {
+            file,
+            machine: machine(),
+            records: Mutex::new(records),
+            begun: Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
     }
 
     /// What won for the model file with this hash; `None` if it was not measured here, or is being measured.
     pub fn winner(&self, sha256: &str) -> Option<Backend> {
         // That it is unfinished says nothing yet: somebody is at it.
-        if self.begun.lock().unwrap_or_else(PoisonError::into_inner).contains(sha256) {
+        if self.begun.lock().unwrap_or_else(PoisonError::into_inner).contains_key(sha256) {
             return None;
         }
         let choice = self.get(sha256)?;
@@ -71,7 +80,7 @@ impl Choices {
 
     /// Says that the model is being measured, until what is returned is dropped.
     pub(crate) fn measuring<'a>(&'a self, sha256: &'a str) -> Measuring<'a> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256.to_owned());
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256.to_owned(), false);
         Measuring { choices: self, sha256 }
     }
 
@@ -80,8 +89,17 @@ impl Choices {
     /// # Errors
     /// As [`Self::remember`].
     pub fn begin(&self, sha256: &str) -> Result<(), InferenceError> {
-        let unfinished = self.get(sha256).map_or(0, |choice| choice.unfinished) + 1;
-        self.remember(sha256, Choice { backend: Backend::Tract, ms: BTreeMap::new(), unfinished })
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ended.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let key = self.key(sha256);
+        let unfinished = records.get(&key).map_or(0, |choice| choice.unfinished) + 1;
+        records.insert(key, Choice { backend: Backend::Tract, ms: BTreeMap::new(), unfinished });
+        if let Some(noted) = self.begun.lock().unwrap_or_else(PoisonError::into_inner).get_mut(sha256) {
+            *noted = true;
+        }
+        self.keep(&records)
     }
 
     /// The whole record.
@@ -119,12 +137,15 @@ impl Choices {
     /// # Errors
     /// As [`Self::remember`].
     pub fn interrupted(&self) -> Result<(), InferenceError> {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ended.store(true, Ordering::Relaxed);
         let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
-        if begun.is_empty() {
+        let noted: Vec<String> =
+            begun.into_iter().filter(|(_, noted)| *noted).map(|(sha256, _)| self.key(&sha256)).collect();
+        if noted.is_empty() {
             return Ok(());
         }
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in begun.iter().map(|sha256| self.key(sha256)) {
+        for key in noted {
             if let Some(choice) = records.get_mut(&key) {
                 choice.unfinished = choice.unfinished.saturating_sub(1);
                 if choice.unfinished == 0 && choice.ms.is_empty() {
@@ -213,6 +234,10 @@ mod tests {
 
     #[test]
     fn a_program_that_is_stopped_in_order_blames_no_model_that_it_was_measuring() {
+        let late = Choices::new(None);
+        late.interrupted().unwrap();
+        late.begin("next").unwrap();
+        assert_eq!(late.get("next"), None, "what begins while the program ends is not noted");
         let folder = tempfile::tempdir().unwrap();
         let choices = || Choices::new(Some(folder.path().to_owned()));
         for _ in 0..3 {

@@ -13,10 +13,10 @@ use crate::backend::{OutputInfo, caught};
 use crate::manifest::InputSpec;
 use crate::onnx::{self, ModelProto};
 
-/// The most elements of all values of a graph together.
-const MAX_VALUES: usize = 1 << 29;
+/// The most elements of all constants of a graph together, those that were computed from others among them.
+const MAX_CONSTANTS: usize = 1 << 29;
 /// The most products of a run, which are minutes on a board: models for one have a thousandth.
-const MAX_PRODUCTS: usize = 1 << 38;
+const MAX_PRODUCTS: u64 = 1 << 38;
 
 /// Checks that the graph has the one input that is expected, and names its outputs.
 ///
@@ -56,15 +56,20 @@ pub(crate) fn parse(mut proto: ModelProto, input: &InputSpec) -> Result<Inferenc
 /// A shape cannot be found, or the model is larger than any that this program is for.
 pub(crate) fn typed(model: InferenceModel) -> Result<TypedModel, String> {
     let model = model.into_typed().map_err(one_line)?;
-    let (mut elements, mut products) = (0usize, 0usize);
+    let (mut constants, mut products) = (0usize, 0u64);
     for node in &model.nodes {
         for output in &node.outputs {
             let sides = output.fact.shape.as_concrete().unwrap_or_default();
-            let one = sides.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
-            elements = one
-                .and_then(|one| one.checked_add(elements).filter(|_| one <= onnx::MAX_ELEMENTS))
-                .filter(|all| *all <= MAX_VALUES)
+            let elements = sides.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+            let elements = elements
+                .filter(|n| *n <= onnx::MAX_ELEMENTS)
                 .ok_or_else(|| format!("{}: a result of {sides:?} is too large", clean(&node.name)))?;
+            if output.fact.konst.is_some() {
+                constants = constants
+                    .checked_add(elements)
+                    .filter(|all| *all <= MAX_CONSTANTS)
+                    .ok_or("its constants are too large together")?;
+            }
         }
         let inputs = model.node_input_facts(node.id).map_err(one_line)?;
         if is_window(node) && inputs.iter().any(|fact| fact.shape.volume() == 0.to_dim()) {
@@ -75,7 +80,7 @@ pub(crate) fn typed(model: InferenceModel) -> Result<TypedModel, String> {
         let own = costs.iter().filter(|(cost, _)| cost.is_compute()).map(|(_, n)| n.to_i64());
         products = own
             .filter_map(Result::ok)
-            .try_fold(products, |all, own| all.checked_add(usize::try_from(own).ok()?))
+            .try_fold(products, |all, own| all.checked_add(u64::try_from(own).ok()?))
             .filter(|all| *all <= MAX_PRODUCTS)
             .ok_or_else(|| format!("{}: it computes too much for one picture", clean(&node.name)))?;
     }

@@ -28,7 +28,9 @@ impl Writer {
         let now = self.clock.monotonic();
         match &outcome {
             Ok(first) => {
-                if let Some((lasted, times)) = self.trouble.over(now) {
+                if !group.rows.is_empty()
+                    && let Some((lasted, times)) = self.trouble.over(now)
+                {
                     tracing::info!(lasted_s = lasted.as_secs(), attempts = times, "Events are stored again.");
                 }
                 let mut next = *first;
@@ -38,7 +40,9 @@ impl Writer {
                 }
             }
             Err(error) => {
-                if let Some(attempts) = self.trouble.came(now) {
+                if !group.rows.is_empty()
+                    && let Some(attempts) = self.trouble.came(now)
+                {
                     tracing::error!(%error, events = group.rows.len(), attempts, "Events could not be stored.");
                 }
                 for (_, reply) in group.accepts {

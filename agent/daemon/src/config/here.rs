@@ -15,7 +15,13 @@ use super::{Config, Problem};
 pub fn missing(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut look = |at: String, path: &Path| {
-        if let Err(error) = File::open(path) {
+        // What is no file is not opened: a pipe would wait for its writer.
+        let read = match std::fs::metadata(path) {
+            Ok(about) if !about.is_file() => Err("it is no file".to_owned()),
+            Ok(_) => File::open(path).map(drop).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = read {
             problems.push(Problem::new(at, format!("{} cannot be read here: {error}", path.display())));
         }
     };

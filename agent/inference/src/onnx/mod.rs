@@ -24,15 +24,15 @@ pub const MAX_ELEMENTS: usize = 1 << 27;
 /// What is wrong with it, on one line.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
     scan::scan(bytes)?;
-    let model = ModelProto::decode(bytes).map_err(|e| format!("is no ONNX file: {e}"))?;
-    let graph = model.graph.as_ref().ok_or("is no ONNX file: it holds no graph")?;
+    let mut model = ModelProto::decode(bytes).map_err(|e| format!("is no ONNX file: {e}"))?;
+    let graph = model.graph.as_mut().ok_or("is no ONNX file: it holds no graph")?;
+    bounds::settle_axes(graph);
     let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     let opset = opset.map_or(0, |o| o.version);
     if !(7..=21).contains(&opset) {
         return Err(format!("uses ONNX operator set {opset}: export it with 7 to 21"));
     }
-    let mut nodes = 0;
-    check_graph(graph, &mut nodes, 0)?;
+    check_graph(graph, &mut Counts::default(), 0)?;
     Ok(model)
 }
 
@@ -58,12 +58,20 @@ pub fn picture_input(model: &ModelProto) -> Result<(String, [usize; 4]), String>
     Ok((input.name.clone(), shape))
 }
 
-fn check_graph(graph: &pb::GraphProto, nodes: &mut usize, depth: usize) -> Result<(), String> {
+/// Of the whole file.
+#[derive(Default)]
+struct Counts {
+    nodes: usize,
+    /// Elements that constants alone make tract fill.
+    filled: usize,
+}
+
+fn check_graph(graph: &pb::GraphProto, counts: &mut Counts, depth: usize) -> Result<(), String> {
     if depth > 8 {
         return Err("graphs are nested more than 8 deep".into());
     }
-    *nodes += graph.node.len();
-    if *nodes > MAX_NODES {
+    counts.nodes += graph.node.len();
+    if counts.nodes > MAX_NODES {
         return Err(format!("has more than {MAX_NODES} nodes"));
     }
     if !graph.sparse_initializer.is_empty() {
@@ -72,7 +80,7 @@ fn check_graph(graph: &pb::GraphProto, nodes: &mut usize, depth: usize) -> Resul
     graph.initializer.iter().try_for_each(tensor::check)?;
     for attribute in graph.node.iter().flat_map(|n| &n.attribute) {
         attribute.t.iter().chain(&attribute.tensors).try_for_each(tensor::check)?;
-        attribute.g.iter().chain(&attribute.graphs).try_for_each(|g| check_graph(g, nodes, depth + 1))?;
+        attribute.g.iter().chain(&attribute.graphs).try_for_each(|g| check_graph(g, counts, depth + 1))?;
     }
-    bounds::check(graph)
+    bounds::check(graph, &mut counts.filled)
 }

@@ -134,7 +134,8 @@ impl<'a> Maker<'a> {
         if end == done {
             return;
         }
-        if self.chain.inner[n] {
+        // Before its first row there is nothing to move, and the halo above it is still to be filled.
+        if self.chain.inner[n] && done > 0 {
             self.make_room(n);
         }
         let written = self.rows(link.writes, done, end - done, [0, 0]);
