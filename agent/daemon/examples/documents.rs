@@ -1,5 +1,5 @@
 //! The manual pages and the shell completions, made from the command line's own types: `make reference` runs
-//! `cargo run --example documents -- agent/daemon/reference`. They are committed, so that cross builds need not run
+//! this with `agent/daemon/reference`. They are committed, so that cross builds need not run
 //! what they built; `tests/documents.rs` compares. Invariant: same types, same bytes.
 
 use std::collections::BTreeMap;

@@ -38,7 +38,7 @@ pub struct Choices {
     file: Option<PathBuf>,
     machine: String,
     records: Mutex<BTreeMap<String, Choice>>,
-    /// What is being measured now, and whether that is noted among the records. Locked within `records` only.
+    /// What is being measured now, and whether that is noted among the records. `records` is never locked while this is.
     begun: Mutex<BTreeMap<String, bool>>,
     /// The program ends in order: nothing is noted from then on. Changed while `records` is locked only.
     ended: AtomicBool,
@@ -73,9 +73,15 @@ impl Choices {
         }
     }
 
-    /// Whether tract is taken because measuring the model began often and never ended.
-    pub(crate) fn gave_up(&self, sha256: &str) -> bool {
-        self.get(sha256).is_some_and(|choice| choice.unfinished >= MOST_UNFINISHED)
+    /// Says so if tract is taken because measuring the model began often and never ended.
+    pub(crate) fn warn_if_given_up(&self, model: &str, sha256: &str) {
+        if self.get(sha256).is_some_and(|choice| choice.unfinished >= MOST_UNFINISHED) {
+            tracing::warn!(
+                model,
+                "tract runs the model, slower: the program ended twice while it was measured what is fastest. \
+                 `aimass-agent models bench {model}` measures it."
+            );
+        }
     }
 
     /// Says that the model is being measured, until what is returned is dropped.

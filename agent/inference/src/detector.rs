@@ -204,12 +204,8 @@ impl ModelCache {
             None if self.choices.is_kept() => measured(),
             None => candidates[0],
         };
-        if candidates.len() > 1 && self.choices.gave_up(&entry.manifest.sha256) {
-            tracing::warn!(
-                model = name,
-                "tract runs the model, slower: the program ended twice while it was measured what is fastest. \
-                 `aimass-agent models bench {name}` measures it."
-            );
+        if candidates.len() > 1 {
+            self.choices.warn_if_given_up(name, &entry.manifest.sha256);
         }
         match self.share(entry, backend) {
             Err(InferenceError::BadModel { model, problem }) if backend != Backend::Tract => {

@@ -5,10 +5,10 @@ use aimass_kernels::{Activation as Bounds, AddU8, Halo, Image, Kernels, MulU8, O
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
 
 use super::composed::of_same_bytes;
 use super::conv_float::bounds;
+use super::operator::Operator;
 use super::quantise::compose;
 use super::refused;
 use super::tail::Tail;
@@ -16,43 +16,8 @@ use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::saved::kernels::{AddParts, MulParts};
 use crate::engine::step::{Memory, Step};
-use crate::engine::strips::{ByRows, Reach};
+use crate::engine::strips::ByRows;
 use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Operator {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Max,
-    Min,
-}
-
-impl Operator {
-    fn of(node: &TypedNode) -> Option<Self> {
-        Some(match node.op_as::<TypedBinOp>()?.0.name() {
-            "Add" => Operator::Add,
-            "Sub" => Operator::Sub,
-            "Mul" => Operator::Mul,
-            "Div" => Operator::Div,
-            "Max" => Operator::Max,
-            "Min" => Operator::Min,
-            _ => return None,
-        })
-    }
-
-    fn of_two(self, a: f32, b: f32) -> f32 {
-        match self {
-            Operator::Add => a + b,
-            Operator::Sub => a - b,
-            Operator::Mul => a * b,
-            Operator::Div => a / b,
-            Operator::Max => a.max(b),
-            Operator::Min => a.min(b),
-        }
-    }
-}
 
 /// Operators of two values of which the second is as large as the first, or one pixel, or one row of channels.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -277,7 +242,7 @@ impl Step for BinaryBytes {
     }
 
     fn by_rows(&self, buffers: &[Buffer]) -> Option<ByRows> {
-        Some(by_rows(buffers, self.inputs, self.output))
+        Some(ByRows::row_by_row(buffers, self.inputs, self.output))
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -350,7 +315,7 @@ impl Step for Binary {
     }
 
     fn by_rows(&self, buffers: &[Buffer]) -> Option<ByRows> {
-        self.row.is_none().then(|| by_rows(buffers, self.inputs, self.output))
+        self.row.is_none().then(|| ByRows::row_by_row(buffers, self.inputs, self.output))
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -387,12 +352,6 @@ impl Step for Binary {
         (self.slopes.is_empty() || activation.slope == 1.0)
             && self.activation.then(activation).inspect(|both| self.activation = *both).is_some()
     }
-}
-
-/// Rows of pictures; one pixel belongs to all of them.
-fn by_rows(buffers: &[Buffer], inputs: [BufferId; 2], output: BufferId) -> ByRows {
-    let of_size = |id: BufferId| (buffers[id.0].shape() == buffers[output.0].shape()).then_some(Reach::SAME);
-    ByRows { reads: inputs.map(of_size).to_vec(), weights: 0 }
 }
 
 /// For operators that have no kernel; `b` may be one pixel.

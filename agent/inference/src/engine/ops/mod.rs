@@ -10,6 +10,7 @@ pub(super) mod deconv;
 pub(super) mod gather;
 pub(super) mod layout;
 pub(super) mod matmul;
+mod operator;
 pub(super) mod pad;
 pub(super) mod pool;
 pub(super) mod prelu;

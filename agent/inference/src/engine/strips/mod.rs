@@ -64,6 +64,15 @@ pub(super) struct ByRows {
     pub(super) weights: usize,
 }
 
+impl ByRows {
+    /// Row by row, as sums go; of an input of another size, which is one pixel, each row needs all.
+    pub(super) fn row_by_row(buffers: &[Buffer], inputs: [BufferId; 2], output: BufferId) -> Self {
+        let of_size =
+            |id: BufferId| (buffers[id.0].shape() == buffers[output.0].shape()).then_some(Reach::SAME);
+        ByRows { reads: inputs.map(of_size).to_vec(), weights: 0 }
+    }
+}
+
 /// Where strips pay, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
