@@ -37,7 +37,7 @@ loopback() {
 
 say "building the tests"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$AIMASS_CACHE/target-cross}
-"$root/cross/build.sh" arm64 test --locked --profile dist --no-run --message-format=json-render-diagnostics \
+"$root/cross/build.sh" arm64 test --locked --profile dist-test --no-run --message-format=json-render-diagnostics \
     -p aimass-media --test devices --test microphones > "$cache/devices.json"
 share=$(mktemp -d "$cache/devices.XXXXXX")
 trap 'rm -rf "$share"' EXIT

@@ -1,10 +1,10 @@
 //! Configurations that come while the node runs: pushed, refused, rolled back, reloaded, and cut off by a kill.
 
-use harness::PATIENCE;
 use harness::agent::Agent;
 use harness::api;
 use harness::signer::Signer;
 use harness::subscriber::Message;
+use harness::{PATIENCE, eventually};
 use serde_json::json;
 
 use crate::centre::{Rig, ZONE, camera, own_file};
@@ -57,6 +57,34 @@ async fn a_push_that_breaks_a_camera_is_rolled_back_and_the_others_never_notice(
     assert!(refused["errors"][0]["message"].as_str().unwrap().contains('1'), "{refused}");
     rig.push(rig.signer.config(2, &(camera("dock", ZONE) + &camera("yard", "")))).await;
     rig.applied(2).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_camera_that_can_never_work_ends_a_trial_at_once_and_is_tried_again_when_nothing_else_is_there() {
+    let mut rig = Rig::start().await;
+    let never = "[[camera]]\nid = \"dock\"\nsource = \"v4l2:/dev/null\"\nchain = []\n".to_owned();
+    rig.push(rig.signer.config(1, &(never.clone() + &camera("yard", "")))).await;
+    let report = rig.reported("rolled_back").await;
+    assert_eq!(report["errors"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["errors"][0]["path"], "camera[0]", "{report}");
+    assert!(report["errors"][0]["message"].as_str().unwrap().contains("is no camera"), "{report}");
+    rig.delivers("dock").await;
+    rig.stop_agent().await;
+
+    // A node that has nothing to go back to waits for somebody to plug in the right one.
+    rig.folder = tempfile::tempdir().unwrap();
+    rig.start_agent(&(never.replace("dock", "new") + &camera("yard", ""))).await;
+    rig.applied(0).await;
+    eventually("the camera has failed", PATIENCE, async || {
+        let health = api::source_health(&rig.api, "new").await;
+        (health["state"] == "failed" && health["misconfigured"] == true).then_some(())
+    })
+    .await;
+    let all = api::get_json(&rig.api, "/healthz").await;
+    let thread = all["workers"].as_array().unwrap().iter().find(|w| w["name"] == "src-new").unwrap();
+    assert_eq!(thread["state"], "running", "{thread}");
+    rig.delivers("yard").await;
     rig.stop().await;
 }
 

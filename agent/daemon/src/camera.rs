@@ -108,10 +108,9 @@ fn run_source(
     let mut source = match options.build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {
-            tracing::error!(source = %view.id, %error, "The source cannot run with this configuration.");
-            view.set_status("failed", Some(error.to_string()), now());
+            connection::note_unbuildable(view, &error, now());
             context.rest();
-            tell(eyes.borrow().failed(&error, true));
+            tell(eyes.borrow().failed(&error));
             return Ok(());
         }
     };
@@ -119,7 +118,7 @@ fn run_source(
     let gate = MotionGate::new(parts.motion);
     let mut sink = Head { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced };
     let mut failures = 0u64;
-    let outcome = run_forever(
+    run_forever(
         source.as_mut() as &mut dyn Source,
         &mut sink,
         context.stop(),
@@ -138,7 +137,7 @@ fn run_source(
             }
         },
     );
-    outcome.map(drop).map_err(|error| error.to_string())
+    Ok(())
 }
 
 /// How long a source that works may show nothing: a camera takes its time to open, and few frames a second, as the

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aimass_core::ports::{SourceError, SourceErrorKind};
 use aimass_media::run::SourceState;
 use jiff::Timestamp;
 
@@ -22,6 +23,7 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, n
         }
         SourceState::Delivering(info) => {
             view.set_stream(info.clone());
+            view.set_misconfigured(false);
             view.set_status("delivering", None, now);
             let stream = &info.description;
             if info.width > 0 {
@@ -33,17 +35,17 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, n
         }
         SourceState::Stalled { message, .. } => {
             view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+            view.set_misconfigured(false);
             view.set_status("stalled", Some(message.clone()), now);
             tracing::warn!(source = %view.id, error = message, "The source has stalled.");
         }
         SourceState::Failed { error, retry_in } => {
-            if retry_in.is_some() {
-                view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
-            }
+            view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+            view.set_misconfigured(error.kind == SourceErrorKind::Config);
             view.set_status("failed", Some(error.to_string()), now);
             // Once, then every hundredth time: a source that is away for days must not fill the log.
             if failures.is_multiple_of(100) {
-                tracing::warn!(source = %view.id, %error, attempts = *failures + 1, "The source does not deliver; trying again.");
+                tracing::warn!(source = %view.id, %error, attempts = *failures + 1, retry_in_s = retry_in.as_secs_f32(), "The source does not deliver; trying again.");
             }
             *failures += 1;
         }
@@ -52,4 +54,11 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, n
             tracing::info!(source = %view.id, "The source has ended.");
         }
     }
+}
+
+/// Notes that a source cannot even be made: only a changed configuration, or another program, helps.
+pub(crate) fn note_unbuildable(view: &SourceView, error: &SourceError, now: Timestamp) {
+    tracing::error!(source = %view.id, %error, "The source cannot run with this configuration.");
+    view.set_misconfigured(true);
+    view.set_status("failed", Some(error.to_string()), now);
 }

@@ -27,6 +27,8 @@ pub struct SourceHealth {
     pub height: u32,
     /// Container, codec, pixel format.
     pub description: String,
+    /// Whether only another configuration, or a hand at the board, can help it.
+    pub misconfigured: bool,
     /// Frames a second that the configuration asks for, at most; 0 is no limit.
     pub fps_wanted: f32,
     /// Frames a second that the governor leaves of them.

@@ -52,6 +52,7 @@ pub(crate) fn health() -> HealthDocument {
             width: 768,
             height: 576,
             description: "H.264, I420".into(),
+            misconfigured: false,
             fps_wanted: 5.0,
             fps_given: 2.5,
             fps_seen: 25.0,

@@ -88,10 +88,9 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
     let mut source = match parts.source.clone().build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {
-            tracing::error!(source = %view.id, %error, "The microphone cannot run with this configuration.");
-            view.set_status("failed", Some(error.to_string()), now());
+            connection::note_unbuildable(view, &error, now());
             context.rest();
-            tell(ears.borrow().failed(&error, true));
+            tell(ears.borrow().failed(&error));
             return Ok(());
         }
     };
@@ -99,24 +98,23 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
     let meter = Meter::new(parts.level.clone());
     let mut sink = Head { parts, context, ears: &ears, meter, quiet };
     let mut failures = 0u64;
-    let outcome =
-        run_forever(source.as_mut(), &mut sink, context.stop(), &mut camera_backoff(&view.id), |state| {
+    run_forever(source.as_mut(), &mut sink, context.stop(), &mut camera_backoff(&view.id), |state| {
+        context.allow(quiet);
+        if context.stop().is_requested() {
+            // Whatever ends late has no say any more: the same microphone may be at work anew.
+            return;
+        }
+        connection::note(view, &state, &mut failures, now());
+        if let Some(report) = ears.borrow_mut().state(&state) {
+            if report.is_blind() {
+                view.set_level(None);
+            }
+            context.rest();
+            tell(report);
             context.allow(quiet);
-            if context.stop().is_requested() {
-                // Whatever ends late has no say any more: the same microphone may be at work anew.
-                return;
-            }
-            connection::note(view, &state, &mut failures, now());
-            if let Some(report) = ears.borrow_mut().state(&state) {
-                if report.is_blind() {
-                    view.set_level(None);
-                }
-                context.rest();
-                tell(report);
-                context.allow(quiet);
-            }
-        });
-    outcome.map(drop).map_err(|error| error.to_string())
+        }
+    });
+    Ok(())
 }
 
 /// What a microphone delivers to.

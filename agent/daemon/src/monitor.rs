@@ -229,6 +229,7 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         kind: view.facts().kind,
         state: status.state.to_owned(),
         error: view.problem().or(status.error),
+        misconfigured: view.is_misconfigured(),
         width: stream.width,
         height: stream.height,
         description: stream.description,

@@ -185,6 +185,7 @@ pub struct SourceView {
     pub share: Share,
     /// Whether the motion gate sees motion.
     pub motion: AtomicBool,
+    misconfigured: AtomicBool,
     unanalysed: AtomicBool,
     facts: Mutex<Arc<SourceFacts>>,
     status: Mutex<SourceStatus>,
@@ -206,6 +207,7 @@ impl SourceView {
             counters: Counters::default(),
             share: Share::default(),
             motion: AtomicBool::new(false),
+            misconfigured: AtomicBool::new(false),
             status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
             stream: Mutex::new(None),
             problem: Mutex::new(None),
@@ -243,6 +245,7 @@ impl SourceView {
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.set_sight(None);
         self.set_level(None);
+        self.set_misconfigured(false);
         self.motion.store(false, Ordering::Relaxed);
         // The last picture may show what a new mask covers.
         self.frame.send_replace(None);
@@ -261,6 +264,16 @@ impl SourceView {
         let since = if changed { now } else { status.since };
         *status = SourceStatus { state, since, error };
         changed
+    }
+
+    /// Whether only another configuration, or a hand at the board, can help it.
+    pub fn is_misconfigured(&self) -> bool {
+        self.misconfigured.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether that is so.
+    pub fn set_misconfigured(&self, misconfigured: bool) {
+        self.misconfigured.store(misconfigured, Ordering::Relaxed);
     }
 
     /// Why its frames are not analysed although they come, if so.

@@ -17,6 +17,9 @@ pub struct Vitals {
     /// Cameras that do not, and why, as far as it is known.
     #[serde(skip)]
     silent: BTreeMap<String, String>,
+    /// Cameras and microphones that can never deliver by this configuration on this board, and why.
+    #[serde(default)]
+    misconfigured: BTreeMap<String, String>,
     /// Cameras whose chain cannot run, and why.
     unanalysed: BTreeMap<String, String>,
     /// Workers that failed too often, and why.
@@ -32,18 +35,21 @@ impl Vitals {
     /// From the health of the node, and the cameras whose chain cannot run, with the reason.
     pub fn of(health: &HealthDocument, unanalysed: BTreeMap<String, String>) -> Self {
         let (mut delivering, mut silent) = (BTreeSet::new(), BTreeMap::new());
+        let mut misconfigured = BTreeMap::new();
         for source in &health.sources {
             if matches!(source.state.as_str(), "delivering" | "ended") {
                 delivering.insert(source.id.clone());
             } else {
                 let why = source.error.clone().unwrap_or_else(|| source.state.clone());
-                silent.insert(source.id.clone(), why);
+                let kind = if source.misconfigured { &mut misconfigured } else { &mut silent };
+                kind.insert(source.id.clone(), why);
             }
         }
         let gave_up = health.workers.iter().filter(|w| w.state == "gave_up");
         Vitals {
             delivering,
             silent,
+            misconfigured,
             unanalysed,
             gave_up: gave_up.map(|w| (w.name.clone(), w.last_error.clone().unwrap_or_default())).collect(),
             online: (health.broker.state != "off").then(|| health.broker.state == "online"),
@@ -62,6 +68,10 @@ impl Vitals {
         for (camera, why) in self.unanalysed.iter().filter(|(c, _)| !before.unanalysed.contains_key(*c)) {
             problems.extend(place(config, camera).map(|at| Problem::new(format!("{at}.chain"), why)));
         }
+        for (source, why) in self.misconfigured.iter().filter(|(s, _)| !before.misconfigured.contains_key(*s))
+        {
+            problems.extend(place(config, source).map(|at| Problem::new(at, why)));
+        }
         for (worker, why) in self.gave_up.iter().filter(|(w, _)| !before.gave_up.contains_key(*w)) {
             problems.push(Problem::new("", format!("the worker {worker} failed too often: {why}")));
         }
@@ -71,7 +81,8 @@ impl Vitals {
     /// What worked before and does not work now, though `config` asks for it.
     pub fn lost_since(&self, before: &Vitals, config: &Config) -> Vec<Problem> {
         let mut problems = self.hopeless_since(before, config);
-        for camera in before.delivering.difference(&self.delivering) {
+        let known = |camera: &&String| !self.misconfigured.contains_key(*camera);
+        for camera in before.delivering.difference(&self.delivering).filter(known) {
             let why = self.silent.get(camera).map_or("it is not there", String::as_str);
             let at = place(config, camera);
             let kind =
@@ -141,5 +152,16 @@ mod tests {
         let problems = now.hopeless_since(&Vitals::default(), &config());
         assert_eq!(problems[0].path, "camera[0].chain");
         assert_eq!(now.hopeless_since(&now.clone(), &config()), []);
+    }
+
+    #[test]
+    fn a_camera_that_cannot_deliver_by_its_configuration_is_hopeless_at_once_and_told_once() {
+        let mut now = vitals(&["a"], None);
+        now.misconfigured.insert("b".into(), "offers nothing that fits".into());
+        let problems = now.lost_since(&vitals(&["a", "b"], None), &config());
+        assert_eq!(problems, [Problem::new("camera[1]", "offers nothing that fits")]);
+        assert_eq!(now.lost_since(&now.clone(), &config()), []);
+        let text = serde_json::to_string(&now.for_later()).unwrap();
+        assert_eq!(serde_json::from_str::<Vitals>(&text).unwrap().misconfigured, now.misconfigured);
     }
 }

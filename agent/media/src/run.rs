@@ -2,7 +2,8 @@
 //!
 //! Owner: the source's thread. Invariant: a wait between two attempts ends at once when the stop is requested; a
 //! camera that comes back is tried within the backoff's longest wait; a source that breaks soon after each start is
-//! not started over and over without a growing wait.
+//! not started over and over without a growing wait; one that only somebody can help is tried each minute, because a
+//! package may be installed or another camera plugged in.
 
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ pub enum SourceState {
     Failed {
         /// Kind and message.
         error: SourceError,
-        /// The wait before the next attempt; `None`: there is none, as only a changed configuration helps.
-        retry_in: Option<Duration>,
+        /// The wait before the next attempt.
+        retry_in: Duration,
     },
     /// It is over.
     Ended(Ended),
@@ -43,6 +44,9 @@ pub enum SourceState {
 
 /// Frames that span this time on the source's own timeline make an attempt a success: the next wait is short again.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// The wait after [`SourceErrorKind::Config`].
+const UNTIL_SOMEBODY_LOOKED: Duration = Duration::from_secs(60);
 
 /// Waits for a camera: 0.5 s, doubling to 5 s, each source with its own jitter.
 pub fn camera_backoff(id: &Name) -> Backoff {
@@ -56,17 +60,14 @@ pub fn camera_backoff(id: &Name) -> Backoff {
 
 /// Runs the source until it ends by itself, the stop is requested or the sink has enough.
 ///
-/// `on_state` is called on this thread, for every change; the last one is `Ended` or a `Failed` without retry.
-///
-/// # Errors
-/// [`SourceErrorKind::Config`] only: everything else is tried again.
+/// `on_state` is called on this thread, for every change; the last one is `Ended`.
 pub fn run_forever<F: Captured>(
     source: &mut dyn Source<F>,
     sink: &mut dyn FrameSink<F>,
     stop: &Stop,
     backoff: &mut Backoff,
     mut on_state: impl FnMut(SourceState),
-) -> Result<Ended, SourceError> {
+) -> Ended {
     let mut attempt = 0u32;
     loop {
         attempt = attempt.saturating_add(1);
@@ -82,26 +83,25 @@ pub fn run_forever<F: Captured>(
         let error = match result {
             Ok(ended) => {
                 on_state(SourceState::Ended(ended));
-                return Ok(ended);
+                return ended;
             }
             Err(_) if stop.is_requested() => {
                 on_state(SourceState::Ended(Ended::Stopped));
-                return Ok(Ended::Stopped);
-            }
-            Err(error) if error.kind == SourceErrorKind::Config => {
-                on_state(SourceState::Failed { error: error.clone(), retry_in: None });
-                return Err(error);
+                return Ended::Stopped;
             }
             Err(error) => error,
         };
-        let wait = backoff.next_wait();
+        let wait = match error.kind {
+            SourceErrorKind::Config => UNTIL_SOMEBODY_LOOKED,
+            _ => backoff.next_wait(),
+        };
         on_state(match error.kind {
             SourceErrorKind::Stalled => SourceState::Stalled { message: error.message, retry_in: wait },
-            _ => SourceState::Failed { error, retry_in: Some(wait) },
+            _ => SourceState::Failed { error, retry_in: wait },
         });
         if stop.wait(wait) {
             on_state(SourceState::Ended(Ended::Stopped));
-            return Ok(Ended::Stopped);
+            return Ended::Stopped;
         }
     }
 }
@@ -171,9 +171,7 @@ mod tests {
         }
     }
 
-    fn run(
-        script: Vec<Result<Ended, SourceErrorKind>>,
-    ) -> (Result<Ended, SourceError>, Vec<SourceState>, usize) {
+    fn run(script: Vec<Result<Ended, SourceErrorKind>>) -> (Ended, Vec<SourceState>, usize) {
         let (mut sink, mut states) = (Count::default(), Vec::new());
         let mut quick = Backoff::new(Duration::from_nanos(100), Duration::from_nanos(800), 1);
         let result = run_forever(&mut Scripted(script, STEADY), &mut sink, &Stop::new(), &mut quick, |s| {
@@ -190,7 +188,7 @@ mod tests {
             Err(SourceErrorKind::Broken),
             Ok(Ended::EndOfStream),
         ]);
-        assert_eq!((result, frames), (Ok(Ended::EndOfStream), 6));
+        assert_eq!((result, frames), (Ended::EndOfStream, 6));
         let told: Vec<&str> = states
             .iter()
             .map(|s| match s {
@@ -221,10 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_configuration_is_not_tried_again() {
-        let (result, states, _) = run(vec![Err(SourceErrorKind::Config)]);
-        assert_eq!(result.unwrap_err().kind, SourceErrorKind::Config);
-        assert!(matches!(states.last(), Some(SourceState::Failed { retry_in: None, .. })));
+    fn what_only_somebody_can_help_is_tried_again_each_minute() {
+        let stop = Stop::new();
+        let asked = stop.clone();
+        let mut waits = Vec::new();
+        let script = Scripted(vec![Err(SourceErrorKind::Config)], STEADY);
+        let mut quick = Backoff::new(Duration::from_nanos(100), Duration::from_nanos(800), 1);
+        let ended = run_forever(&mut { script }, &mut Count::default(), &stop, &mut quick, |state| {
+            if let SourceState::Failed { retry_in, .. } = state {
+                waits.push(retry_in);
+                asked.request();
+            }
+        });
+        assert_eq!((ended, waits), (Ended::Stopped, vec![Duration::from_secs(60)]));
     }
 
     #[test]
@@ -242,11 +249,10 @@ mod tests {
         let mut waits = Vec::new();
         let mut source = Scripted(script, lasting);
         run_forever(&mut source, &mut Count::default(), &Stop::new(), &mut backoff, |state| {
-            if let SourceState::Failed { retry_in: Some(wait), .. } = state {
-                waits.push(wait);
+            if let SourceState::Failed { retry_in, .. } = state {
+                waits.push(retry_in);
             }
-        })
-        .unwrap();
+        });
         waits
     }
 
@@ -279,6 +285,6 @@ mod tests {
                 }
             },
         );
-        assert_eq!(result, Ok(Ended::Stopped));
+        assert_eq!(result, Ended::Stopped);
     }
 }

@@ -389,6 +389,6 @@ fn a_camera_that_dies_and_comes_back_delivers_again() {
         wait_for(|s| matches!(s, SourceState::Delivering(_)));
         told.recv_timeout(PATIENCE).unwrap();
         stop.request();
-        assert_eq!(thread.join().unwrap(), Ok(Ended::Stopped));
+        assert_eq!(thread.join().unwrap(), Ended::Stopped);
     }
 }

@@ -44,9 +44,9 @@ impl Eyes {
         self.presence.state(state)
     }
 
-    /// The source failed; `for_good` if it is not tried again.
-    pub fn failed(&self, error: &SourceError, for_good: bool) -> Report {
-        self.presence.failed(error, for_good)
+    /// The source failed.
+    pub fn failed(&self, error: &SourceError) -> Report {
+        self.presence.failed(error)
     }
 
     /// What a frame means for sight, if that changed.

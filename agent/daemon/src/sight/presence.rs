@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aimass_core::clock::SharedClock;
 use aimass_core::event::Severity;
-use aimass_core::ports::{Ended, SourceError};
+use aimass_core::ports::{Ended, SourceError, SourceErrorKind};
 use aimass_media::run::SourceState;
 
 use super::{Meaning, Report};
@@ -40,7 +40,7 @@ impl Presence {
             SourceState::Connecting { .. } => None,
             SourceState::Delivering(_) => Some(Report::new("ok", Meaning::Well("recovered"))),
             SourceState::Stalled { message, .. } => Some(self.away("stalled", message, true)),
-            SourceState::Failed { error, retry_in } => Some(self.failed(error, retry_in.is_none())),
+            SourceState::Failed { error, .. } => Some(self.failed(error)),
             // A stop of the node is told by the task that ends everything.
             SourceState::Ended(Ended::Stopped) => Some(Report::new("ended", Meaning::StateOnly)),
             SourceState::Ended(Ended::EndOfStream) => {
@@ -49,10 +49,11 @@ impl Presence {
         }
     }
 
-    /// The source failed; `for_good` if it is not tried again.
-    pub(super) fn failed(&self, error: &SourceError, for_good: bool) -> Report {
+    /// The source failed. What only another configuration or a hand can help is not waited for.
+    pub(super) fn failed(&self, error: &SourceError) -> Report {
         let gone = self.clock.monotonic().saturating_sub(self.last_seen);
-        self.away("failed", &error.message, for_good || gone.as_secs_f32() >= self.away_after_s)
+        let is_certain = error.kind == SourceErrorKind::Config || gone.as_secs_f32() >= self.away_after_s;
+        self.away("failed", &error.message, is_certain)
     }
 
     fn away(&self, state: &'static str, error: &str, is_certain: bool) -> Report {

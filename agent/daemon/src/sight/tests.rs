@@ -27,7 +27,7 @@ fn eyes(clock: &SimulatedClock) -> Eyes {
 
 fn failed() -> SourceState {
     let error = SourceError::new(SourceErrorKind::Unavailable, "camera dock: refuses");
-    SourceState::Failed { error, retry_in: Some(Duration::from_secs(1)) }
+    SourceState::Failed { error, retry_in: Duration::from_secs(1) }
 }
 
 fn stalled() -> SourceState {
@@ -57,7 +57,7 @@ fn a_camera_that_restarts_is_no_loss_and_one_that_stays_away_is() {
     assert_eq!(eyes.state(&stalled()).unwrap().meaning, Meaning::Lost(Severity::Notice));
     // What only another configuration can help is not waited for.
     let error = SourceError::new(SourceErrorKind::Config, "no such option");
-    assert_eq!(eyes.failed(&error, true).meaning, Meaning::Lost(Severity::Notice));
+    assert_eq!(eyes.failed(&error).meaning, Meaning::Lost(Severity::Notice));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub(crate) mod errors;
 mod frames;
+mod glib_log;
 pub(crate) mod head;
 mod paint;
 mod run;
@@ -28,6 +29,7 @@ pub(crate) fn init() -> Result<(), String> {
     static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
     STARTED
         .get_or_init(|| {
+            glib_log::take_over();
             gst::init().map_err(|error| {
                 format!("GStreamer cannot start ({error}): check that libgstreamer1.0-0 is installed")
             })

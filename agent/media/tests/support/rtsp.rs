@@ -122,9 +122,13 @@ impl Camera {
 impl Drop for Camera {
     /// Hangs up on everybody and stops listening.
     fn drop(&mut self) {
-        self.server.client_filter(Some(&mut |_, _| server::RTSPFilterResult::Remove));
-        let main = self.main.clone();
-        self.context.invoke(move || main.quit());
+        // On the thread that reads from the clients: a connection that is closed under its hands it goes on reading, for
+        // ever (gst-rtsp-server 1.22).
+        let (main, server) = (self.main.clone(), self.server.clone());
+        self.context.invoke(move || {
+            server.client_filter(Some(&mut |_, _| server::RTSPFilterResult::Remove));
+            main.quit();
+        });
         self.thread.take().unwrap().join().ok();
     }
 }
