@@ -249,3 +249,32 @@ async fn another_address_of_the_api_is_taken_over_although_somebody_holds_a_conn
     assert_eq!(api::get_json(&moved, "/v1/sources/yard").await["status"]["since"], yard);
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
+    let rig = Rig::start().await;
+    let cameras = |zone: &str| camera("dock", zone) + &camera("yard", "");
+    let reload = |cameras: &str| {
+        let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, cameras);
+        aimass_core::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
+        let mut command = std::process::Command::new(harness::agent::binary());
+        command.args(["--log", "off", "reload", "--wait", "--config"]).arg(rig.agent.config_path());
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    rig.applied(0).await;
+    let (code, told, _) = reload(&cameras(""));
+    assert_eq!((code, told.contains("nothing to try")), (Some(0), true), "{told}");
+    let (code, told, _) = reload(&cameras(ZONE));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("is on probation") && told.contains("has proved itself"), "{told}");
+    let (code, _, told) = reload(&cameras("fsp = 3\n"));
+    assert_eq!(code, Some(65), "{told}");
+    assert!(told.contains("it is refused: camera[0].fsp"), "{told}");
+    let (code, _, told) = reload(&cameras("").replace("test:", "v4l2:/dev/null"));
+    assert_eq!(code, Some(65), "{told}");
+    assert!(told.contains("it was taken back: camera[0]: "), "{told}");
+    rig.delivers("dock").await;
+    rig.stop().await;
+}

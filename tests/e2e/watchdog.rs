@@ -27,7 +27,7 @@ async fn the_service_manager_is_told_of_readiness_life_and_an_orderly_end() {
     // Three intervals: a camera that shows a test picture, and an idle store and broker, are no reason to bite.
     assert_eq!(service.watch(3 * WATCHDOG).await, None, "{:?}", service.told());
     assert!(service.told().iter().filter(|t| *t == "WATCHDOG=1").count() >= 3, "{:?}", service.told());
-    assert!(service.told().iter().any(|t| t == "STATUS=1 sources, broker online"), "{:?}", service.told());
+    assert!(service.told().iter().any(|t| t == "STATUS=1 source, broker online"), "{:?}", service.told());
     assert!(service.stop().await.success());
     let told = service.told();
     let at = |what: &str| told.iter().position(|t| t == what).unwrap_or_else(|| panic!("{what} in {told:?}"));

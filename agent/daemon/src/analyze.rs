@@ -15,12 +15,13 @@ use aimass_core::id::Name;
 use aimass_core::ports::{Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
 use aimass_core::stop::Stop;
 use aimass_core::tracker::{Tracker, TrackerConfig};
+use aimass_inference::ModelCache;
 use aimass_media::options::SourceOptions;
 use aimass_media::stills::{self, Stills};
 use aimass_media::uri::SourceUri;
 use serde::Serialize;
 
-use crate::chain::{self, Chain};
+use crate::chain::{self, Chain, Link};
 use crate::cli::AnalyzeArgs;
 use crate::exit::Failure;
 use crate::progress::Progress;
@@ -55,10 +56,11 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let measured = models.clone();
     // A model that is being measured did not end the program.
     leave_at_signal(move || drop(measured.choices().interrupted()))?;
-    let chain = Chain::build(&links, &models).map_err(|e| Failure::BadInput(e.to_string()))?;
     let output = Output::open(&args.out)?;
     let mut work = Work {
-        chain,
+        links,
+        models,
+        chain: None,
         output,
         every: args.every,
         tracker: None,
@@ -80,7 +82,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 }
 
 struct Work {
-    chain: Chain,
+    links: Vec<Link>,
+    models: Arc<ModelCache>,
+    /// Built for the first frame: what is no picture needs no model.
+    chain: Option<Chain>,
     output: Output,
     every: u64,
     /// Clips only: pictures of a folder have nothing to do with each other.
@@ -93,7 +98,14 @@ struct Work {
 
 impl Work {
     fn frame(&mut self, frame: &Frame, time_s: f64, file: Option<&str>) -> Result<(), Failure> {
-        let outcome = self.chain.analyze(frame);
+        let chain = match &mut self.chain {
+            Some(chain) => chain,
+            None => {
+                let built = Chain::build(&self.links, &self.models);
+                self.chain.insert(built.map_err(|e| Failure::BadInput(e.to_string()))?)
+            }
+        };
+        let outcome = chain.analyze(frame);
         let (mut findings, error) = match outcome {
             Ok(found) => (found.list, None),
             Err(error) => (Vec::new(), Some(error.to_string())),

@@ -94,6 +94,9 @@ pub enum Command {
         /// The configuration file.
         #[arg(long, env = "AIMASS_CONFIG", default_value = OWN_FILE)]
         config: PathBuf,
+        /// Waits until the configuration has proved itself, was refused or taken back, and tells which.
+        #[arg(long)]
+        wait: bool,
     },
 }
 
@@ -127,6 +130,9 @@ pub enum ConfigCommand {
         /// Which one, as in `config history`.
         #[arg(long)]
         to: Option<u64>,
+        /// Waits until the configuration has proved itself, was refused or taken back, and tells which.
+        #[arg(long)]
+        wait: bool,
     },
 }
 

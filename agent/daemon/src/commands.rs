@@ -77,7 +77,8 @@ fn judge(
         if let Some(proposal) = &report.verdict.proposal {
             println!("\n# this would fit:\n{}", capacity::proposal(proposal));
         } else if fits {
-            println!("{} is valid, and fits on this board", path.display());
+            let but = if report.warnings.is_empty() { "" } else { ", as far as the warnings allow to tell" };
+            println!("{} is valid, and fits on this board{but}", path.display());
         }
     }
     if fits {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "these commands answer on stdout")]
 
+use std::path::Path;
+
 use crate::cli::ConfigCommand;
 use crate::exit::Failure;
 use crate::keeper;
@@ -24,7 +26,7 @@ pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
             let tree = keeper::body_of(config, *revision)?;
             println!("{}", serde_json::to_string_pretty(&tree).map_err(|e| Failure::Bug(e.to_string()))?);
         }
-        ConfigCommand::Rollback { config, to } => {
+        ConfigCommand::Rollback { config, to, wait } => {
             let known = keeper::history(config)?;
             if let Some(wanted) = to.filter(|wanted| !known.kept.contains(wanted)) {
                 let kept: Vec<String> = known.kept.iter().map(u64::to_string).collect();
@@ -44,7 +46,34 @@ pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
                 "no node runs: its next start tries it"
             };
             println!("asked for revision {target}: {who}; see aimass-agent config history");
+            if running && *wait {
+                await_verdict(config, &known)?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// Tells the running node to read its file again, and with `wait` what becomes of it.
+///
+/// # Errors
+/// No node runs, or it is another user's; with `wait` also `BadInput` with the reasons why the file is not in force.
+pub fn reload(config: &Path, wait: bool) -> Result<(), Failure> {
+    if !wait {
+        keeper::reload(config)?;
+        println!("the running node reads {} again; see aimass-agent config history", config.display());
+        return Ok(());
+    }
+    let before = keeper::history(config)?;
+    keeper::reload(config)?;
+    await_verdict(config, &before)
+}
+
+fn await_verdict(config: &Path, before: &keeper::History) -> Result<(), Failure> {
+    let trial = |revision| println!("revision {revision} is on probation");
+    match keeper::await_verdict(config, before, trial)? {
+        Some(revision) => println!("revision {revision} has proved itself and is in force"),
+        None => println!("nothing to try: the node has this configuration already"),
     }
     Ok(())
 }

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use aimass_agent::cli::{Cli, Command};
 use aimass_agent::exit::{self, Failure};
 use aimass_agent::{
-    analyze, bench, commands, config_command, demo, keeper, keygen, logging, models_command, probe, run,
-    sign, verify,
+    analyze, bench, commands, config_command, demo, keygen, logging, models_command, probe, run, sign, verify,
 };
 use clap::Parser;
 
@@ -38,6 +37,6 @@ fn act(command: Command) -> Result<(), Failure> {
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Config { command } => config_command::run(&command),
-        Command::Reload { config } => keeper::reload(&config),
+        Command::Reload { config, wait } => config_command::reload(&config, wait),
     }
 }

@@ -86,7 +86,12 @@ pub fn run(config: Option<&Path>, json: bool) -> Result<(), Failure> {
         if report.media.cameras.is_empty() { "none on this board's own connectors" } else { "" }
     );
     for camera in &report.media.cameras {
-        println!("  {} {} {}", camera.path.display(), camera.name, camera.problem.as_deref().unwrap_or(""));
+        println!(
+            "  v4l2:{}  {}  {}",
+            camera.path.display(),
+            camera.name,
+            camera.problem.as_deref().unwrap_or("")
+        );
         if camera.device != camera.path {
             println!("      now {}", camera.device.display());
         }
@@ -138,7 +143,7 @@ fn look(config: Option<&Config>) -> Report {
         problems.push(format!("GStreamer cannot be used: {error}"));
     }
     for codec in media.codecs.iter().filter(|c| c.decoders.is_empty()) {
-        problems.push(format!("{} cannot be decoded: install the package gstreamer1.0-libav", codec.codec));
+        problems.push(format!("{} cannot be decoded: install the package {}", codec.codec, codec.package));
     }
     let usual = (GovernorConfig::default(), aimass_store::StoreConfig::default().path, Vec::new());
     let (governor, store, folders) = config

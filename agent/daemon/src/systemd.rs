@@ -85,7 +85,10 @@ async fn aside(telling: impl FnOnce() + Send + 'static) {
 
 fn status_line(health: &HealthDocument) -> String {
     let line = match health.problems.as_slice() {
-        [] => format!("{} sources, broker {}", health.sources.len(), health.broker.state),
+        [] => {
+            let (count, plural) = (health.sources.len(), if health.sources.len() == 1 { "" } else { "s" });
+            format!("{count} source{plural}, broker {}", health.broker.state)
+        }
         [only] => format!("1 problem: {only}"),
         [first, ..] => format!("{} problems, the first: {first}", health.problems.len()),
     };

@@ -255,7 +255,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The known name with the fewest changes, if it is near enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name: String = name.chars().take(80).collect();
     known
         .map(|k| (distance(&name, k), k))

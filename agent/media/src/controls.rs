@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a control is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give true, false or a whole number")]
 pub enum ControlValue {
     /// A switch.
     Switch(bool),

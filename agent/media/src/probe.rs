@@ -39,6 +39,8 @@ pub struct CodecReport {
     pub decoders: Vec<String>,
     /// Those of them that use hardware.
     pub hardware: Vec<String>,
+    /// The Debian package that brings a decoder.
+    pub package: &'static str,
 }
 
 /// What [`media`] found.
@@ -77,8 +79,8 @@ fn codecs() -> Vec<CodecReport> {
             .into_iter()
             .collect();
     factories.sort_by_key(|f| std::cmp::Reverse(f.rank()));
-    let report = |(codec, caps): &(&'static str, &str)| {
-        let caps: gst::Caps = caps.parse().ok()?;
+    let report = |(codec, name): &(&'static str, &str)| {
+        let caps: gst::Caps = name.parse().ok()?;
         let fits = factories.iter().filter(|f| f.can_sink_any_caps(&caps));
         let (mut decoders, mut hardware) = (Vec::new(), Vec::new());
         for factory in fits {
@@ -87,7 +89,7 @@ fn codecs() -> Vec<CodecReport> {
                 hardware.push(factory.name().to_string());
             }
         }
-        Some(CodecReport { codec, decoders, hardware })
+        Some(CodecReport { codec, decoders, hardware, package: crate::gst::errors::package(name) })
     };
     CODECS.iter().filter_map(report).collect()
 }

@@ -225,7 +225,10 @@ fn v4l2(rest: &str) -> Result<SourceUri, BadUri> {
         match key {
             "width" => device.width = Some(number(key, value, 16, 8192)?),
             "height" => device.height = Some(number(key, value, 16, 8192)?),
-            "format" if FORMATS.contains(&value) => device.format = Some(value.to_owned()),
+            // `probe` lists them in capitals.
+            "format" if FORMATS.contains(&value.to_ascii_lowercase().as_str()) => {
+                device.format = Some(value.to_ascii_lowercase());
+            }
             "format" => return bad(format!("format={value}: known are {}", FORMATS.join(", "))),
             other => return unknown_option("v4l2:", other, "width, height, format"),
         }

@@ -237,7 +237,7 @@ _aimass__agent() {
             return 0
             ;;
         aimass__agent__subcmd__config__subcmd__rollback)
-            opts="-h --config --to --log --log-json --help"
+            opts="-h --config --to --wait --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -535,7 +535,7 @@ _aimass__agent() {
             return 0
             ;;
         aimass__agent__subcmd__reload)
-            opts="-h --config --log --log-json --help"
+            opts="-h --config --wait --log --log-json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -183,9 +183,11 @@ complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand config; and __
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand config; and __fish_seen_subcommand_from rollback" -l config -d 'The node\'s configuration file' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand config; and __fish_seen_subcommand_from rollback" -l to -d 'Which one, as in `config history`' -r
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand config; and __fish_seen_subcommand_from rollback" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand config; and __fish_seen_subcommand_from rollback" -l wait -d 'Waits until the configuration has proved itself, was refused or taken back, and tells which'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand config; and __fish_seen_subcommand_from rollback" -l log-json -d 'Logs as lines of JSON'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand config; and __fish_seen_subcommand_from rollback" -s h -l help -d 'Print help'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reload" -l config -d 'The configuration file' -r -F
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reload" -l log -d 'What is logged to stderr: `error`, `warn`, `info`, `debug`, or by module as in `info,aimass_link=debug`' -r
+complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reload" -l wait -d 'Waits until the configuration has proved itself, was refused or taken back, and tells which'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reload" -l log-json -d 'Logs as lines of JSON'
 complete -c aimass-agent -n "__fish_aimass_agent_using_subcommand reload" -s h -l help -d 'Print help'

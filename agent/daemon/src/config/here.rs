@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use aimass_core::finding::Label;
+use aimass_inference::library::nearest;
 use aimass_media::MicrophoneUri;
 use aimass_media::uri::SourceUri;
 
 use super::{Config, Problem};
+use crate::chain;
 
 /// Files and devices that are not here, or cannot be read by whoever asks, by their place in the configuration; and
 /// devices that two cameras want, of which one can have it.
@@ -50,7 +53,58 @@ pub fn missing(config: &Config) -> Vec<Problem> {
         }
     }
     problems.extend(devices(config));
+    problems.extend(models(config));
     problems
+}
+
+/// Models that are not installed, and zones that ask for what the models of their camera never find.
+fn models(config: &Config) -> Vec<Problem> {
+    let library = match chain::open_models(&config.inference.model_folders, None) {
+        Ok(models) => models,
+        Err(error) => return vec![Problem::new("inference.model_folders", error.to_string())],
+    };
+    let library = library.library();
+    let mut problems = Vec::new();
+    for (n, camera) in config.camera.iter().enumerate() {
+        // A name that nobody knows is an error, and told as such.
+        let Ok(links) = chain::resolve(&camera.chain, &config.analyzer) else { continue };
+        let mut found: Option<Vec<Label>> = Some(Vec::new());
+        for (name, analyzer) in &links {
+            match (analyzer.labels(library), &mut found) {
+                (Ok(labels), Some(found)) => found.extend(labels),
+                (Ok(_), None) => {}
+                (Err(error), _) => {
+                    let own = config.analyzer.contains_key(name);
+                    let at =
+                        if own { format!("analyzer.{name}.model") } else { format!("camera[{n}].chain") };
+                    problems.push(Problem::new(at, error.to_string()));
+                    found = None;
+                }
+            }
+        }
+        for (z, zone) in camera.zone.iter().enumerate() {
+            for label in &zone.labels {
+                if let Some(text) = found.as_ref().and_then(|found| never_found(label, found)) {
+                    problems.push(Problem::new(format!("camera[{n}].zone[{z}].labels"), text));
+                }
+            }
+        }
+    }
+    problems.dedup();
+    problems
+}
+
+/// What to say of a label that is not among those which can be found.
+fn never_found(label: &str, found: &[Label]) -> Option<String> {
+    if found.iter().any(|known| **known == *label) {
+        return None;
+    }
+    if found.is_empty() {
+        return Some(format!("\"{label}\" is never found: the camera has no chain"));
+    }
+    let near = nearest(label, found.iter().map(|known| &**known));
+    let hint = near.map_or(String::new(), |known| format!(": did you mean \"{known}\"?"));
+    Some(format!("no model of the camera's chain finds \"{label}\"{hint}"))
 }
 
 /// Cameras on this board. They are not opened: the node that runs may have them.
@@ -124,5 +178,28 @@ mod tests {
         let problems = missing(&parse(&text).unwrap());
         assert_eq!(paths(&problems), ["camera[1].source"]);
         assert!(problems[0].message.contains("camera[0]"), "{}", problems[0].message);
+    }
+
+    #[test]
+    fn models_that_are_not_here_and_labels_that_are_never_found_are_told() {
+        let zone = |label: &str| {
+            format!("[[camera.zone]]\nid = \"z\"\nlabels = [\"{label}\"]\npolygon = [[0,0],[1,0],[1,1]]\n")
+        };
+        let camera = |id: &str, more: &str| format!("[[camera]]\nid = \"{id}\"\nsource = \"test:\"\n{more}");
+        let text = "node = { site = \"s\", id = \"n\" }\n".to_owned()
+            + &camera("a", &zone("person"))
+            + &camera("b", &zone("persn"))
+            + &camera("c", &format!("chain = []\n{}", zone("person")))
+            + &camera("d", &format!("chain = [\"own\"]\n{}", zone("persn")))
+            + &camera("e", &format!("chain = [\"detect\", \"faces\"]\n{}", zone("face")))
+            + "[analyzer.own]\nkind = \"detect\"\nmodel = \"coco-sd-lite\"\n";
+        let problems = missing(&parse(&text).unwrap());
+        assert_eq!(
+            paths(&problems),
+            ["camera[1].zone[0].labels", "camera[2].zone[0].labels", "analyzer.own.model"]
+        );
+        assert!(problems[0].message.ends_with("did you mean \"person\"?"), "{}", problems[0].message);
+        assert!(problems[1].message.contains("no chain"), "{}", problems[1].message);
+        assert!(problems[2].message.contains("coco-ssd-lite"), "{}", problems[2].message);
     }
 }

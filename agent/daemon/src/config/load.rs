@@ -9,6 +9,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use aimass_inference::AnalyzerConfig;
+
 use super::Config;
 
 /// A configuration file larger than this is not read.
@@ -135,8 +137,11 @@ fn from_tree(mut tree: Value) -> Result<Config, ConfigErrors> {
             }
             Err(error) => error,
         };
-        let mut steps = steps(error.path());
-        let message = error.into_inner().to_string();
+        let (mut steps, mut message) = (steps(error.path()), error.inner().to_string());
+        if let Some((within, inner)) = within_analyzer(&mut tree, &steps) {
+            steps.extend(within);
+            message = inner;
+        }
         if let Some(unknown) = quoted(&message, "unknown field `").map(Step::Key)
             && steps.last() != Some(&unknown)
         {
@@ -172,6 +177,18 @@ fn from_tree(mut tree: Value) -> Result<Config, ConfigErrors> {
 
 fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '-'
+}
+
+/// serde looks at an analyzer's table as a whole, because of its `kind`: which of its fields is wrong, and why.
+fn within_analyzer(tree: &mut Value, place: &[Step]) -> Option<(Vec<Step>, String)> {
+    let [Step::Key(section), Step::Key(_)] = place else { return None };
+    let table = at(tree, place).filter(|_| section == "analyzer")?.as_object_mut()?;
+    let mut fields = table.clone();
+    let kind = fields.remove("kind")?;
+    let mut track = serde_path_to_error::Track::new();
+    let fields = serde_path_to_error::Deserializer::new(Value::Object(fields), &mut track);
+    let error = AnalyzerConfig::of_kind(kind.as_str()?, fields)?.err()?;
+    Some((steps(&track.path()), error.to_string()))
 }
 
 /// Puts a harmless value where a required one is missing, so that the rest of its table is checked too.

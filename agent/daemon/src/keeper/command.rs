@@ -2,12 +2,21 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::files::leave_request;
+use super::history::{History, history};
 use super::local;
+use super::state::ReportState;
+use crate::config::ConfigErrors;
 use crate::exit::Failure;
+
+/// How often the node's record is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Looks after which a node that has written nothing has nothing to try.
+const UNANSWERED: u32 = 20;
 
 /// Tells the running node to read its configuration file again (SIGHUP).
 ///
@@ -36,6 +45,43 @@ pub fn ask_for_rollback(file: &Path, to: Option<u64>) -> Result<bool, Failure> {
     match owner_of(&local::store_path(file))? {
         Some(pid) => signal(pid).map(|()| true),
         None => Ok(false),
+    }
+}
+
+/// Waits for what becomes of what the running node was asked for, after `before`; `on_trial` hears which revision is
+/// tried. The revision that is in force, or `None` if there was nothing to try.
+///
+/// # Errors
+/// `BadInput` with the reasons if it is refused or taken back; `Unavailable` if the node ends meanwhile.
+pub fn await_verdict(
+    file: &Path,
+    before: &History,
+    on_trial: impl FnOnce(u64),
+) -> Result<Option<u64>, Failure> {
+    let (store, mut on_trial, mut looks) = (local::store_path(file), Some(on_trial), 0u32);
+    loop {
+        std::thread::sleep(LOOK);
+        let now = history(file)?;
+        looks += 1;
+        if let Some(revision) = now.trial {
+            if let Some(tell) = on_trial.take() {
+                tell(revision);
+            }
+        } else if now.generation != before.generation {
+            let (state, errors) = now.answer;
+            if state == ReportState::Applied {
+                return Ok(now.committed);
+            }
+            let why = if state == ReportState::Rejected { "it is refused" } else { "it was taken back" };
+            return Err(Failure::BadInput(format!("{why}: {}", ConfigErrors(errors))));
+        } else if looks >= UNANSWERED {
+            return Ok(None);
+        }
+        if owner_of(&store)?.is_none() {
+            let text =
+                "the node has ended: its next start tries the configuration (aimass-agent config history)";
+            return Err(Failure::Unavailable(text.into()));
+        }
     }
 }
 

@@ -40,6 +40,31 @@ impl AnalyzerConfig {
         }
     }
 
+    /// What a table without its `kind` says of an analyzer of this kind; `None` for a kind that there is not. serde looks
+    /// at a tagged table as a whole: this is for whoever wants to know which of its fields is wrong.
+    pub fn of_kind<'de, D: serde::Deserializer<'de>>(kind: &str, table: D) -> Option<Result<Self, D::Error>> {
+        match kind {
+            "detect" => Some(DetectConfig::deserialize(table).map(AnalyzerConfig::Detect)),
+            "faces" => Some(FacesConfig::deserialize(table).map(AnalyzerConfig::Faces)),
+            _ => None,
+        }
+    }
+
+    /// What it can find, by the words that zones may ask for.
+    ///
+    /// # Errors
+    /// Its model is unknown, or its list of classes cannot be read.
+    pub fn labels(&self, models: &crate::library::Library) -> Result<Vec<Label>, InferenceError> {
+        let entry = models.get(self.model())?;
+        match self {
+            AnalyzerConfig::Detect(config) if config.labels.is_empty() => {
+                Ok(entry.read_labels()?.into_iter().flatten().collect())
+            }
+            AnalyzerConfig::Detect(config) => Ok(config.labels.iter().map(|l| l.as_str().into()).collect()),
+            AnalyzerConfig::Faces(_) => Ok(vec![FACE.into()]),
+        }
+    }
+
     /// The model that it needs.
     pub fn model(&self) -> &str {
         match self {

@@ -153,7 +153,7 @@ pub(super) fn missing_element(name: &str) -> Problem {
 }
 
 /// The Debian package that decodes such a stream.
-fn package(caps: &str) -> &'static str {
+pub(crate) fn package(caps: &str) -> &'static str {
     let name = caps.split([',', ' ']).next().unwrap_or_default();
     match name {
         "video/x-vp8" | "video/x-vp9" | "image/jpeg" | "video/quicktime" | "video/x-matroska"
