@@ -4,8 +4,9 @@
     python fuzz_engine.py fuzz PROGRAM [COUNT]        runs COUNT=2000 graphs through the example `engine` and compares
 
 A graph of pictures is a chain of layers with side branches, each followed by a quantiser whose steps fit what comes; one
-of words (fuzz_words.py) is made of what transformers are made of. The answers are those of onnxruntime without graph
-optimisation: each operator as its specification says, so that they are the same on every machine.
+of words (fuzz_words.py) is made of what transformers are made of, one of sound (fuzz_sound.py) of convolutions along one
+axis. The answers are those of onnxruntime without graph optimisation: each operator as its specification says, so that
+they are the same on every machine.
 """
 
 import json
@@ -272,10 +273,11 @@ class Counted(Graph):
 
 def kinds():
     """Kinds of graphs: the first seed, how many fixtures, how many of 1000 random ones."""
+    from fuzz_sound import Sound
     from fuzz_words import Turned, Words
     return [(Graph, 0, 50, 700), (Faces, 10_000, 4, 100), (Words, 20_000, 14, 200),
             (Padded, 30_000, 2, 0), (Counted, 40_000, 1, 0), (Turned, 50_000, 1, 10),
-            (Swish, 60_000, 8, 100)]
+            (Swish, 60_000, 8, 100), (Sound, 70_000, 8, 100)]
 
 
 def fixtures(folder, count):

@@ -80,7 +80,7 @@ pub(super) struct Flat {
 pub(super) enum Value {
     /// Shape `[1, c, h, w]` as bytes.
     Quant(Quant),
-    /// Shape `[1, c, h, w]` as f32, with a halo.
+    /// Shape `[1, c, h, w]` as f32, with a halo; what a convolution made of `[1, c, n]` too, as one row.
     Floats(Floats),
     /// Any shape.
     Flat(Flat),

@@ -78,7 +78,12 @@ impl Kernels {
     /// # Errors
     /// The images differ in size.
     pub fn copy<T: Element>(self, input: View<'_, T>, output: ViewMut<'_, T>) -> Result<()> {
-        unary("copy", input, output, false, |from, to| to.copy_from_slice(from))
+        unary("copy", input, output, false, |from, to| match to {
+            // A call for each pixel costs more than its few values.
+            [to] => *to = from[0],
+            to if to.len() < 8 => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+            to => to.copy_from_slice(from),
+        })
     }
 
     /// `output = table[input]`: any activation, or another quantisation.

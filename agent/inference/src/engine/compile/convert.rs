@@ -72,12 +72,12 @@ impl Compiler<'_> {
         }
     }
 
-    /// The value as an f32 picture with its shape; `None` if it is no picture or not known as one.
+    /// The value as an f32 picture with its shape, `[1, c, n]` as one row; `None` if it is no picture or not known as one.
     ///
     /// # Errors
     /// As [`Self::flat`].
     pub(in crate::engine) fn map(&mut self, outlet: OutletId) -> Result<Option<(Floats, MapShape)>, String> {
-        let Some(mut shape) = self.map_shape(outlet) else { return Ok(None) };
+        let Some(mut shape) = self.rows_shape(outlet) else { return Ok(None) };
         let is_f32 = self.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
         if !is_f32 {
             return Ok(None);

@@ -283,6 +283,14 @@ impl<'m> Compiler<'m> {
         }
     }
 
+    /// The shape of a value that is one picture, or one row of pixels, as convolutions along one axis have it.
+    pub(super) fn rows_shape(&self, outlet: OutletId) -> Option<MapShape> {
+        match self.shape(outlet)?[..] {
+            [1, channels, width] => Some(MapShape { height: 1, width, channels }),
+            _ => self.map_shape(outlet),
+        }
+    }
+
     /// The only node that uses a value, unless it is an output of the model.
     pub(super) fn sole_consumer(&self, outlet: OutletId) -> Option<&'m TypedNode> {
         let successors = &self.model.node(outlet.node).outputs[outlet.slot].successors;

@@ -44,7 +44,8 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     {
         return Ok(true);
     }
-    if is_map(compiler, a) || (is_map(compiler, b) && of_b == shape) {
+    if compiler.map_shape(outlet).is_some() && (is_map(compiler, a) || (is_map(compiler, b) && of_b == shape))
+    {
         return maps(compiler, operator, outlet, [a, b]);
     }
     flats(compiler, operator, outlet, [a, b], &of_b)

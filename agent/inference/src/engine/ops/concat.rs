@@ -194,13 +194,13 @@ impl Step for Concat {
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (kernels, mut whole) = (memory.kernels, memory.image(self.output));
         if let Some((outer, chunks)) = &self.chunks {
-            whole = Image::dense(whole.offset, *outer, 1, chunks.iter().sum(), Halo::default());
+            whole = Image::dense(whole.offset, 1, *outer, chunks.iter().sum(), Halo::default());
         }
         let mut first = 0;
         for (n, id) in self.inputs.iter().enumerate() {
             let mut input = memory.image(*id);
             if let Some((outer, chunks)) = &self.chunks {
-                input = Image::dense(input.offset, *outer, 1, chunks[n], Halo::default());
+                input = Image::dense(input.offset, 1, *outer, chunks[n], Halo::default());
             }
             let part = whole.channel_slice(first, input.channels);
             let (inputs, output) = memory.arena.writing::<f32>(&part).map_err(refused)?;

@@ -30,14 +30,21 @@ pub(super) fn shape_of(
     if op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW || spec.data_format != DataFormat::NCHW {
         return None;
     }
-    let (from, to) = (compiler.map_shape(node.inputs[0])?, compiler.map_shape(OutletId::new(node.id, 0))?);
-    let [height, width] = spec.kernel_shape[..] else { return None };
-    let padding = spec.computed_padding(&[from.height, from.width]);
+    let (from, to) = (compiler.rows_shape(node.inputs[0])?, compiler.rows_shape(OutletId::new(node.id, 0))?);
+    let size = [from.height, from.width];
+    // Along one axis: a picture of one row.
+    let axes = spec.kernel_shape.len();
+    let missing = 2usize.checked_sub(axes).filter(|missing| *missing < 2)?;
+    let padding = spec.computed_padding(&size[missing..]);
+    let of_axis =
+        |axis: usize, of: &dyn Fn(usize) -> usize, else_: usize| axis.checked_sub(missing).map_or(else_, of);
+    let both = |of: &dyn Fn(usize) -> usize, without: usize| [0, 1].map(|axis| of_axis(axis, of, without));
+    let [above, left] = both(&|axis| padding[axis].pad_before, 0);
     let shape = ConvShape {
-        kernel: [height, width],
-        stride: [spec.stride(0), spec.stride(1)],
-        dilation: [spec.dilation(0), spec.dilation(1)],
-        padding: [padding[0].pad_before + pad.top, padding[1].pad_before + pad.left],
+        kernel: both(&|axis| spec.kernel_shape[axis], 1),
+        stride: both(&|axis| spec.stride(axis), 1),
+        dilation: both(&|axis| spec.dilation(axis), 1),
+        padding: [above + pad.top, left + pad.left],
         groups: op.group,
         input_channels: from.channels,
         output_channels: to.channels,
@@ -217,5 +224,6 @@ pub(super) fn reach(shape: &ConvShape) -> Option<Reach> {
 pub(super) fn kind(shape: &ConvShape, numbers: &str) -> String {
     let [height, width] = shape.kernel;
     let name = if shape.is_depthwise() { "depthwise" } else { "conv" };
-    format!("{name} {height}x{width} s{} {numbers}", shape.stride[0])
+    // Along one axis, that of the columns is the one that counts.
+    format!("{name} {height}x{width} s{} {numbers}", shape.stride[usize::from(height == 1)])
 }

@@ -39,7 +39,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
                 compiler.set(outlet, Value::Floats(Floats { sole, ..floats }));
                 return Ok(true);
             }
-            let shape = compiler.map_shape(outlet).ok_or("a picture has no picture's shape")?;
+            let shape = compiler.rows_shape(outlet).ok_or("a picture has no picture's shape")?;
             let output = compiler.new_floats(shape);
             compiler.emit(Unary { function, input: floats.buffer, output, bounds: Bounds::none() });
             compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
@@ -185,7 +185,7 @@ pub(super) fn apply_to_picture(
     let function = Function::Curve(curve);
     let mut buffer = input;
     if !fused(compiler, &function, input, alone) {
-        let shape = compiler.map_shape(output).ok_or("a picture has no picture's shape")?;
+        let shape = compiler.rows_shape(output).ok_or("a picture has no picture's shape")?;
         buffer = compiler.new_floats(shape);
         compiler.emit(Unary { function, input, output: buffer, bounds: Bounds::none() });
     }
