@@ -271,10 +271,16 @@ async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
     assert!(told.contains("is on probation") && told.contains("has proved itself"), "{told}");
     let (code, _, told) = reload(&cameras("fsp = 3\n"));
     assert_eq!(code, Some(65), "{told}");
-    assert!(told.contains("it is refused: camera[0].fsp"), "{told}");
+    assert!(told.contains("the configuration is refused: camera[0].fsp"), "{told}");
     let (code, _, told) = reload(&cameras("").replace("test:", "v4l2:/dev/null"));
     assert_eq!(code, Some(65), "{told}");
-    assert!(told.contains("it was taken back: camera[0]: "), "{told}");
+    assert!(told.contains("the configuration was taken back: camera[0]: "), "{told}");
+    let (code, told, _) = reload(&cameras(ZONE));
+    assert_eq!(
+        (code, told.contains("nothing to try")),
+        (Some(0), true),
+        "what runs is written again: {told}"
+    );
     rig.delivers("dock").await;
     rig.stop().await;
 }

@@ -56,6 +56,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let measured = models.clone();
     // A model that is being measured did not end the program.
     leave_at_signal(move || drop(measured.choices().interrupted()))?;
+    // Before a file is written over: a name that nobody knows is known now.
+    for (_, config) in &links {
+        models.library().get(config.model()).map_err(|e| Failure::BadInput(e.to_string()))?;
+    }
     let output = Output::open(&args.out)?;
     let mut work = Work {
         links,

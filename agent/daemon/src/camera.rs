@@ -124,7 +124,8 @@ fn run_source(
         context.stop(),
         &mut camera_backoff(&view.id),
         |state| {
-            context.allow(quiet_at_most(&parts.source, view.facts().fps_floor));
+            let quiet = quiet_at_most(&parts.source, view.facts().fps_floor) + state.wait();
+            context.allow(quiet);
             if context.stop().is_requested() {
                 // Whatever ends late has no say any more: the same camera may be at work anew.
                 return;
@@ -133,7 +134,7 @@ fn run_source(
             if let Some(report) = eyes.borrow_mut().state(&state) {
                 context.rest();
                 tell(report);
-                context.allow(quiet_at_most(&parts.source, view.facts().fps_floor));
+                context.allow(quiet);
             }
         },
     );

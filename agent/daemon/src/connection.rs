@@ -41,7 +41,12 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, n
         }
         SourceState::Failed { error, retry_in } => {
             view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
-            view.set_misconfigured(error.kind == SourceErrorKind::Config);
+            let misconfigured = error.kind == SourceErrorKind::Config;
+            if misconfigured != view.is_misconfigured() {
+                // Another trouble than before: it gets its own line.
+                *failures = 0;
+            }
+            view.set_misconfigured(misconfigured);
             view.set_status("failed", Some(error.to_string()), now);
             // Once, then every hundredth time: a source that is away for days must not fill the log.
             if failures.is_multiple_of(100) {
@@ -50,6 +55,7 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, n
             *failures += 1;
         }
         SourceState::Ended(_) => {
+            view.set_misconfigured(false);
             view.set_status("ended", None, now);
             tracing::info!(source = %view.id, "The source has ended.");
         }

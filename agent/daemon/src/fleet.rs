@@ -178,6 +178,7 @@ impl Fleet {
     /// Says of all sources, which are closed and not gone, that they have ended, and ends what was in view of them.
     pub async fn end_views(&self) {
         for (source, camera) in &self.sources {
+            camera.view.set_misconfigured(false);
             camera.view.set_status("ended", None, self.shared.node.clock.wall());
             camera.view.set_level(None);
             self.tell(Input::Pause { source: source.clone() }).await;

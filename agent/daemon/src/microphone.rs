@@ -99,6 +99,7 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
     let mut sink = Head { parts, context, ears: &ears, meter, quiet };
     let mut failures = 0u64;
     run_forever(source.as_mut(), &mut sink, context.stop(), &mut camera_backoff(&view.id), |state| {
+        let quiet = quiet + state.wait();
         context.allow(quiet);
         if context.stop().is_requested() {
             // Whatever ends late has no say any more: the same microphone may be at work anew.

@@ -14,8 +14,8 @@ use crate::health::HealthDocument;
 pub struct Vitals {
     /// Cameras that deliver pictures, and clips that have ended.
     delivering: BTreeSet<String>,
-    /// Cameras that do not, and why, as far as it is known.
-    #[serde(skip)]
+    /// Cameras that do not, and why, as far as it is known and still of interest.
+    #[serde(default)]
     silent: BTreeMap<String, String>,
     /// Cameras and microphones that can never deliver by this configuration on this board, and why.
     #[serde(default)]
@@ -59,7 +59,8 @@ impl Vitals {
 
     /// What another life may compare with: what works and what is broken for good, not why it is silent just now.
     pub fn for_later(&self) -> Vitals {
-        Vitals { silent: BTreeMap::new(), offline_because: None, ..self.clone() }
+        let silent = self.silent.keys().map(|id| (id.clone(), String::new())).collect();
+        Vitals { silent, offline_because: None, ..self.clone() }
     }
 
     /// What is broken for good since `before`: waiting helps nobody.
@@ -68,8 +69,9 @@ impl Vitals {
         for (camera, why) in self.unanalysed.iter().filter(|(c, _)| !before.unanalysed.contains_key(*c)) {
             problems.extend(place(config, camera).map(|at| Problem::new(format!("{at}.chain"), why)));
         }
-        for (source, why) in self.misconfigured.iter().filter(|(s, _)| !before.misconfigured.contains_key(*s))
-        {
+        // What is new is to work; what was known and did not deliver, for whatever reason, is no reason to go back.
+        let mattered = |s: &String| !before.misconfigured.contains_key(s) && !before.silent.contains_key(s);
+        for (source, why) in self.misconfigured.iter().filter(|(source, _)| mattered(source)) {
             problems.extend(place(config, source).map(|at| Problem::new(at, why)));
         }
         for (worker, why) in self.gave_up.iter().filter(|(w, _)| !before.gave_up.contains_key(*w)) {
@@ -161,6 +163,9 @@ mod tests {
         let problems = now.lost_since(&vitals(&["a", "b"], None), &config());
         assert_eq!(problems, [Problem::new("camera[1]", "offers nothing that fits")]);
         assert_eq!(now.lost_since(&now.clone(), &config()), []);
+        let mut away = vitals(&["a"], None);
+        away.silent.insert("b".into(), "unplugged".into());
+        assert_eq!(now.lost_since(&away.for_later(), &config()), [], "it was away before");
         let text = serde_json::to_string(&now.for_later()).unwrap();
         assert_eq!(serde_json::from_str::<Vitals>(&text).unwrap().misconfigured, now.misconfigured);
     }

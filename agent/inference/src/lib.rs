@@ -24,7 +24,7 @@ mod threads;
 mod tract;
 pub mod verify;
 
-pub use analyzer::{AnalyzerConfig, build};
+pub use analyzer::{AnalyzerConfig, DetectConfig, build};
 pub use backend::{Backend, Model};
 pub use bench::{BackendBench, ModelBench, bench_model};
 pub use choice::Choices;

@@ -42,6 +42,18 @@ pub enum SourceState {
     Ended(Ended),
 }
 
+impl SourceState {
+    /// How long the source rests before its next attempt.
+    pub fn wait(&self) -> Duration {
+        match self {
+            SourceState::Stalled { retry_in, .. } | SourceState::Failed { retry_in, .. } => *retry_in,
+            SourceState::Connecting { .. } | SourceState::Delivering(_) | SourceState::Ended(_) => {
+                Duration::ZERO
+            }
+        }
+    }
+}
+
 /// Frames that span this time on the source's own timeline make an attempt a success: the next wait is short again.
 const STEADY: Duration = Duration::from_secs(10);
 

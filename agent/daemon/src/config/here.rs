@@ -1,12 +1,13 @@
 //! What a valid configuration names and this machine does not have. It may be meant for another machine, so these are
 //! warnings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use aimass_core::finding::Label;
 use aimass_inference::library::nearest;
+use aimass_inference::{AnalyzerConfig, DetectConfig};
 use aimass_media::MicrophoneUri;
 use aimass_media::uri::SourceUri;
 
@@ -65,6 +66,21 @@ fn models(config: &Config) -> Vec<Problem> {
     };
     let library = library.library();
     let mut problems = Vec::new();
+    for (name, analyzer) in &config.analyzer {
+        if let Some(Err(error)) = analyzer.smaller_model().map(|smaller| library.get(smaller)) {
+            problems.push(Problem::new(format!("analyzer.{name}.smaller_model"), error.to_string()));
+        }
+        let AnalyzerConfig::Detect(detect) = analyzer else { continue };
+        // What the model knows, whatever is asked of it.
+        let all =
+            AnalyzerConfig::Detect(DetectConfig { labels: Vec::new(), ..detect.clone() }).labels(library);
+        let unknown =
+            |label: &String| never_found(label, all.as_deref().unwrap_or_default(), "the analyzer's model");
+        let unknown =
+            if all.is_ok() { detect.labels.iter().filter_map(unknown).collect() } else { Vec::new() };
+        problems
+            .extend(unknown.into_iter().map(|text| Problem::new(format!("analyzer.{name}.labels"), text)));
+    }
     for (n, camera) in config.camera.iter().enumerate() {
         // A name that nobody knows is an error, and told as such.
         let Ok(links) = chain::resolve(&camera.chain, &config.analyzer) else { continue };
@@ -82,20 +98,25 @@ fn models(config: &Config) -> Vec<Problem> {
                 }
             }
         }
-        for (z, zone) in camera.zone.iter().enumerate() {
-            for label in &zone.labels {
-                if let Some(text) = found.as_ref().and_then(|found| never_found(label, found)) {
-                    problems.push(Problem::new(format!("camera[{n}].zone[{z}].labels"), text));
-                }
+        let Some(found) = found else { continue };
+        let zones = camera.zone.iter().enumerate().map(|(z, zone)| (format!("zone[{z}]"), &zone.labels));
+        let lines = camera.line.iter().enumerate().map(|(l, line)| (format!("line[{l}]"), &line.labels));
+        for (place, label) in
+            zones.chain(lines).flat_map(|(at, all)| all.iter().map(move |l| (at.clone(), l)))
+        {
+            if let Some(text) = never_found(label, &found, "the camera's chain") {
+                problems.push(Problem::new(format!("camera[{n}].{place}.labels"), text));
             }
         }
     }
-    problems.dedup();
+    // Cameras share analyzers.
+    let mut seen = HashSet::new();
+    problems.retain(|problem| seen.insert(problem.to_string()));
     problems
 }
 
 /// What to say of a label that is not among those which can be found.
-fn never_found(label: &str, found: &[Label]) -> Option<String> {
+fn never_found(label: &str, found: &[Label], who: &str) -> Option<String> {
     if found.iter().any(|known| **known == *label) {
         return None;
     }
@@ -104,7 +125,7 @@ fn never_found(label: &str, found: &[Label]) -> Option<String> {
     }
     let near = nearest(label, found.iter().map(|known| &**known));
     let hint = near.map_or(String::new(), |known| format!(": did you mean \"{known}\"?"));
-    Some(format!("no model of the camera's chain finds \"{label}\"{hint}"))
+    Some(format!("{who} never finds \"{label}\"{hint}"))
 }
 
 /// Cameras on this board. They are not opened: the node that runs may have them.
@@ -192,14 +213,23 @@ mod tests {
             + &camera("c", &format!("chain = []\n{}", zone("person")))
             + &camera("d", &format!("chain = [\"own\"]\n{}", zone("persn")))
             + &camera("e", &format!("chain = [\"detect\", \"faces\"]\n{}", zone("face")))
-            + "[analyzer.own]\nkind = \"detect\"\nmodel = \"coco-sd-lite\"\n";
+            + &camera("f", "chain = [\"own\", \"few\"]\n")
+            + "[analyzer.own]\nkind = \"detect\"\nmodel = \"coco-sd-lite\"\n"
+            + "[analyzer.few]\nkind = \"detect\"\nlabels = [\"person\", \"forklft\"]\nsmaller_model = \"tiny\"\n";
         let problems = missing(&parse(&text).unwrap());
         assert_eq!(
             paths(&problems),
-            ["camera[1].zone[0].labels", "camera[2].zone[0].labels", "analyzer.own.model"]
+            [
+                "analyzer.few.smaller_model",
+                "analyzer.few.labels",
+                "camera[1].zone[0].labels",
+                "camera[2].zone[0].labels",
+                "analyzer.own.model"
+            ]
         );
-        assert!(problems[0].message.ends_with("did you mean \"person\"?"), "{}", problems[0].message);
-        assert!(problems[1].message.contains("no chain"), "{}", problems[1].message);
-        assert!(problems[2].message.contains("coco-ssd-lite"), "{}", problems[2].message);
+        assert!(problems[1].message.contains("never finds \"forklft\""), "{}", problems[1].message);
+        assert!(problems[2].message.ends_with("did you mean \"person\"?"), "{}", problems[2].message);
+        assert!(problems[3].message.contains("no chain"), "{}", problems[3].message);
+        assert!(problems[4].message.contains("coco-ssd-lite"), "{}", problems[4].message);
     }
 }

@@ -246,3 +246,11 @@ proptest::proptest! {
         let _outcome = parse(&String::from_utf8_lossy(&bytes));
     }
 }
+
+#[test]
+fn each_wrong_field_of_an_analyzer_is_told() {
+    let bad = "modle = \"x\"\nmin_score = \"a\"\nlabels = 3";
+    let mut told = paths(&GOOD.replace("model = \"coco-ssd-lite\"\nmin_score = 0.5", bad));
+    told.sort();
+    assert_eq!(told, ["analyzer.detect.labels", "analyzer.detect.min_score", "analyzer.detect.modle"]);
+}

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::files::leave_request;
-use super::history::{History, history};
+use super::files::{leave_request, take_answer};
+use super::history::history;
 use super::local;
-use super::state::ReportState;
-use crate::config::ConfigErrors;
+use super::state::{Answered, Outcome};
+use crate::config::{ConfigErrors, Problem};
 use crate::exit::Failure;
 
 /// How often the node's record is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// Looks after which a node that has written nothing has nothing to try.
-const UNANSWERED: u32 = 20;
+/// A node may be busy with what it was asked for before: cameras are closed and opened.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+/// The longest probation that makes sense, and three of them for what begins with the program.
+const JUDGED_WITHIN: Duration = Duration::from_secs(3600);
 
 /// Tells the running node to read its configuration file again (SIGHUP).
 ///
@@ -48,41 +50,75 @@ pub fn ask_for_rollback(file: &Path, to: Option<u64>) -> Result<bool, Failure> {
     }
 }
 
-/// Waits for what becomes of what the running node was asked for, after `before`; `on_trial` hears which revision is
-/// tried. The revision that is in force, or `None` if there was nothing to try.
+/// Takes away what the node said to an earlier request, so that the next answer is that to ours.
 ///
 /// # Errors
-/// `BadInput` with the reasons if it is refused or taken back; `Unavailable` if the node ends meanwhile.
-pub fn await_verdict(
-    file: &Path,
-    before: &History,
-    on_trial: impl FnOnce(u64),
-) -> Result<Option<u64>, Failure> {
-    let (store, mut on_trial, mut looks) = (local::store_path(file), Some(on_trial), 0u32);
-    loop {
-        std::thread::sleep(LOOK);
-        let now = history(file)?;
-        looks += 1;
-        if let Some(revision) = now.trial {
-            if let Some(tell) = on_trial.take() {
-                tell(revision);
-            }
-        } else if now.generation != before.generation {
-            let (state, errors) = now.answer;
-            if state == ReportState::Applied {
-                return Ok(now.committed);
-            }
-            let why = if state == ReportState::Rejected { "it is refused" } else { "it was taken back" };
-            return Err(Failure::BadInput(format!("{why}: {}", ConfigErrors(errors))));
-        } else if looks >= UNANSWERED {
-            return Ok(None);
+/// The folder is another user's.
+pub fn forget_answer(file: &Path) -> Result<(), Failure> {
+    take_answer(&local::folder(file)).map(drop).map_err(|e| no_answer(file, &e))
+}
+
+/// Waits for what becomes of what the running node was asked for; `on_trial` hears which revision is tried. The revision
+/// that is in force now, or `None` if there was nothing to try.
+///
+/// # Errors
+/// `BadInput` with the reasons if it is refused or taken back; `Unavailable` if the node ends or is silent meanwhile.
+pub fn await_verdict(file: &Path, on_trial: impl FnOnce(u64)) -> Result<Option<u64>, Failure> {
+    let refused = |how: &str, errors: Vec<Problem>| {
+        Failure::BadInput(format!("the configuration {how}: {}", ConfigErrors(errors)))
+    };
+    let answer = patiently(file, ANSWERED_WITHIN, || {
+        take_answer(&local::folder(file)).map_err(|e| no_answer(file, &e))
+    })?;
+    let revision = match answer {
+        Answered::Same => return Ok(None),
+        Answered::Refused(errors) => return Err(refused("is refused", errors)),
+        Answered::Trial(revision) => revision,
+    };
+    on_trial(revision);
+    let past = patiently(file, JUDGED_WITHIN, || {
+        let past = history(file)?.entries.into_iter().rev().find(|past| past.revision == revision);
+        Ok(past.filter(|past| past.outcome != Outcome::Trial))
+    })?;
+    match past.outcome {
+        Outcome::Committed => Ok(Some(revision)),
+        Outcome::Superseded => {
+            Err(refused("was superseded by another before it had proved itself", past.errors))
         }
-        if owner_of(&store)?.is_none() {
-            let text =
-                "the node has ended: its next start tries the configuration (aimass-agent config history)";
-            return Err(Failure::Unavailable(text.into()));
+        Outcome::Rejected | Outcome::RolledBack | Outcome::Trial => {
+            Err(refused("was taken back", past.errors))
         }
     }
+}
+
+/// Looks until there is something, while the node runs.
+fn patiently<T>(
+    file: &Path,
+    within: Duration,
+    mut look: impl FnMut() -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
+    let store = local::store_path(file);
+    for _ in 0..within.as_millis() / LOOK.as_millis() {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if owner_of(&store)?.is_none() {
+            let text = "the node has ended meanwhile: its journal says why, and `aimass-agent config history` what its next \
+                        start makes of it";
+            return Err(Failure::Unavailable(text.into()));
+        }
+        std::thread::sleep(LOOK);
+    }
+    let text = format!(
+        "the node has not told within {within:?} what becomes of it: see its journal and `aimass-agent config history`"
+    );
+    Err(Failure::Unavailable(text))
+}
+
+fn no_answer(file: &Path, error: &std::io::Error) -> Failure {
+    let folder = local::folder(file);
+    let text = format!("{}: the node's answers cannot be read there: {error}", folder.display());
+    Failure::Unavailable(text)
 }
 
 /// The process that holds the store, if one does.

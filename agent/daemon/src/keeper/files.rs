@@ -13,12 +13,13 @@ use aimass_trust::sha256_hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::state::{Content, State};
+use super::state::{Answered, Content, State};
 use crate::vitals::Vitals;
 
 const COPIES: [&str; 2] = ["state-a", "state-b"];
 const REQUEST: &str = "rollback.request";
 const VITALS: &str = "vitals";
+const ANSWER: &str = "reload.answer";
 
 /// What changes files; tests let it fail.
 pub(super) trait Disk: Send {
@@ -166,6 +167,11 @@ impl Files {
             serde_json::from_slice::<Option<u64>>(&b).map_err(|e| format!("{}: {e}", path.display()))
         }))
     }
+
+    /// Leaves the answer to a request on this machine, for whoever waits for it.
+    pub(super) fn leave_answer(&mut self, answer: &Answered) -> io::Result<()> {
+        self.disk.write(&self.folder.join(ANSWER), &serde_json::to_vec(answer)?)
+    }
 }
 
 /// Leaves a request for the running node, or for its next start.
@@ -177,6 +183,19 @@ pub(super) fn leave_request(folder: &Path, to: Option<u64>) -> io::Result<()> {
         return write_atomically_for(&path, &bytes, owner.uid(), owner.gid());
     }
     write_atomically(&path, &bytes)
+}
+
+/// The node's answer to the latest request on this machine, taken away; `None` if there is none yet.
+///
+/// # Errors
+/// It cannot be read or taken away.
+pub(super) fn take_answer(folder: &Path) -> io::Result<Option<Answered>> {
+    let path = folder.join(ANSWER);
+    match fs::read(&path) {
+        Ok(bytes) => fs::remove_file(&path).and_then(|()| Ok(serde_json::from_slice(&bytes)?)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// A document behind its own SHA-256, and that.

@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use super::files::{Files, Found};
 use super::report::shown;
-use super::state::{Past, ReportState, State};
+use super::state::{Past, State};
 use super::{config_of, local};
-use crate::config::Problem;
 use crate::exit::Failure;
 
 /// What a node remembers.
@@ -25,12 +24,6 @@ pub struct History {
     pub kept: Vec<u64>,
     /// What was offered, oldest first.
     pub entries: Vec<Past>,
-    /// The latest answer: what became of what was offered last, and why.
-    #[serde(skip)]
-    pub answer: (ReportState, Vec<Problem>),
-    /// Changes with every word that the node writes down.
-    #[serde(skip)]
-    pub generation: u64,
 }
 
 /// The history of the node with this file.
@@ -47,8 +40,6 @@ pub fn history(file: &Path) -> Result<History, Failure> {
         trial: state.trial.as_ref().map(|t| t.entry.revision),
         kept,
         entries: state.history,
-        answer: (state.answer.state, state.answer.errors),
-        generation: state.generation,
     })
 }
 

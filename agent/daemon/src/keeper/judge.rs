@@ -5,7 +5,7 @@ use aimass_trust::{ConfigStatement, Domain, Envelope, TrustError, sha256_hex};
 use super::local::Local;
 use super::open::past;
 use super::refusal::Refusal;
-use super::state::{Content, Entry, Judged, Origin, Outcome, ReportState, Stage, Trial};
+use super::state::{Answered, Content, Entry, Judged, Origin, Outcome, ReportState, Stage, Trial};
 use super::{Keeper, Verdict};
 use crate::config::merge::{LOCAL_ONLY, pushable};
 use crate::config::{Config, ConfigErrors, Problem};
@@ -59,10 +59,19 @@ impl Keeper {
 
     /// What SIGHUP asks for: a roll back if one was requested, else the node's own file.
     pub fn offer_reload(&mut self) -> Verdict {
-        match self.judge_request() {
+        let verdict = match self.judge_request() {
             Some(verdict) => verdict,
             None => self.offer_local(),
+        };
+        let answer = match &verdict {
+            Verdict::Same => Answered::Same,
+            Verdict::Rejected => Answered::Refused(self.state.answer.errors.clone()),
+            Verdict::Candidate(choice) => Answered::Trial(choice.revision),
+        };
+        if let Err(error) = self.files.leave_answer(&answer) {
+            tracing::warn!(%error, "Whoever waits for the answer to a reload cannot be told.");
         }
+        verdict
     }
 
     /// The node's own file, as it is now. One that was rolled back before is tried again: somebody asks for it.

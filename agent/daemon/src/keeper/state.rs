@@ -143,6 +143,18 @@ pub(super) struct Answer {
     pub(super) time: Timestamp,
 }
 
+/// What the node says to a request on this machine (SIGHUP).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answered {
+    /// It has that already.
+    Same,
+    /// It is refused.
+    Refused(Vec<Problem>),
+    /// It is being tried as this revision.
+    Trial(u64),
+}
+
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Past {

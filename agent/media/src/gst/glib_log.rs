@@ -2,6 +2,7 @@
 //! many lines a minute. By itself GLib writes each to standard error, and a library that goes round in circles on a
 //! camera's broken connection can write a hundred thousand a second.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +16,15 @@ const MOST_LINES: u32 = 10;
 /// The time over which lines are counted.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// Takes GLib's log over, unless somebody did before.
+/// Takes GLib's log over, once. Nobody else in this process may: GLib ends a program that asks for it twice.
 pub(super) fn take_over() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let (budget, clock) = (Mutex::new(Budget::default()), SystemClock::shared());
         glib::log_set_writer_func(move |level, fields| {
-            write(level, fields, &budget, clock.as_ref());
-            LogWriterOutput::Handled
+            // A panic, as over a closed standard error, must not cross C code.
+            let told = catch_unwind(AssertUnwindSafe(|| write(level, fields, &budget, clock.as_ref())));
+            if told.is_ok() { LogWriterOutput::Handled } else { LogWriterOutput::Unhandled }
         });
     });
 }
@@ -32,11 +34,9 @@ fn write(level: LogLevel, fields: &[LogField<'_>], budget: &Mutex<Budget>, clock
     if !matches!(level, LogLevel::Error | LogLevel::Critical | LogLevel::Warning) {
         return;
     }
-    // A panic must not cross C code: a lock that another thread poisoned is taken all the same.
-    let Some(left_out) = budget.lock().unwrap_or_else(PoisonError::into_inner).spend(clock.monotonic())
-    else {
-        return;
-    };
+    let spent = budget.lock().unwrap_or_else(PoisonError::into_inner).spend(clock.monotonic());
+    // After an error GLib ends the program: that is said whatever was said before.
+    let Some(left_out) = spent.or((level == LogLevel::Error).then_some(0)) else { return };
     let field = |name: &str| {
         let field = fields.iter().find(|field| field.key() == name)?;
         Some(redacted(&String::from_utf8_lossy(field.value_bytes()?)))

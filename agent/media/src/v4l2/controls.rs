@@ -103,12 +103,21 @@ pub(super) fn resolve<'a>(has: &'a [Control], wanted: &Controls) -> Result<Vec<(
 }
 
 /// The controls that can be set by a number or a switch.
-pub(crate) fn of_device(device: &v4l::Device) -> Result<Vec<Control>, String> {
+pub(crate) fn of_device(device: &v4l::Device) -> Result<Vec<Control>, super::Problem> {
     // The library panics over kinds of controls that it does not know. Cameras rarely have any; codecs do.
     let asked = catch_unwind(AssertUnwindSafe(|| device.query_controls()));
-    let descriptions = asked.map_err(|_| "the camera has a control of an unknown kind".to_owned())?;
-    // EINVAL, ENOTTY: it has none.
-    Ok(descriptions.unwrap_or_default().into_iter().filter_map(control).collect())
+    let asked = asked
+        .map_err(|_| (SourceErrorKind::Config, "the camera has a control of an unknown kind".to_owned()))?;
+    let descriptions = match asked {
+        Ok(descriptions) => descriptions,
+        // EINVAL, ENOTTY: it has none.
+        Err(error) if matches!(error.raw_os_error(), Some(22 | 25)) => Vec::new(),
+        Err(error) => {
+            let text = format!("does not tell its controls ({error}): check the cable");
+            return Err((SourceErrorKind::Unavailable, text));
+        }
+    };
+    Ok(descriptions.into_iter().filter_map(control).collect())
 }
 
 fn control(description: v4l::control::Description) -> Option<Control> {
@@ -136,7 +145,7 @@ pub(super) fn apply(device: &v4l::Device, wanted: &Controls) -> Result<(), super
     if wanted.is_empty() {
         return Ok(());
     }
-    let has = of_device(device).map_err(|e| (SourceErrorKind::Config, e))?;
+    let has = of_device(device)?;
     for (control, number) in resolve(&has, wanted).map_err(|e| (SourceErrorKind::Config, e))? {
         let value = match control.kind {
             Kind::Switch => v4l::control::Value::Boolean(number != 0),

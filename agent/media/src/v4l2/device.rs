@@ -28,9 +28,16 @@ pub(crate) fn open(path: &Path) -> Result<Device, Problem> {
     Device::with_path(path).map_err(|e| opening(path, &e))
 }
 
-/// Refuses what is no camera: a USB camera has a second device for its metadata.
-pub(crate) fn is_camera(device: &Device) -> Result<(), String> {
-    let can = device.query_caps().map_err(|e| format!("is no camera ({e})"))?.capabilities;
+/// Refuses what is no camera: a USB camera has a second device for its metadata. One that does not answer, as while it is
+/// unplugged, is another matter.
+pub(crate) fn check_camera(device: &Device, path: &Path) -> Result<(), Problem> {
+    let about = device.query_caps().map_err(|error| opening(path, &error))?;
+    let at = path.display();
+    is_camera(&about).map_err(|text| (SourceErrorKind::Config, format!("{at} {text}")))
+}
+
+fn is_camera(about: &v4l::Capabilities) -> Result<(), String> {
+    let can = about.capabilities;
     if can.contains(Flags::VIDEO_CAPTURE | Flags::STREAMING) {
         return Ok(());
     }

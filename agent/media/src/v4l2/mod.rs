@@ -21,7 +21,6 @@ use aimass_core::ports::{Ended, Flow, FrameSink, Source, SourceError, SourceErro
 use aimass_core::slot::{Put, SlotReceiver, SlotSender, Taken, slot};
 use aimass_core::stop::Stop;
 
-use self::device::is_camera;
 use self::formats::Offer;
 use self::pictures::Pictures;
 use self::stream::Stream;
@@ -201,9 +200,13 @@ fn capture(
 /// again: some drivers let only that handle stream which set the format.
 fn set_up(device: &V4l2Device, options: &SourceOptions) -> Result<(Offer, usize), Problem> {
     let opened = device::open(&device.path)?;
-    is_camera(&opened)
-        .map_err(|text| (SourceErrorKind::Config, format!("{} {text}", device.path.display())))?;
+    device::check_camera(&opened, &device.path)?;
     let offers = device::offers(&opened, device).map_err(|e| device::opening(&device.path, &e))?;
+    if offers.list.is_empty() && offers.others.is_empty() {
+        // v4l2loopback, before somebody writes pictures into it.
+        let text = format!("{} offers no pictures now: check what feeds it", device.path.display());
+        return Err((SourceErrorKind::Unavailable, text));
+    }
     let offer = offers.choose(device, options.max_side_px, options.fps).ok_or_else(|| {
         (SourceErrorKind::Config, format!("offers nothing that fits: it has {}", offers.listed()))
     })?;
