@@ -37,6 +37,13 @@ class Sound(Words):
         end = self.pick(size, 2**31 - 1, max(size - 1, begin + 1))
         return self.add("Slice", [name, *(self.integers(n) for n in (begin, end, axis, step))])
 
+    def padded(self, name):
+        """A border of one axis."""
+        pads = numpy.zeros((2, 3), numpy.int64)
+        pads[:, self.pick(1, 2)] = self.random.integers(0, 4, 2)
+        number = [self.number(self.random.normal())] if self.random.random() < 0.5 else []
+        return self.add("Pad", [name, self.constant(pads.ravel()), *number])
+
     def turned(self, name):
         """Pairs of numbers, one of each negated: what attention turns words by."""
         size = self.shape(name)[2]
@@ -53,7 +60,7 @@ class Sound(Words):
         last, sides = self.reshape("input", 1, channels, samples), []
         for _ in range(self.random.integers(2, 6)):
             same = [s for s in sides if self.shape(s) == self.shape(last) and s != last]
-            kind = self.pick("conv", "conv", "conv", "every", "turned", "add", "beside", "norm")
+            kind = self.pick("conv", "conv", "conv", "every", "turned", "padded", "add", "beside", "norm")
             if kind in ("add", "beside"):
                 other = self.pick(*same) if same else last
                 made = self.add("Add", [last, other]) if kind == "add" else self.add(
@@ -61,7 +68,7 @@ class Sound(Words):
             elif kind == "norm" and self.shape(last)[-1] > 1:
                 made = self.norm(last)
             else:
-                made = {"every": self.every, "turned": self.turned}.get(kind, self.conv)(last)
+                made = {"every": self.every, "turned": self.turned, "padded": self.padded}.get(kind, self.conv)(last)
             sides.append(last)
             last = made
         if self.random.random() < 0.5:

@@ -54,6 +54,7 @@ const RULES: &[Rule] = &[
     ops::axes::identity,
     ops::axes::rule,
     ops::concat::rule,
+    ops::pad::beside,
     ops::pad::rule,
     ops::pool::rule,
     ops::rows::softmax,

@@ -82,17 +82,31 @@ fn flats(
         return Ok(false);
     }
     let outer: usize = shape[..axis].iter().product();
-    let (mut inputs, mut chunks) = (Vec::new(), Vec::new());
+    let mut parts = Vec::new();
     for input in &node.inputs {
         let of_input = compiler.shape(*input).ok_or("a shape is not fixed")?;
-        inputs.push(compiler.flat(*input)?);
-        chunks.push(of_input[axis..].iter().product());
+        parts.push((compiler.flat(*input)?, of_input[axis..].iter().product()));
     }
+    rows(compiler, outlet, outer, parts)?;
+    Ok(true)
+}
+
+/// Makes `outlet` of rows, each of so many numbers of each part, one part after the other.
+///
+/// # Errors
+/// The outlet has no fixed shape.
+pub(super) fn rows(
+    compiler: &mut Compiler<'_>,
+    outlet: OutletId,
+    outer: usize,
+    parts: Vec<(BufferId, usize)>,
+) -> Result<(), String> {
+    let (inputs, chunks) = parts.into_iter().unzip();
     let output = compiler.flat_buffer(outlet)?;
     compiler.emit(Concat { inputs, output, chunks: Some((outer, chunks)) });
     let sole = compiler.is_sole(outlet);
     compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
-    Ok(true)
+    Ok(())
 }
 
 /// Concatenation of bytes by channels.

@@ -7,12 +7,61 @@ use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::{Pad as PadOp, PadMode};
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool};
 
-use super::refused;
+use super::axes::alias;
+use super::{concat, refused};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::saved::kernels::HaloParts;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
+
+/// The most numbers that are put beside others by themselves: they are part of the plan.
+const MOST_BESIDE: usize = 1 << 18;
+
+/// `Pad` of one axis of numbers without gaps: more numbers of a kind beside each row.
+pub(in crate::engine) fn beside(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(op) = node.op_as::<PadOp>() else { return Ok(false) };
+    let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
+    let padded: Vec<_> = op.pads.iter().enumerate().filter(|(_, pads)| **pads != (0, 0)).collect();
+    if padded.is_empty()
+        && let Some(value) = compiler.value(input).cloned()
+    {
+        let sole = compiler.is_sole(outlet);
+        compiler.set(outlet, alias(value, sole));
+        return Ok(true);
+    }
+    let (PadMode::Constant(number), [(axis, (before, behind))]) = (&op.mode, &padded[..]) else {
+        return Ok(false);
+    };
+    let (Ok(number), Some(shape)) = (number.cast_to_scalar::<f32>(), compiler.shape(input)) else {
+        return Ok(false);
+    };
+    // What is or becomes a picture has padding of its own, and a convolution reads it from the halo.
+    let next_is_picture =
+        compiler.sole_consumer(outlet).is_some_and(|next| next.op.is::<Conv>() || next.op.is::<MaxPool>());
+    let fits = match compiler.value(input) {
+        Some(Value::Flat(_)) => shape.len() != 4 || !next_is_picture,
+        Some(Value::Floats(floats)) => shape.len() == 3 && floats.pad == Halo::default(),
+        _ => false,
+    };
+    if !fits || !compiler.is_f32(outlet) || compiler.shape(outlet).is_none() {
+        return Ok(false);
+    }
+    let (rows, inner) =
+        (shape[..*axis].iter().product::<usize>(), shape[*axis + 1..].iter().product::<usize>());
+    let beside = |count: usize| count.checked_mul(inner).filter(|n| n.saturating_mul(rows) <= MOST_BESIDE);
+    let (Some(before), Some(behind)) = (beside(*before), beside(*behind)) else { return Ok(false) };
+    let value = (compiler.flat(input)?, shape[*axis] * inner);
+    let mut parts = Vec::new();
+    for (chunk, part) in [(before, None), (value.1, Some(value.0)), (behind, None)] {
+        if chunk > 0 {
+            let buffer = part.unwrap_or_else(|| compiler.constant_buffer(vec![number; rows * chunk]));
+            parts.push((buffer, chunk));
+        }
+    }
+    concat::rows(compiler, outlet, rows, parts)?;
+    Ok(true)
+}
 
 /// `Pad` with one number.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
