@@ -275,6 +275,19 @@ async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
     let (code, _, told) = reload(&cameras("").replace("test:", "v4l2:/dev/null"));
     assert_eq!(code, Some(65), "{told}");
     assert!(told.contains("the configuration was taken back: camera[0]: "), "{told}");
+    // Two who ask for the same hear the same, and the second that it is on trial already.
+    let before = std::time::Duration::from_secs(1);
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| reload(&cameras("")));
+        std::thread::sleep(before);
+        (scope.spawn(|| reload(&cameras(""))).join().unwrap(), first.join().unwrap())
+    });
+    assert_eq!((first.0, second.0), (Some(0), Some(0)), "{first:?} {second:?}");
+    assert!(
+        first.1.contains("has proved itself") && second.1.contains("has proved itself"),
+        "{first:?} {second:?}"
+    );
+    reload(&cameras(ZONE));
     let (code, told, _) = reload(&cameras(ZONE));
     assert_eq!(
         (code, told.contains("nothing to try")),

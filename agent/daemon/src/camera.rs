@@ -117,7 +117,7 @@ fn run_source(
     let paced = !view.facts().unpaced;
     let gate = MotionGate::new(parts.motion);
     let mut sink = Head { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced };
-    let mut failures = 0u64;
+    let mut failures = connection::Failures::default();
     run_forever(
         source.as_mut() as &mut dyn Source,
         &mut sink,

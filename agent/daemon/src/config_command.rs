@@ -39,9 +39,7 @@ pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
                 let text = "there is nothing to roll back to: no other configuration was committed yet";
                 return Err(Failure::BadInput(text.into()));
             };
-            if *wait {
-                keeper::forget_answer(config)?;
-            }
+            let before = keeper::Before::roll_back(config);
             let running = keeper::ask_for_rollback(config, *to)?;
             let who = if running {
                 "the running node tries it now"
@@ -49,10 +47,8 @@ pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
                 "no node runs: its next start tries it"
             };
             println!("asked for revision {target}: {who}; see aimass-agent config history");
-            match (running, *wait) {
-                (true, true) => await_verdict(config)?,
-                (false, true) => return Err(Failure::Unavailable("there is nothing to wait for".into())),
-                (_, false) => {}
+            if running && *wait {
+                await_verdict(config, &before)?;
             }
         }
     }
@@ -69,14 +65,14 @@ pub fn reload(config: &Path, wait: bool) -> Result<(), Failure> {
         println!("the running node reads {} again; see aimass-agent config history", config.display());
         return Ok(());
     }
-    keeper::forget_answer(config)?;
+    let before = keeper::Before::reload(config);
     keeper::reload(config)?;
-    await_verdict(config)
+    await_verdict(config, &before)
 }
 
-fn await_verdict(config: &Path) -> Result<(), Failure> {
+fn await_verdict(config: &Path, before: &keeper::Before) -> Result<(), Failure> {
     let trial = |revision| println!("revision {revision} is on probation");
-    match keeper::await_verdict(config, trial)? {
+    match keeper::await_verdict(config, before, trial)? {
         Some(revision) => println!("revision {revision} has proved itself and is in force"),
         None => println!("nothing to try: the node has this configuration already"),
     }

@@ -13,8 +13,16 @@ use crate::views::SourceView;
 /// its plug-ins: over half a minute on a slow board that is busy booting.
 pub(crate) const STARTING: Duration = Duration::from_secs(300);
 
-/// Notes a new state. `failures` counts attempts that failed since it last delivered.
-pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, now: Timestamp) {
+/// Attempts that failed since a source last delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    count: u64,
+    /// Whether the log knows that only another configuration, or a hand, helps.
+    misconfigured: bool,
+}
+
+/// Notes a new state.
+pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut Failures, now: Timestamp) {
     match state {
         SourceState::Connecting { .. } => {
             // A reason that is known stays on display while the next attempt runs.
@@ -31,7 +39,7 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, n
             } else {
                 tracing::info!(source = %view.id, stream, "The source delivers.");
             }
-            *failures = 0;
+            *failures = Failures::default();
         }
         SourceState::Stalled { message, .. } => {
             view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
@@ -42,17 +50,15 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut u64, n
         SourceState::Failed { error, retry_in } => {
             view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
             let misconfigured = error.kind == SourceErrorKind::Config;
-            if misconfigured != view.is_misconfigured() {
-                // Another trouble than before: it gets its own line.
-                *failures = 0;
-            }
             view.set_misconfigured(misconfigured);
             view.set_status("failed", Some(error.to_string()), now);
             // Once, then every hundredth time: a source that is away for days must not fill the log.
-            if failures.is_multiple_of(100) {
-                tracing::warn!(source = %view.id, %error, attempts = *failures + 1, retry_in_s = retry_in.as_secs_f32(), "The source does not deliver; trying again.");
+            let is_news = misconfigured && !failures.misconfigured;
+            failures.misconfigured |= misconfigured;
+            if failures.count.is_multiple_of(100) || is_news {
+                tracing::warn!(source = %view.id, %error, attempts = failures.count + 1, retry_in_s = retry_in.as_secs_f32(), "The source does not deliver; trying again.");
             }
-            *failures += 1;
+            failures.count += 1;
         }
         SourceState::Ended(_) => {
             view.set_misconfigured(false);

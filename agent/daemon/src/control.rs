@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use crate::config::Problem;
 use crate::exit::Failure;
 use crate::keeper::{Choice, Keeper, Verdict};
-use crate::plan::needs_a_new_start;
+use crate::plan::{Plan, needs_a_new_start};
 use crate::supervisor::Running;
 use crate::systemd;
 use crate::views::SourceView;
@@ -211,10 +211,12 @@ impl Control {
         if drained.is_some() {
             self.running.open_sources().await?;
         }
-        let before = match self.trial.take() {
+        let mut before = match self.trial.take() {
             Some(trial) => trial.before,
             None => drained.unwrap_or_else(|| self.vitals()),
         };
+        let opened = Plan::between(self.running.config(), &choice.config);
+        before.without_excuse_for(|source| opened.opens(source));
         if let Err(error) = self.keeper.begun() {
             return self.go_back(vec![Problem::new("", error.to_string())]).await;
         }

@@ -97,7 +97,7 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
     let quiet = parts.source.open_timeout.max(parts.source.stall_after) + MARGIN;
     let meter = Meter::new(parts.level.clone());
     let mut sink = Head { parts, context, ears: &ears, meter, quiet };
-    let mut failures = 0u64;
+    let mut failures = connection::Failures::default();
     run_forever(source.as_mut(), &mut sink, context.stop(), &mut camera_backoff(&view.id), |state| {
         let quiet = quiet + state.wait();
         context.allow(quiet);

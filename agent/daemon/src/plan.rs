@@ -38,6 +38,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether a camera or a microphone is opened, for the first time or anew.
+    pub fn opens(&self, source: &str) -> bool {
+        let opened = |(id, change): &(Name, Change)| {
+            id.as_str() == source && matches!(change, Change::Start | Change::Restart)
+        };
+        self.cameras.iter().chain(&self.microphones).any(opened)
+    }
+
     /// From `old` to `new`, both valid.
     pub fn between(old: &Config, new: &Config) -> Plan {
         let mut cameras = Vec::new();

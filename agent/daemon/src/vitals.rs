@@ -63,6 +63,11 @@ impl Vitals {
         Vitals { silent, offline_because: None, ..self.clone() }
     }
 
+    /// These sources are opened anew by another configuration: that they were silent is no excuse for it.
+    pub fn without_excuse_for(&mut self, opened_anew: impl Fn(&str) -> bool) {
+        self.silent.retain(|source, _| !opened_anew(source));
+    }
+
     /// What is broken for good since `before`: waiting helps nobody.
     pub fn hopeless_since(&self, before: &Vitals, config: &Config) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -166,6 +171,8 @@ mod tests {
         let mut away = vitals(&["a"], None);
         away.silent.insert("b".into(), "unplugged".into());
         assert_eq!(now.lost_since(&away.for_later(), &config()), [], "it was away before");
+        away.without_excuse_for(|source| source == "b");
+        assert_eq!(now.lost_since(&away, &config()).len(), 1, "but it is what was changed");
         let text = serde_json::to_string(&now.for_later()).unwrap();
         assert_eq!(serde_json::from_str::<Vitals>(&text).unwrap().misconfigured, now.misconfigured);
     }

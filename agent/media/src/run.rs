@@ -2,8 +2,9 @@
 //!
 //! Owner: the source's thread. Invariant: a wait between two attempts ends at once when the stop is requested; a
 //! camera that comes back is tried within the backoff's longest wait; a source that breaks soon after each start is
-//! not started over and over without a growing wait; one that only somebody can help is tried each minute, because a
-//! package may be installed or another camera plugged in.
+//! not started over and over without a growing wait; one that only somebody can help is tried each minute, because
+//! another camera may be plugged in. (GStreamer knows plug-ins that are installed later after a restart only: its registry
+//! cannot be read again while pipelines run.)
 
 use std::time::Duration;
 

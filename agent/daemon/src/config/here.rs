@@ -71,15 +71,13 @@ fn models(config: &Config) -> Vec<Problem> {
             problems.push(Problem::new(format!("analyzer.{name}.smaller_model"), error.to_string()));
         }
         let AnalyzerConfig::Detect(detect) = analyzer else { continue };
-        // What the model knows, whatever is asked of it.
-        let all =
-            AnalyzerConfig::Detect(DetectConfig { labels: Vec::new(), ..detect.clone() }).labels(library);
-        let unknown =
-            |label: &String| never_found(label, all.as_deref().unwrap_or_default(), "the analyzer's model");
-        let unknown =
-            if all.is_ok() { detect.labels.iter().filter_map(unknown).collect() } else { Vec::new() };
-        problems
-            .extend(unknown.into_iter().map(|text| Problem::new(format!("analyzer.{name}.labels"), text)));
+        // What the model knows, whatever is asked of it; one without a list of classes says nothing.
+        let all = AnalyzerConfig::Detect(DetectConfig { labels: Vec::new(), ..detect.clone() });
+        let Some(all) = all.labels(library).ok().filter(|all| !all.is_empty()) else { continue };
+        for text in detect.labels.iter().filter_map(|label| never_found(label, &all, "the analyzer's model"))
+        {
+            problems.push(Problem::new(format!("analyzer.{name}.labels"), text));
+        }
     }
     for (n, camera) in config.camera.iter().enumerate() {
         // A name that nobody knows is an error, and told as such.

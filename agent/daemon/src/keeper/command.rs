@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::files::{leave_request, take_answer};
+use super::files::{leave_request, local_answer};
 use super::history::history;
-use super::local;
-use super::state::{Answered, Outcome};
+use super::local::{self, Local};
+use super::state::{Answered, LocalAnswer, Outcome};
 use crate::config::{ConfigErrors, Problem};
 use crate::exit::Failure;
 
@@ -17,8 +17,6 @@ use crate::exit::Failure;
 const LOOK: Duration = Duration::from_millis(250);
 /// A node may be busy with what it was asked for before: cameras are closed and opened.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
-/// The longest probation that makes sense, and three of them for what begins with the program.
-const JUDGED_WITHIN: Duration = Duration::from_secs(3600);
 
 /// Tells the running node to read its configuration file again (SIGHUP).
 ///
@@ -50,33 +48,56 @@ pub fn ask_for_rollback(file: &Path, to: Option<u64>) -> Result<bool, Failure> {
     }
 }
 
-/// Takes away what the node said to an earlier request, so that the next answer is that to ours.
-///
-/// # Errors
-/// The folder is another user's.
-pub fn forget_answer(file: &Path) -> Result<(), Failure> {
-    take_answer(&local::folder(file)).map(drop).map_err(|e| no_answer(file, &e))
+/// What the node said last, before it is asked for something.
+#[derive(Debug)]
+pub struct Before {
+    nonce: Option<String>,
+    /// Of the own file that it is to read; `None` if it is asked for something else.
+    file_digest: Option<String>,
+}
+
+impl Before {
+    /// Before a reload.
+    pub fn reload(file: &Path) -> Before {
+        Before { file_digest: Some(Local::read(file).digest), ..Before::roll_back(file) }
+    }
+
+    /// Before a roll back.
+    pub fn roll_back(file: &Path) -> Before {
+        Before { nonce: local_answer(&local::folder(file)).map(|answer| answer.nonce), file_digest: None }
+    }
+
+    fn is_answered_by(&self, answer: &LocalAnswer) -> bool {
+        self.nonce.as_ref() != Some(&answer.nonce)
+            && self.file_digest.as_ref().is_none_or(|digest| *digest == answer.file_digest)
+    }
 }
 
 /// Waits for what becomes of what the running node was asked for; `on_trial` hears which revision is tried. The revision
 /// that is in force now, or `None` if there was nothing to try.
 ///
 /// # Errors
-/// `BadInput` with the reasons if it is refused or taken back; `Unavailable` if the node ends or is silent meanwhile.
-pub fn await_verdict(file: &Path, on_trial: impl FnOnce(u64)) -> Result<Option<u64>, Failure> {
+/// `BadInput` with the reasons if it is refused or taken back; `Unavailable` if the node ends or does not answer.
+pub fn await_verdict(
+    file: &Path,
+    before: &Before,
+    on_trial: impl FnOnce(u64),
+) -> Result<Option<u64>, Failure> {
     let refused = |how: &str, errors: Vec<Problem>| {
         Failure::BadInput(format!("the configuration {how}: {}", ConfigErrors(errors)))
     };
-    let answer = patiently(file, ANSWERED_WITHIN, || {
-        take_answer(&local::folder(file)).map_err(|e| no_answer(file, &e))
+    let folder = local::folder(file);
+    let answer = patiently(file, Some(ANSWERED_WITHIN), || {
+        Ok(local_answer(&folder).filter(|answer| before.is_answered_by(answer)))
     })?;
-    let revision = match answer {
+    let revision = match answer.answered {
         Answered::Same => return Ok(None),
         Answered::Refused(errors) => return Err(refused("is refused", errors)),
         Answered::Trial(revision) => revision,
     };
     on_trial(revision);
-    let past = patiently(file, JUDGED_WITHIN, || {
+    // However long its probation is.
+    let past = patiently(file, None, || {
         let past = history(file)?.entries.into_iter().rev().find(|past| past.revision == revision);
         Ok(past.filter(|past| past.outcome != Outcome::Trial))
     })?;
@@ -94,11 +115,12 @@ pub fn await_verdict(file: &Path, on_trial: impl FnOnce(u64)) -> Result<Option<u
 /// Looks until there is something, while the node runs.
 fn patiently<T>(
     file: &Path,
-    within: Duration,
+    within: Option<Duration>,
     mut look: impl FnMut() -> Result<Option<T>, Failure>,
 ) -> Result<T, Failure> {
     let store = local::store_path(file);
-    for _ in 0..within.as_millis() / LOOK.as_millis() {
+    let mut waited = Duration::ZERO;
+    loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
@@ -107,18 +129,15 @@ fn patiently<T>(
                         start makes of it";
             return Err(Failure::Unavailable(text.into()));
         }
+        if within.is_some_and(|within| waited >= within) {
+            let text = format!(
+                "the node has not answered within {waited:?}: see its journal and `aimass-agent config history`"
+            );
+            return Err(Failure::Unavailable(text));
+        }
         std::thread::sleep(LOOK);
+        waited += LOOK;
     }
-    let text = format!(
-        "the node has not told within {within:?} what becomes of it: see its journal and `aimass-agent config history`"
-    );
-    Err(Failure::Unavailable(text))
-}
-
-fn no_answer(file: &Path, error: &std::io::Error) -> Failure {
-    let folder = local::folder(file);
-    let text = format!("{}: the node's answers cannot be read there: {error}", folder.display());
-    Failure::Unavailable(text)
 }
 
 /// The process that holds the store, if one does.
@@ -187,6 +206,28 @@ mod tests {
         std::fs::create_dir(folder.path().join("config")).unwrap();
         assert!(!ask_for_rollback(&file, Some(3)).unwrap());
         assert_eq!(std::fs::read(folder.path().join("config/rollback.request")).unwrap(), b"3");
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_question_or_about_another_file_is_not_taken_for_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = node(folder.path());
+        std::fs::create_dir(folder.path().join("config")).unwrap();
+        let digest = Local::read(&file).digest;
+        let say = |nonce: &str, file_digest: &str| {
+            let (nonce, file_digest) = (nonce.to_owned(), file_digest.to_owned());
+            let answer = LocalAnswer { nonce, file_digest, answered: Answered::Same };
+            let bytes = serde_json::to_vec(&answer).unwrap();
+            aimass_core::files::write_atomically(&folder.path().join("config/reload.answer"), &bytes)
+                .unwrap();
+            local_answer(&folder.path().join("config")).unwrap()
+        };
+        let old = say("1", &digest);
+        let (reload, back) = (Before::reload(&file), Before::roll_back(&file));
+        assert!(!reload.is_answered_by(&old) && !back.is_answered_by(&old));
+        let other = say("2", "of what the file held before it was edited again");
+        assert!(!reload.is_answered_by(&other) && back.is_answered_by(&other));
+        assert!(reload.is_answered_by(&say("3", &digest)));
     }
 
     #[test]

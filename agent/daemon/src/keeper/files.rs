@@ -13,7 +13,7 @@ use aimass_trust::sha256_hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::state::{Answered, Content, State};
+use super::state::{Content, LocalAnswer, State};
 use crate::vitals::Vitals;
 
 const COPIES: [&str; 2] = ["state-a", "state-b"];
@@ -169,7 +169,7 @@ impl Files {
     }
 
     /// Leaves the answer to a request on this machine, for whoever waits for it.
-    pub(super) fn leave_answer(&mut self, answer: &Answered) -> io::Result<()> {
+    pub(super) fn leave_answer(&mut self, answer: &LocalAnswer) -> io::Result<()> {
         self.disk.write(&self.folder.join(ANSWER), &serde_json::to_vec(answer)?)
     }
 }
@@ -185,17 +185,9 @@ pub(super) fn leave_request(folder: &Path, to: Option<u64>) -> io::Result<()> {
     write_atomically(&path, &bytes)
 }
 
-/// The node's answer to the latest request on this machine, taken away; `None` if there is none yet.
-///
-/// # Errors
-/// It cannot be read or taken away.
-pub(super) fn take_answer(folder: &Path) -> io::Result<Option<Answered>> {
-    let path = folder.join(ANSWER);
-    match fs::read(&path) {
-        Ok(bytes) => fs::remove_file(&path).and_then(|()| Ok(serde_json::from_slice(&bytes)?)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
+/// The node's answer to the latest request on this machine; `None` if there is none that can be read.
+pub(super) fn local_answer(folder: &Path) -> Option<LocalAnswer> {
+    serde_json::from_slice(&fs::read(folder.join(ANSWER)).ok()?).ok()
 }
 
 /// A document behind its own SHA-256, and that.

@@ -5,7 +5,9 @@ use aimass_trust::{ConfigStatement, Domain, Envelope, TrustError, sha256_hex};
 use super::local::Local;
 use super::open::past;
 use super::refusal::Refusal;
-use super::state::{Answered, Content, Entry, Judged, Origin, Outcome, ReportState, Stage, Trial};
+use super::state::{
+    Answered, Content, Entry, Judged, LocalAnswer, Origin, Outcome, ReportState, Stage, Trial,
+};
 use super::{Keeper, Verdict};
 use crate::config::merge::{LOCAL_ONLY, pushable};
 use crate::config::{Config, ConfigErrors, Problem};
@@ -59,15 +61,22 @@ impl Keeper {
 
     /// What SIGHUP asks for: a roll back if one was requested, else the node's own file.
     pub fn offer_reload(&mut self) -> Verdict {
-        let verdict = match self.judge_request() {
-            Some(verdict) => verdict,
-            None => self.offer_local(),
+        let (verdict, file_digest) = match self.judge_request() {
+            Some(verdict) => (verdict, String::new()),
+            None => {
+                let own = Local::read(&self.local);
+                let digest = own.digest.clone();
+                (self.judge_local(own), digest)
+            }
         };
-        let answer = match &verdict {
-            Verdict::Same => Answered::Same,
-            Verdict::Rejected => Answered::Refused(self.state.answer.errors.clone()),
-            Verdict::Candidate(choice) => Answered::Trial(choice.revision),
+        let answered = match (&verdict, &self.state.trial) {
+            (Verdict::Rejected, _) => Answered::Refused(self.state.answer.errors.clone()),
+            (Verdict::Candidate(choice), _) => Answered::Trial(choice.revision),
+            // Somebody asked for it before.
+            (Verdict::Same, Some(trial)) => Answered::Trial(trial.entry.revision),
+            (Verdict::Same, None) => Answered::Same,
         };
+        let answer = LocalAnswer { nonce: ulid::Ulid::new().to_string(), file_digest, answered };
         if let Err(error) = self.files.leave_answer(&answer) {
             tracing::warn!(%error, "Whoever waits for the answer to a reload cannot be told.");
         }

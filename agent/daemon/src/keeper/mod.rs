@@ -52,7 +52,7 @@ use serde_json::Value;
 use crate::config::{self, Config, ConfigErrors, Problem};
 use crate::exit::Failure;
 use crate::vitals::Vitals;
-pub use command::{ask_for_rollback, await_verdict, forget_answer, reload};
+pub use command::{Before, ask_for_rollback, await_verdict, reload};
 use files::Files;
 pub use history::{History, body_of, history};
 pub use local::{folder, store_path};

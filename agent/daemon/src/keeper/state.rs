@@ -143,7 +143,17 @@ pub(super) struct Answer {
     pub(super) time: Timestamp,
 }
 
-/// What the node says to a request on this machine (SIGHUP).
+/// What the node said to the latest request on this machine (SIGHUP).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LocalAnswer {
+    /// Of this answer, and no other.
+    pub(super) nonce: String,
+    /// Of the node's own file as it was read; empty for a roll back.
+    pub(super) file_digest: String,
+    pub(super) answered: Answered,
+}
+
+/// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answered {

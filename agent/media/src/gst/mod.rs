@@ -37,13 +37,6 @@ pub(crate) fn init() -> Result<(), String> {
         .clone()
 }
 
-/// After what only somebody can help: plug-ins that were installed meanwhile are known at the next attempt.
-pub(crate) fn look_again(kind: SourceErrorKind) {
-    if kind == SourceErrorKind::Config && gst::Registry::update().is_err() {
-        tracing::debug!("GStreamer cannot look for new plug-ins.");
-    }
-}
-
 /// The type of elements that decode pictures. Those for JPEG call themselves decoders of images.
 pub(crate) fn picture_decoders() -> gst::ElementFactoryType {
     gst::ElementFactoryType::DECODER

@@ -39,7 +39,6 @@ impl Source for GstSource {
         let result = Run::open(&self.options, self.udp, self.clock.clone())
             .and_then(|mut run| run.deliver(&mut self.seq, &mut self.elapsed, sink, stop));
         result.map_err(|problem| {
-            crate::gst::look_again(problem.kind);
             let in_doubt = problem.may_be_transport && self.seq == before;
             if in_doubt && self.options.transport == Transport::Auto {
                 self.udp = !self.udp;

@@ -32,9 +32,6 @@ impl Source<Window> for SoundSource {
     fn run_once(&mut self, sink: &mut dyn FrameSink<Window>, stop: &Stop) -> Result<Ended, SourceError> {
         let result = Run::open(&self.options, self.clock.clone())
             .and_then(|mut run| run.deliver(&mut self.seq, &mut self.elapsed, sink, stop));
-        result.map_err(|problem| {
-            crate::gst::look_again(problem.kind);
-            self.options.error(problem.kind, problem.text)
-        })
+        result.map_err(|problem| self.options.error(problem.kind, problem.text))
     }
 }

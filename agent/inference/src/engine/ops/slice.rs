@@ -53,6 +53,8 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         (Some(Value::Flat(_) | Value::Tensor(_)), _) | (Some(Value::Floats(_)), None) => {
             let input = compiler.flat(input)?;
             let inner: usize = from[axis + 1..].iter().product();
+            // One part needs no step, and a step is data from outside.
+            let step = if to[axis] == 1 { 1 } else { step };
             let rows = Rows {
                 count: from[..axis].iter().product(),
                 length: from[axis] * inner,
