@@ -48,7 +48,7 @@ peer_place() {
 # last <command…>: instructions between the last two lines that it writes; "-" if it fails.
 last() {
     if "$@" > "$work/out" 2> "$work/err" && ! grep -q '^error' "$work/out"; then
-        awk '/^mark: / { before = now; now = $2 } END { print now - before }' "$work/err"
+        awk '/^mark: / { before = now; now = $2 } END { printf "%.0f\n", now - before }' "$work/err"
     else
         { echo "failed: $*"; tail -n 3 "$work/out" "$work/err"; } >&2
         echo -

@@ -94,6 +94,25 @@ fn every_engine_finds_the_person_in_a_picture_and_an_unknown_one_is_refused_by_n
 }
 
 #[test]
+fn a_file_is_written_over_only_by_results_and_never_if_it_is_what_is_analysed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (picture, old) = (folder.path().join("text.png"), folder.path().join("old.jsonl"));
+    for file in [&picture, &old] {
+        aimass_core::files::write_atomically(file, b"precious").unwrap();
+    }
+    let kept = |source: &Path, out: &Path, code: i32| {
+        let source = format!("file:{}", source.display());
+        let output = agent(&["analyze", "--source", &source, "--out", &out.to_string_lossy()]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert_eq!(std::fs::read(out).unwrap(), b"precious", "{}", stderr(&output));
+    };
+    kept(&picture, &picture, 64);
+    kept(folder.path(), &old, 64);
+    kept(Path::new("/nowhere.mp4"), &old, 69);
+    kept(&folder.path().join("none.png"), &old, 69);
+}
+
+#[test]
 fn output_that_nobody_reads_to_its_end_ends_the_program_quietly() {
     let mut child = Command::new(binary())
         .args(["reference", "--schema"])

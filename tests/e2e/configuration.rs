@@ -294,6 +294,11 @@ async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
         (Some(0), true),
         "what runs is written again: {told}"
     );
+    let away = "[[camera]]\nid = \"new\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n";
+    let (code, told, _) = reload(&(cameras(ZONE) + away));
+    assert_eq!(code, Some(0), "a camera may come later: {told}");
+    assert!(told.contains("warning: camera[2]: does not deliver: camera new"), "{told}");
+    reload(&cameras(ZONE));
     rig.delivers("dock").await;
     rig.stop().await;
 }

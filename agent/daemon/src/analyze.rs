@@ -56,11 +56,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let measured = models.clone();
     // A model that is being measured did not end the program.
     leave_at_signal(move || drop(measured.choices().interrupted()))?;
-    // Before a file is written over: a name that nobody knows is known now.
-    for (_, config) in &links {
-        models.library().get(config.model()).map_err(|e| Failure::BadInput(e.to_string()))?;
-    }
-    let output = Output::open(&args.out)?;
+    let output = Output::new(&args.out, &uri)?;
     let mut work = Work {
         links,
         models,
@@ -215,23 +211,36 @@ pub fn source_failure(error: SourceError) -> Failure {
 /// Where the lines go.
 enum Output {
     Stdout(BufWriter<io::Stdout>),
+    /// Opened with the first line: what is there already stays until there is something to put in its place.
+    Later(Arc<PathBuf>),
     File(BufWriter<File>, Arc<PathBuf>),
 }
 
 impl Output {
-    fn open(path: &Path) -> Result<Self, Failure> {
+    fn new(path: &Path, source: &SourceUri) -> Result<Self, Failure> {
         if path == Path::new("-") {
             return Ok(Output::Stdout(BufWriter::new(io::stdout())));
         }
-        let file = File::create(path)
-            .map_err(|e| Failure::Unavailable(format!("--out: cannot write {}: {e}", path.display())))?;
-        Ok(Output::File(BufWriter::new(file), Arc::new(path.to_owned())))
+        let real = |path: &Path| path.canonicalize().ok();
+        if let Some(out) = real(path)
+            && source.file_path().and_then(real).is_some_and(|source| out.starts_with(source))
+        {
+            let text = format!("--out: {} is what is to be analysed: give another file", path.display());
+            return Err(Failure::Usage(text));
+        }
+        Ok(Output::Later(Arc::new(path.to_owned())))
     }
 
     fn with(&mut self, act: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+        if let Output::Later(path) = self {
+            let file = File::create(&**path)
+                .map_err(|e| Failure::Unavailable(format!("--out: cannot write {}: {e}", path.display())))?;
+            *self = Output::File(BufWriter::new(file), path.clone());
+        }
         let (outcome, name) = match self {
             Output::Stdout(out) => (act(out), "stdout".to_owned()),
             Output::File(out, path) => (act(out), path.display().to_string()),
+            Output::Later(_) => return Err(Failure::Bug("the output was not opened".into())),
         };
         outcome.map_err(|e| Failure::Unavailable(format!("cannot write to {name}: {e}")))
     }
@@ -242,6 +251,7 @@ impl Output {
         self.with(|out| writeln!(out, "{text}"))
     }
 
+    /// What was written is in the file; an analysis without frames has an empty one.
     fn flush(&mut self) -> Result<(), Failure> {
         self.with(|out| out.flush())
     }

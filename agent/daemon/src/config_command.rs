@@ -73,7 +73,10 @@ pub fn reload(config: &Path, wait: bool) -> Result<(), Failure> {
 fn await_verdict(config: &Path, before: &keeper::Before) -> Result<(), Failure> {
     let trial = |revision| println!("revision {revision} is on probation");
     match keeper::await_verdict(config, before, trial)? {
-        Some(revision) => println!("revision {revision} has proved itself and is in force"),
+        Some((revision, notes)) => {
+            notes.iter().for_each(|note| println!("warning: {note}"));
+            println!("revision {revision} has proved itself and is in force");
+        }
         None => println!("nothing to try: the node has this configuration already"),
     }
     Ok(())

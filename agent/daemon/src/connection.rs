@@ -56,7 +56,7 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut Failur
             let is_news = misconfigured && !failures.misconfigured;
             failures.misconfigured |= misconfigured;
             if failures.count.is_multiple_of(100) || is_news {
-                tracing::warn!(source = %view.id, %error, attempts = failures.count + 1, retry_in_s = retry_in.as_secs_f32(), "The source does not deliver; trying again.");
+                tracing::warn!(source = %view.id, %error, attempts = failures.count + 1, retry_in_ms = retry_in.as_millis() as u64, "The source does not deliver; trying again.");
             }
             failures.count += 1;
         }

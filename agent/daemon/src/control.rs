@@ -256,7 +256,8 @@ impl Control {
                 return if trial.last_call <= now { self.go_back(lost).await } else { Ok(()) };
             }
             // A disk that does not take it now may do so at the next look.
-            match self.keeper.commit() {
+            let notes = works.not_delivering(config);
+            match self.keeper.commit(&notes) {
                 Ok(()) => {
                     self.trial = None;
                     self.remember();

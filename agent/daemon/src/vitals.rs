@@ -85,6 +85,16 @@ impl Vitals {
         problems
     }
 
+    /// What does not deliver, whether it ever did or not.
+    pub fn not_delivering(&self, config: &Config) -> Vec<Problem> {
+        let silent = self.silent.iter().chain(&self.misconfigured);
+        silent
+            .filter_map(|(source, why)| {
+                Some(Problem::new(place(config, source)?, format!("does not deliver: {why}")))
+            })
+            .collect()
+    }
+
     /// What worked before and does not work now, though `config` asks for it.
     pub fn lost_since(&self, before: &Vitals, config: &Config) -> Vec<Problem> {
         let mut problems = self.hopeless_since(before, config);

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use aimass_core::finding::Label;
@@ -67,8 +68,8 @@ fn models(config: &Config) -> Vec<Problem> {
     let library = library.library();
     let mut problems = Vec::new();
     for (name, analyzer) in &config.analyzer {
-        if let Some(Err(error)) = analyzer.smaller_model().map(|smaller| library.get(smaller)) {
-            problems.push(Problem::new(format!("analyzer.{name}.smaller_model"), error.to_string()));
+        if let Err(error) = analyzer.check_models(library) {
+            problems.push(Problem::new(format!("analyzer.{name}"), error.to_string()));
         }
         let AnalyzerConfig::Detect(detect) = analyzer else { continue };
         // What the model knows, whatever is asked of it; one without a list of classes says nothing.
@@ -87,13 +88,13 @@ fn models(config: &Config) -> Vec<Problem> {
             match (analyzer.labels(library), &mut found) {
                 (Ok(labels), Some(found)) => found.extend(labels),
                 (Ok(_), None) => {}
-                (Err(error), _) => {
-                    let own = config.analyzer.contains_key(name);
-                    let at =
-                        if own { format!("analyzer.{name}.model") } else { format!("camera[{n}].chain") };
-                    problems.push(Problem::new(at, error.to_string()));
-                    found = None;
-                }
+                (Err(_), _) => found = None,
+            }
+            // Its own table was looked at above.
+            if let Err(error) = analyzer.check_models(library)
+                && !config.analyzer.contains_key(name)
+            {
+                problems.push(Problem::new(format!("camera[{n}].chain"), error.to_string()));
             }
         }
         let Some(found) = found else { continue };
@@ -126,6 +127,13 @@ fn never_found(label: &str, found: &[Label], who: &str) -> Option<String> {
     Some(format!("{who} never finds \"{label}\"{hint}"))
 }
 
+/// A device of characters that the kernel does not list among its cameras.
+fn is_other_device(path: &Path) -> bool {
+    let listed = path.file_name().map(|name| Path::new("/sys/class/video4linux").join(name));
+    let is_device = std::fs::metadata(path).is_ok_and(|about| about.file_type().is_char_device());
+    is_device && !listed.is_some_and(|listed| listed.exists())
+}
+
 /// Cameras on this board. They are not opened: the node that runs may have them.
 fn devices(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -134,6 +142,9 @@ fn devices(config: &Config) -> Vec<Problem> {
         let Ok(SourceUri::V4l2(device)) = camera.source.parse() else { continue };
         let at = format!("camera[{n}].source");
         match device.path.canonicalize() {
+            Ok(path) if is_other_device(&path) => {
+                problems.push(Problem::new(at, format!("{} is no camera", device.path.display())));
+            }
             Ok(path) => {
                 let first = *owners.entry(path).or_insert(n);
                 if first != n {
@@ -172,11 +183,18 @@ mod tests {
                     [[camera]]\nid = \"a\"\nsource = \"file:/nowhere/clip.mp4\"\n\
                     [[camera]]\nid = \"b\"\nsource = \"v4l2:/nowhere/video0\"\n\
                     [[camera]]\nid = \"c\"\nsource = \"rtsp://10.0.0.1/a\"\n\
+                    [[camera]]\nid = \"d\"\nsource = \"v4l2:/dev/null\"\n\
                     [[microphone]]\nid = \"m\"\nsource = \"file:/nowhere/sound.wav\"\n";
         let problems = missing(&parse(text).unwrap());
         assert_eq!(
             paths(&problems),
-            ["broker.password_file", "camera[0].source", "microphone[0].source", "camera[1].source"]
+            [
+                "broker.password_file",
+                "camera[0].source",
+                "microphone[0].source",
+                "camera[1].source",
+                "camera[3].source"
+            ]
         );
         assert!(problems[0].message.contains("No such file"), "{}", problems[0].message);
     }
@@ -213,21 +231,24 @@ mod tests {
             + &camera("e", &format!("chain = [\"detect\", \"faces\"]\n{}", zone("face")))
             + &camera("f", "chain = [\"own\", \"few\"]\n")
             + "[analyzer.own]\nkind = \"detect\"\nmodel = \"coco-sd-lite\"\n"
+            + "[analyzer.wrong]\nkind = \"faces\"\nmodel = \"coco-ssd-lite\"\n"
             + "[analyzer.few]\nkind = \"detect\"\nlabels = [\"person\", \"forklft\"]\nsmaller_model = \"tiny\"\n";
         let problems = missing(&parse(&text).unwrap());
         assert_eq!(
             paths(&problems),
             [
-                "analyzer.few.smaller_model",
+                "analyzer.few",
                 "analyzer.few.labels",
+                "analyzer.own",
+                "analyzer.wrong",
                 "camera[1].zone[0].labels",
-                "camera[2].zone[0].labels",
-                "analyzer.own.model"
+                "camera[2].zone[0].labels"
             ]
         );
         assert!(problems[1].message.contains("never finds \"forklft\""), "{}", problems[1].message);
-        assert!(problems[2].message.ends_with("did you mean \"person\"?"), "{}", problems[2].message);
-        assert!(problems[3].message.contains("no chain"), "{}", problems[3].message);
-        assert!(problems[4].message.contains("coco-ssd-lite"), "{}", problems[4].message);
+        assert!(problems[2].message.contains("coco-ssd-lite"), "{}", problems[2].message);
+        assert!(problems[3].message.contains("no model for faces"), "{}", problems[3].message);
+        assert!(problems[4].message.ends_with("did you mean \"person\"?"), "{}", problems[4].message);
+        assert!(problems[5].message.contains("no chain"), "{}", problems[5].message);
     }
 }

@@ -26,7 +26,7 @@ pub fn reload(file: &Path) -> Result<(), Failure> {
     let store = local::store_path(file);
     let pid = owner_of(&store)?.ok_or_else(|| {
         Failure::Unavailable(format!(
-            "no node runs with the store {}: start it, it reads the file then",
+            "no node runs with the store {}: start it, it reads the file then (restart it if the store was moved)",
             store.display()
         ))
     })?;
@@ -74,7 +74,7 @@ impl Before {
 }
 
 /// Waits for what becomes of what the running node was asked for; `on_trial` hears which revision is tried. The revision
-/// that is in force now, or `None` if there was nothing to try.
+/// that is in force now with what of it does not deliver, or `None` if there was nothing to try.
 ///
 /// # Errors
 /// `BadInput` with the reasons if it is refused or taken back; `Unavailable` if the node ends or does not answer.
@@ -82,9 +82,10 @@ pub fn await_verdict(
     file: &Path,
     before: &Before,
     on_trial: impl FnOnce(u64),
-) -> Result<Option<u64>, Failure> {
+) -> Result<Option<(u64, Vec<Problem>)>, Failure> {
     let refused = |how: &str, errors: Vec<Problem>| {
-        Failure::BadInput(format!("the configuration {how}: {}", ConfigErrors(errors)))
+        let why = if errors.is_empty() { String::new() } else { format!(": {}", ConfigErrors(errors)) };
+        Failure::BadInput(format!("the configuration {how}{why}"))
     };
     let folder = local::folder(file);
     let answer = patiently(file, Some(ANSWERED_WITHIN), || {
@@ -102,7 +103,7 @@ pub fn await_verdict(
         Ok(past.filter(|past| past.outcome != Outcome::Trial))
     })?;
     match past.outcome {
-        Outcome::Committed => Ok(Some(revision)),
+        Outcome::Committed => Ok(Some((revision, past.errors))),
         Outcome::Superseded => {
             Err(refused("was superseded by another before it had proved itself", past.errors))
         }

@@ -33,7 +33,8 @@ pub struct History {
 pub fn history(file: &Path) -> Result<History, Failure> {
     let (_, state) = look(file)?;
     let committed = state.committed.as_ref().map(|c| c.revision);
-    let kept = state.kept().into_iter().filter(|r| Some(*r) != committed).collect();
+    // While another is tried, the last known good can be brought back too.
+    let kept = state.kept().into_iter().filter(|r| state.trial.is_some() || Some(*r) != committed).collect();
     Ok(History {
         highest_version: state.highest_version,
         committed,

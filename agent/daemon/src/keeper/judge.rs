@@ -89,11 +89,12 @@ impl Keeper {
         self.judge_local(own)
     }
 
-    /// A configuration that was committed before: that revision, or the last one before the present.
+    /// A configuration that was committed before: that revision, or the last one before the present. While one is tried,
+    /// that is the last known good.
     pub fn offer_rollback(&mut self, to: Option<u64>) -> Verdict {
         let present = self.good.1.revision;
         let mut kept = self.state.kept();
-        kept.retain(|revision| *revision != present);
+        kept.retain(|revision| self.state.trial.is_some() || *revision != present);
         let target = match to {
             None => kept.first().copied(),
             Some(wanted) => Some(wanted).filter(|w| kept.contains(w)),

@@ -206,7 +206,7 @@ impl Keeper {
     ///
     /// # Errors
     /// There is none, or the disk does not take it: then it runs on under probation; try again later.
-    pub fn commit(&mut self) -> Result<(), Failure> {
+    pub fn commit(&mut self, notes: &[Problem]) -> Result<(), Failure> {
         let (Some(mut trial), Some((content, choice))) = (self.state.trial.clone(), self.trial.clone())
         else {
             return Err(no_trial());
@@ -229,7 +229,7 @@ impl Keeper {
         next.answer.desired_version = Some(trial.entry.version);
         next.answer.errors = trial.superseded;
         next.answer.time = self.clock.wall();
-        next.ended(revision, Outcome::Committed, &[]);
+        next.ended(revision, Outcome::Committed, notes);
         next.committed = Some(trial.entry);
         self.save(next)?;
         self.good = (content, choice);

@@ -166,6 +166,14 @@ impl Keeper {
             return Start { choice: *choice, trial: true };
         }
         if let Some(choice) = self.staged_again() {
+            if self.state.trial.as_ref().is_some_and(|trial| trial.entry.base_digest != digest) {
+                tracing::warn!(
+                    file = %self.local.display(),
+                    tries = choice.revision,
+                    "The node's own file is not in force: it is wrong. What was on trial when the node stopped is tried \
+                     again."
+                );
+            }
             return Start { choice, trial: true };
         }
         if let Some(Verdict::Candidate(choice)) = self.judge_request() {

@@ -185,7 +185,7 @@ pub struct Past {
     pub outcome: Outcome,
     /// The revision that it brings back.
     pub rollback_of: Option<u64>,
-    /// Why it is not in force; the first few.
+    /// Why it is not in force; or what of it did not work when it was committed, and had not before. The first few.
     pub errors: Vec<Problem>,
 }
 

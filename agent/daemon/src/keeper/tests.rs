@@ -158,7 +158,7 @@ fn candidate(verdict: Verdict) -> Choice {
 fn take(keeper: &mut Keeper, message: &[u8]) -> Choice {
     let choice = candidate(keeper.offer_push(message));
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     choice
 }
 

@@ -60,9 +60,7 @@ impl Detect {
     ) -> Result<Self, InferenceError> {
         let min_score = config.min_score.map(|s| super::check_fraction("min_score", s)).transpose()?;
         let manifest = models.library().get(&config.model)?.manifest.clone();
-        if manifest.task != Task::Detect {
-            return Err(super::wrong_task(&config.model, "objects"));
-        }
+        super::check_task(&manifest, Task::Detect)?;
         let model = models.get(&config.model, config.precision)?;
         let (labels, reference) = (super::labels_of(&model), model.reference.clone());
         let mut detector = Detector::new(model)?;

@@ -72,9 +72,7 @@ impl Faces {
         let min_score = config.min_score.map(|s| super::check_fraction("min_score", s)).transpose()?;
         let min_size = super::check_fraction("min_size", config.min_size)?;
         let manifest = models.library().get(&config.model)?.manifest.clone();
-        if manifest.task != Task::Faces {
-            return Err(super::wrong_task(&config.model, "faces"));
-        }
+        super::check_task(&manifest, Task::Faces)?;
         let model = models.get(&config.model, config.precision)?;
         Ok(Faces {
             name: name.to_owned(),

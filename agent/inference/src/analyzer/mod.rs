@@ -13,6 +13,7 @@ pub use faces::FacesConfig;
 
 use crate::detector::ModelCache;
 use crate::error::InferenceError;
+use crate::manifest::{Manifest, Task};
 
 /// The label of a face.
 pub const FACE: &str = "face";
@@ -48,6 +49,25 @@ impl AnalyzerConfig {
             "faces" => Some(FacesConfig::deserialize(table).map(AnalyzerConfig::Faces)),
             _ => None,
         }
+    }
+
+    /// Whether its models are there and made for what it does.
+    ///
+    /// # Errors
+    /// One is unknown, for another task, or its file is missing.
+    pub fn check_models(&self, models: &crate::library::Library) -> Result<(), InferenceError> {
+        let task = match self {
+            AnalyzerConfig::Detect(_) => Task::Detect,
+            AnalyzerConfig::Faces(_) => Task::Faces,
+        };
+        for name in std::iter::once(self.model()).chain(self.smaller_model()) {
+            let entry = models.get(name)?;
+            check_task(&entry.manifest, task)?;
+            if !entry.has_file() {
+                return Err(InferenceError::MissingFile { model: name.to_owned(), path: entry.file.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// What it can find, by the words that zones may ask for.
@@ -149,8 +169,15 @@ fn check_fraction(what: &str, value: f32) -> Result<f32, InferenceError> {
     Err(InferenceError::Config { what: what.into(), problem: format!("{value} is not within 0..=1") })
 }
 
-fn wrong_task(model: &str, task: &str) -> InferenceError {
-    InferenceError::Config { what: "model".into(), problem: format!("{model} is no model for {task}") }
+fn check_task(manifest: &Manifest, task: Task) -> Result<(), InferenceError> {
+    let what = match task {
+        Task::Detect => "objects",
+        Task::Faces => "faces",
+    };
+    let problem = format!("{} is no model for {what}", manifest.name);
+    (manifest.task == task)
+        .then_some(())
+        .ok_or_else(|| InferenceError::Config { what: "model".into(), problem })
 }
 
 /// The label of each class, ready to be cloned into findings.

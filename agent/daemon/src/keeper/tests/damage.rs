@@ -126,9 +126,9 @@ fn a_content_that_is_gone_or_damaged_while_it_is_tried_is_kept_again() {
         keeper.begun().unwrap();
         damage(&rig.keeper_folder().join(format!("revision-{tried}")));
         disk.left.store(0, Ordering::Relaxed);
-        assert!(keeper.commit().is_err() && keeper.is_trying());
+        assert!(keeper.commit(&[]).is_err() && keeper.is_trying());
         disk.left.store(i64::MAX, Ordering::Relaxed);
-        keeper.commit().unwrap();
+        keeper.commit(&[]).unwrap();
         drop(keeper);
         let (mut keeper, start) = rig.open();
         assert_eq!((start.trial, mark(&start.choice)), (false, 40));

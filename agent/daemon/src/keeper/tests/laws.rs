@@ -126,7 +126,7 @@ proptest! {
                     model.trial = model.trial.map(|(which, _)| (which, true));
                 }
                 Step::Commit => {
-                    prop_assert_eq!(keeper.commit().is_ok(), model.trial.is_some());
+                    prop_assert_eq!(keeper.commit(&[]).is_ok(), model.trial.is_some());
                     if let Some((which, _)) = model.trial.take() {
                         model.committed.push(which);
                         prop_assert_eq!(keeper.report().state, ReportState::Applied);

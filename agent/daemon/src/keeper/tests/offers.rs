@@ -39,9 +39,9 @@ fn a_push_that_proves_good_runs_now_and_after_a_restart() {
     keeper.begun().unwrap();
     assert_eq!(told(&keeper), (ReportState::Probation, Some(8), 8));
     assert_eq!(mark(keeper.running()), 20);
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     assert_eq!(told(&keeper), (ReportState::Applied, Some(8), 8));
-    assert!(keeper.commit().is_err(), "nothing is being tried any more");
+    assert!(keeper.commit(&[]).is_err(), "nothing is being tried any more");
     drop(keeper);
     let (keeper, start) = rig.open();
     assert_eq!((start.trial, mark(&start.choice), start.choice.version), (false, 20, 8));
@@ -135,7 +135,7 @@ fn a_refused_message_is_judged_anew_once_the_file_trusts_its_key() {
     rig.write(7, &rig.trust());
     candidate(keeper.offer_reload());
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     take(&mut keeper, &message);
 }
 
@@ -158,7 +158,7 @@ fn a_changed_file_is_tried_and_a_bad_one_taken_back() {
     assert_eq!(keeper.report().state, ReportState::RolledBack);
     candidate(keeper.offer_reload());
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     assert_eq!((mark(keeper.running()), keeper.highest_version()), (9, 3));
     assert_eq!(keeper.offer_push(&rig.push(3, 30)), Verdict::Rejected);
     take(&mut keeper, &rig.push(4, 30));
@@ -220,7 +220,7 @@ fn a_key_that_was_taken_out_does_not_come_back() {
     // Nor by a roll back to a time when it was trusted.
     candidate(keeper.offer_rollback(None));
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     assert_eq!(mark(keeper.running()), 7);
     assert_eq!(keeper.running().config.trust.key.len(), 0);
 }
@@ -235,7 +235,7 @@ fn a_file_that_changes_only_in_what_is_its_own_keeps_what_was_pushed() {
     assert_eq!((mark(&choice), choice.version, choice.origin), (20, 3, Origin::Push));
     assert_eq!(choice.config.http.listen.port(), 9999);
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     drop(keeper);
     let (_, start) = rig.open();
     assert_eq!((start.trial, mark(&start.choice), start.choice.config.http.listen.port()), (false, 20, 9999));
@@ -252,7 +252,7 @@ fn a_roll_back_brings_a_committed_one_back_and_the_retained_push_does_not_undo_i
     let choice = candidate(keeper.offer_rollback(None));
     assert_eq!((mark(&choice), choice.version, choice.origin), (20, 3, Origin::Push));
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     assert_eq!(told(&keeper), (ReportState::Applied, Some(3), 3));
     assert_eq!(keeper.offer_push(&newest), Verdict::Same);
     assert_eq!(keeper.highest_version(), 4);
@@ -265,6 +265,21 @@ fn a_roll_back_brings_a_committed_one_back_and_the_retained_push_does_not_undo_i
 }
 
 #[test]
+fn a_roll_back_while_one_is_tried_brings_back_the_last_known_good() {
+    let rig = Rig::new(7);
+    let (mut keeper, _) = rig.open();
+    take(&mut keeper, &rig.push(3, 20));
+    candidate(keeper.offer_push(&rig.push(4, 30)));
+    keeper.begun().unwrap();
+    let choice = candidate(keeper.offer_rollback(None));
+    assert_eq!((mark(&choice), choice.version), (20, 3), "and not the one before that");
+    keeper.begun().unwrap();
+    keeper.commit(&[]).unwrap();
+    assert_eq!(told(&keeper).1, Some(3));
+    assert_eq!(mark(&candidate(keeper.offer_rollback(None))), 7,);
+}
+
+#[test]
 fn a_request_to_roll_back_waits_for_the_next_start_and_counts_once() {
     let rig = Rig::new(7);
     let (mut keeper, _) = rig.open();
@@ -274,7 +289,7 @@ fn a_request_to_roll_back_waits_for_the_next_start_and_counts_once() {
     let (mut keeper, start) = rig.open();
     assert_eq!((start.trial, mark(&start.choice)), (true, 7));
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     drop(keeper);
     let (mut keeper, start) = rig.open();
     assert_eq!((start.trial, mark(&start.choice)), (false, 7));

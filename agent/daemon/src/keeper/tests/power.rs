@@ -7,11 +7,11 @@ fn live(rig: &Rig, disk: TiredDisk) -> Result<(), Failure> {
     let (mut keeper, start) = rig.try_open(disk)?;
     if start.trial {
         keeper.begun()?;
-        keeper.commit()?;
+        keeper.commit(&[])?;
     }
     if let Verdict::Candidate(_) = keeper.offer_push(&rig.push(5, 30)) {
         keeper.begun()?;
-        keeper.commit()?;
+        keeper.commit(&[])?;
     }
     if let Verdict::Candidate(_) = keeper.offer_push(&rig.push(6, 40)) {
         keeper.begun()?;
@@ -19,7 +19,7 @@ fn live(rig: &Rig, disk: TiredDisk) -> Result<(), Failure> {
     }
     if let Verdict::Candidate(_) = keeper.offer_rollback(None) {
         keeper.begun()?;
-        keeper.commit()?;
+        keeper.commit(&[])?;
     }
     Ok(())
 }
@@ -107,7 +107,7 @@ fn a_stop_in_order_is_no_verdict_and_the_next_start_tries_again() {
         assert_eq!((start.trial, mark(&start.choice)), (true, 20));
     }
     keeper.begun().unwrap();
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     keeper.stopping();
     drop(keeper);
     let (_, start) = rig.open();
@@ -128,11 +128,11 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_takes_it_once_there_is_room() {
     candidate(keeper.offer_push(&message));
     keeper.begun().unwrap();
     disk.left.store(0, Ordering::Relaxed);
-    assert!(keeper.commit().is_err());
+    assert!(keeper.commit(&[]).is_err());
     assert!(keeper.is_trying(), "it runs on under probation");
     assert_eq!(mark(keeper.running()), 20);
     disk.left.store(i64::MAX, Ordering::Relaxed);
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     assert_eq!(mark(keeper.last_known_good()), 20);
 }
 

@@ -20,7 +20,7 @@ fn how_the_node_worked_with_the_last_known_good_is_there_in_the_next_life() {
     keeper.begun().unwrap();
     keeper.remember(&broken("b"));
     assert_eq!(keeper.remembered(), broken("a"));
-    keeper.commit().unwrap();
+    keeper.commit(&[]).unwrap();
     keeper.remember(&broken("b"));
     assert_eq!(rig.open().0.remembered(), broken("b"));
 }

@@ -44,7 +44,7 @@ fn a_file_that_changes_in_what_is_its_own_keeps_the_push_that_is_being_tried() {
         assert_eq!(choice.config.http.listen.port(), 9999);
         assert_eq!(told(&keeper), (ReportState::Probation, Some(4), 3));
         keeper.begun().unwrap();
-        keeper.commit().unwrap();
+        keeper.commit(&[]).unwrap();
         assert_eq!(told(&keeper), (ReportState::Applied, Some(4), 4));
         assert_eq!(keeper.report().errors, []);
     }
@@ -69,7 +69,7 @@ fn a_push_that_the_file_takes_the_place_of_is_told_so_however_that_ends() {
             assert_eq!(errors.len(), 1);
         }
         if good {
-            keeper.commit().unwrap();
+            keeper.commit(&[]).unwrap();
         } else {
             keeper.roll_back(because("dark"));
         }
