@@ -1,6 +1,8 @@
 """How far one file of a model answers like another: on the golden pictures, or on clips.
 
     python fidelity.py NAME FIRST.onnx SECOND.onnx [PICTURE_OR_CLIP...]
+
+Instead of a second file, `engine-int8=PROGRAM` or `engine-f32=PROGRAM` has the first one answered by the example `engine`.
 """
 
 import sys
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 
 from decoders import iou
+from peer import Engine
 from reference import LIBRARY, Model
 
 # A finding counts when its score is at least the model's default; the other file must have it at no
@@ -17,7 +20,21 @@ from reference import LIBRARY, Model
 SLACK = 0.75
 SAME_PLACE = 0.6
 # One picture in so many of a clip.
-CLIP_STEP = 25
+CLIP_STEP = 5
+# A finding at so much overlap is the same one.
+ALIKE = 0.95
+
+
+class ByEngine(Model):
+    """A model that the product's engine runs."""
+
+    def __init__(self, name, file, backend, program):
+        super().__init__(name, file)
+        self.engine = Engine(program)
+        self.engine.load(backend, self.path)
+
+    def answers(self, values):
+        return self.engine.run(values)
 
 
 def pictures(paths):
@@ -57,7 +74,8 @@ def kept(wanted, others):
 def compare(name, first, second, paths=None):
     """A sentence: how many findings of each file the other one has, and how close they are."""
     paths = paths or sorted((LIBRARY / "golden").glob("*.jpg"))
-    models = Model(name, first), Model(name, second)
+    backend, _, program = second.partition("=")
+    models = Model(name, first), ByEngine(name, first, backend, program) if program else Model(name, second)
     sure = models[0].toml["default_min_score"]
     counts, pairs = [0, 0, 0, 0], []
     for picture in pictures(paths):
@@ -71,6 +89,7 @@ def compare(name, first, second, paths=None):
     text = f"{counts[1]} of {counts[0]} findings of the first kept, {counts[3]} of {counts[2]} of the second known"
     if pairs:
         overlaps, scores = np.array(pairs).T
+        text += f"; {(overlaps >= ALIKE).mean():.2%} of these at an overlap of {ALIKE} or more"
         text += (f"; overlap median {np.median(overlaps):.3f} least {overlaps.min():.3f}, "
                  f"score difference median {np.median(scores):.3f} most {scores.max():.3f}")
     return text

@@ -76,8 +76,11 @@ class Model:
         """What the graph answers to a BGR picture, and how to map it back; `find` takes it."""
         spec = self.toml["input"]
         values, scale, shift = tensor(picture, spec)
-        outputs = dict(zip(self.names, self.session.run(None, {spec["name"]: values})))
-        return outputs, np.array([scale[0] * picture.shape[1], scale[1] * picture.shape[0]]), shift
+        return dict(zip(self.names, self.answers(values))), np.array([scale[0] * picture.shape[1], scale[1] * picture.shape[0]]), shift
+
+    def answers(self, values):
+        """The graph's outputs to one input."""
+        return self.session.run(None, {self.toml["input"]["name"]: values})
 
     def find(self, looked, min_score, nms_iou=None):
         """Findings: label, score, region and points in 0..1 of the picture."""
