@@ -7,10 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, format};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, reload};
 
 use crate::exit::Failure;
 
@@ -18,7 +21,7 @@ use crate::exit::Failure;
 static LOGS: OnceLock<Logs> = OnceLock::new();
 
 /// Puts another filter in force; what is wrong, if it cannot be.
-type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type Reload = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 
 /// How much is logged.
 pub struct Logs {
@@ -30,7 +33,7 @@ pub struct Logs {
 impl Logs {
     pub(crate) fn new(
         filter: &str,
-        reload: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static,
+        reload: impl Fn(Targets) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
         Logs { filter: filter.to_owned(), reload: Box::new(reload) }
     }
@@ -54,8 +57,7 @@ impl Logs {
     }
 
     fn put(&self, filter: &str) -> Result<(), String> {
-        let filter = EnvFilter::try_new(filter).map_err(|e| format!("log filter {filter}: {e}"))?;
-        (self.reload)(filter)
+        (self.reload)(parse(filter)?)
     }
 }
 
@@ -71,36 +73,47 @@ pub fn logs() -> Option<&'static Logs> {
 pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
     // The demo's broker calls every client that leaves an error, and does so at length.
     let quiet = if filter.contains("rumqttd") { filter.to_owned() } else { format!("{filter},rumqttd=off") };
-    let parsed = EnvFilter::try_new(&quiet).map_err(|e| {
+    let parsed = parse(&quiet).map_err(|e| {
         Failure::Usage(format!(
             "--log {filter}: {e}; give error, warn, info or debug, or by module as in info,aimass_link=debug"
         ))
     })?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    // A second start, as in tests, changes nothing.
-    macro_rules! begin {
-        ($logs:expr) => {{
-            let logs = $logs.with_filter_reloading();
-            let handle = logs.reload_handle();
-            let started = logs.try_init().is_ok();
-            (started, Logs::new(&quiet, move |filter| handle.reload(filter).map_err(|e| e.to_string())))
-        }};
-    }
-    let (started, logs) = if json {
-        begin!(logs.json())
+    let lines = if json {
+        lines.json().boxed()
     } else if is_journal() {
-        begin!(logs.event_format(Prioritised(format().with_target(false).without_time())))
+        lines.event_format(Prioritised(format().with_target(false).without_time())).boxed()
     } else {
-        begin!(logs)
+        lines.boxed()
     };
-    if started {
-        LOGS.set(logs).ok();
+    let (filter, handle) = reload::Layer::new(parsed);
+    // A second start, as in tests, changes nothing.
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        LOGS.set(Logs::new(&quiet, move |filter| handle.reload(filter).map_err(|e| e.to_string()))).ok();
     }
     Ok(())
+}
+
+/// A level, levels by the beginning of a module's path, or both, with commas between.
+///
+/// # Errors
+/// What is wrong. A word that is no level is an error, though it could be a module: it is mostly a level misspelt, which
+/// would log nothing.
+fn parse(filter: &str) -> Result<Targets, String> {
+    let parts: Vec<&str> = filter.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    for part in &parts {
+        let (module, level) = part.split_once('=').unwrap_or(("", part));
+        if level.parse::<LevelFilter>().is_err() {
+            return Err(format!("{level} is no level"));
+        }
+        if module.contains(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | ':')) {
+            return Err(format!("{module} is no module"));
+        }
+    }
+    parts.join(",").parse().map_err(|e| format!("{e}"))
 }
 
 /// Whether stderr goes to systemd's journal: `JOURNAL_STREAM` has its device and inode (systemd.exec(5)).
@@ -160,6 +173,24 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_filter_has_a_level_or_levels_by_module_and_its_later_parts_go_before_its_earlier_ones() {
+        let filter = parse("warn, aimass_link=debug,,aimass=info,aimass=error").unwrap();
+        assert!(filter.would_enable("hyper::client", &Level::WARN));
+        assert!(!filter.would_enable("hyper::client", &Level::INFO));
+        assert!(filter.would_enable("aimass_link::mqtt", &Level::DEBUG), "the longest name counts");
+        assert!(!filter.would_enable("aimass_core::gate", &Level::WARN), "the last of one name counts");
+        assert!(!parse("info,rumqttd=off").unwrap().would_enable("rumqttd::link", &Level::ERROR));
+    }
+
+    #[test]
+    fn a_filter_that_makes_no_sense_is_an_error_that_names_the_word() {
+        assert_eq!(parse("inof").unwrap_err(), "inof is no level");
+        assert_eq!(parse("info,aimass_link").unwrap_err(), "aimass_link is no level");
+        assert_eq!(parse("aimass_link=loud").unwrap_err(), "loud is no level");
+        assert_eq!(parse("[span]=debug").unwrap_err(), "[span] is no module");
     }
 
     #[test]
