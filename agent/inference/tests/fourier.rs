@@ -1,5 +1,7 @@
 //! tract's Fourier transforms run by `agent/fft`, which bears rustfft's name.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::EvalContext;
 use tract_onnx::tract_core::ops::EvalOp;
