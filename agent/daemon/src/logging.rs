@@ -97,23 +97,41 @@ pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A level, levels by the beginning of a module's path, or both, with commas between.
+/// Starts logging for a node in service, which a wrong filter must not keep from its work: it logs at `info` and says why.
 ///
 /// # Errors
-/// What is wrong. A word that is no level is an error, though it could be a module: it is mostly a level misspelt, which
-/// would log nothing.
+/// None that a filter causes.
+pub fn start_in_service(filter: &str, json: bool) -> Result<(), Failure> {
+    let Err(failure) = start(filter, json) else { return Ok(()) };
+    start("info", json)?;
+    tracing::error!(%failure, "The log filter makes no sense: logging at info.");
+    Ok(())
+}
+
+/// A level, levels by the beginning of a module's path, or both, with commas between; a module alone is logged whole.
+///
+/// # Errors
+/// What is wrong. A plain word that is no level is an error, though it could be a crate: it is mostly a level misspelt,
+/// which would log nothing.
 fn parse(filter: &str) -> Result<Targets, String> {
-    let parts: Vec<&str> = filter.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    for part in &parts {
-        let (module, level) = part.split_once('=').unwrap_or(("", part));
-        if level.parse::<LevelFilter>().is_err() {
-            return Err(format!("{level} is no level"));
+    let mut levels = Targets::new();
+    for part in filter.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (module, level) = match part.split_once('=') {
+            Some((module, level)) => (module.trim(), level.trim()),
+            None if part.contains(['_', ':']) => (part, "trace"),
+            None => ("", part),
+        };
+        if level.is_empty() {
+            return Err(format!("{part} has no level"));
         }
-        if module.contains(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | ':')) {
-            return Err(format!("{module} is no module"));
+        let level: LevelFilter = level.parse().map_err(|_| format!("{level} is no level"))?;
+        if module.contains(['[', ']', '{', '}']) || (module.is_empty() && part.contains('=')) {
+            return Err(format!("{part} names no module"));
         }
+        levels =
+            if module.is_empty() { levels.with_default(level) } else { levels.with_target(module, level) };
     }
-    parts.join(",").parse().map_err(|e| format!("{e}"))
+    Ok(levels)
 }
 
 /// Whether stderr goes to systemd's journal: `JOURNAL_STREAM` has its device and inode (systemd.exec(5)).
@@ -186,11 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn a_module_may_stand_alone_have_any_name_and_spaces_around_it() {
+        let filter = parse("warn,aimass_link, my-mod.c/x = debug ").unwrap();
+        assert!(filter.would_enable("aimass_link::mqtt", &Level::TRACE));
+        assert!(filter.would_enable("my-mod.c/x", &Level::DEBUG));
+        assert!(!filter.would_enable("other", &Level::INFO));
+    }
+
+    #[test]
     fn a_filter_that_makes_no_sense_is_an_error_that_names_the_word() {
         assert_eq!(parse("inof").unwrap_err(), "inof is no level");
-        assert_eq!(parse("info,aimass_link").unwrap_err(), "aimass_link is no level");
         assert_eq!(parse("aimass_link=loud").unwrap_err(), "loud is no level");
-        assert_eq!(parse("[span]=debug").unwrap_err(), "[span] is no module");
+        assert_eq!(parse("aimass_link=").unwrap_err(), "aimass_link= has no level");
+        assert_eq!(parse("=debug").unwrap_err(), "=debug names no module");
+        assert_eq!(parse("[span]=debug").unwrap_err(), "[span]=debug names no module");
+    }
+
+    #[test]
+    fn a_node_in_service_starts_with_a_filter_that_makes_no_sense() {
+        assert!(start("inof", false).is_err());
+        assert!(start_in_service("inof", false).is_ok());
     }
 
     #[test]

@@ -19,7 +19,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    exit::report(logging::start(&cli.log, cli.log_json).and_then(|()| act(cli.command)))
+    let start =
+        if matches!(cli.command, Command::Run { .. }) { logging::start_in_service } else { logging::start };
+    exit::report(start(&cli.log, cli.log_json).and_then(|()| act(cli.command)))
 }
 
 fn act(command: Command) -> Result<(), Failure> {

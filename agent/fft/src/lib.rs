@@ -4,8 +4,9 @@
 //! rustfft for every length, number and instruction set: 1.4 MB of x86 code, a fifteenth of the program, for models that a
 //! board seldom runs, and no feature of tract leaves them out. This crate has what tract uses of rustfft, under its name,
 //! and one algorithm for all: mixed radices for lengths of small primes, Bluestein's convolution for others. It reckons in
-//! f64 whatever the numbers are, so that its code is there once; it is a few times slower than rustfft's kernels, and at
-//! least as exact.
+//! f64 whatever the numbers are, so that its code is there once. It is slower than rustfft's kernels (by how much was not
+//! measured), most of all for lengths with a prime beyond 61, which also take memory for a convolution of up to four times
+//! the length.
 //!
 //! Sources: Cooley and Tukey, "An algorithm for the machine calculation of complex Fourier series" (1965); Bluestein,
 //! "A linear filtering approach to the computation of discrete Fourier transform" (1970).
@@ -70,7 +71,7 @@ pub struct Fft<T> {
 
 impl<T: FftNum> Fft<T> {
     /// Transforms each run of as many numbers as were planned in place; numbers that are left over at the end stay as they
-    /// are. A number that is beyond the range of its type becomes NaN.
+    /// are. A number that is beyond the range of its type becomes infinite.
     pub fn process(&self, buffer: &mut [Complex<T>]) {
         let number = |n: T| n.to_f64().unwrap_or(f64::NAN);
         let back = |n: f64| T::from_f64(n).or_else(|| T::from_f64(f64::NAN));
@@ -92,15 +93,14 @@ enum Plan {
     /// `roots[k]` is the kth power of the first root of unity of the transform's length.
     MixedRadix { roots: Vec<Complex64> },
     /// A convolution with a chirp, in a length that is a power of two.
-    Bluestein { chirp: Vec<Complex64>, transformed: Vec<Complex64>, forward: Box<Plan>, inverse: Box<Plan> },
+    Bluestein { chirp: Vec<Complex64>, transformed: Vec<Complex64>, forward: Box<Plan> },
 }
 
 impl Plan {
     fn new(len: usize, direction: FftDirection) -> Plan {
         let sign = if direction == FftDirection::Forward { -1.0 } else { 1.0 };
         if largest_prime(len) <= MAX_PRIME {
-            let roots = (0..len).map(|k| Complex::cis(sign * 2.0 * PI * k as f64 / len as f64)).collect();
-            return Plan::MixedRadix { roots };
+            return Plan::MixedRadix { roots: (0..len).map(|k| root(k, len, sign)).collect() };
         }
         // The angle of k² half turns by len, taken modulo a turn first, as it would lose its digits else.
         let angle = |k: usize| (k as u128 * k as u128 % (2 * len as u128)) as f64 * PI / len as f64;
@@ -111,9 +111,8 @@ impl Plan {
             filter[k] = c.conj() / longer as f64;
             filter[(longer - k) % longer] = filter[k];
         }
-        let [forward, inverse] =
-            [FftDirection::Forward, FftDirection::Inverse].map(|d| Box::new(Plan::new(longer, d)));
-        Plan::Bluestein { transformed: forward.transform(&filter), chirp, forward, inverse }
+        let forward = Box::new(Plan::new(longer, FftDirection::Forward));
+        Plan::Bluestein { transformed: forward.transform(&filter), chirp, forward }
     }
 
     fn len(&self) -> usize {
@@ -131,12 +130,13 @@ impl Plan {
                 mixed_radix(values, 1, &mut result, roots);
                 result
             }
-            Plan::Bluestein { chirp, transformed, forward, inverse } => {
+            Plan::Bluestein { chirp, transformed, forward } => {
                 let mut padded = vec![Complex::default(); transformed.len()];
                 padded.iter_mut().zip(values).zip(chirp).for_each(|((to, v), c)| *to = v * c);
                 let mut spectrum = forward.transform(&padded);
-                spectrum.iter_mut().zip(transformed).for_each(|(s, t)| *s *= t);
-                inverse.transform(&spectrum).iter().zip(chirp).map(|(v, c)| v * c).collect()
+                // The inverse is the forward transform of the conjugates, conjugated.
+                spectrum.iter_mut().zip(transformed).for_each(|(s, t)| *s = (*s * t).conj());
+                forward.transform(&spectrum).iter().zip(chirp).map(|(v, c)| v.conj() * c).collect()
             }
         }
     }
@@ -154,6 +154,15 @@ fn mixed_radix(values: &[Complex64], stride: usize, result: &mut [Complex64], ro
     for (r, to) in result.chunks_exact_mut(part).enumerate() {
         mixed_radix(&values[r * stride..], stride * radix, to, roots);
     }
+    if radix == 2 {
+        // Sums and differences, so that what is exactly zero by symmetry stays so.
+        let (even, odd) = result.split_at_mut(part);
+        for (k, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
+            let turned = if k == 0 { *odd } else { *odd * roots[k * stride] };
+            (*even, *odd) = (*even + turned, *even - turned);
+        }
+        return;
+    }
     let mut column = [Complex::default(); MAX_PRIME];
     for k in 0..part {
         for r in 0..radix {
@@ -166,10 +175,23 @@ fn mixed_radix(values: &[Complex64], stride: usize, result: &mut [Complex64], ro
             for value in &column[1..radix] {
                 root += to * stride;
                 root -= if root < roots.len() { 0 } else { roots.len() };
-                sum += value * roots[root];
+                sum += if root == 0 { *value } else { value * roots[root] };
             }
             result[to] = sum;
         }
+    }
+}
+
+/// The kth power of the first root of unity, exact at quarters of a turn.
+fn root(k: usize, len: usize, sign: f64) -> Complex64 {
+    if !(4 * k).is_multiple_of(len) {
+        return Complex::cis(sign * 2.0 * PI * k as f64 / len as f64);
+    }
+    match 4 * k / len {
+        0 => Complex::new(1.0, 0.0),
+        1 => Complex::new(0.0, sign),
+        2 => Complex::new(-1.0, 0.0),
+        _ => Complex::new(0.0, -sign),
     }
 }
 

@@ -47,6 +47,18 @@ fn every_short_length_is_transformed_by_the_definition_in_both_directions() {
 }
 
 #[test]
+fn what_is_real_by_symmetry_has_no_imaginary_part() {
+    for len in [2, 3, 4, 6, 8, 9, 60, 122, 400, 512] {
+        let mut values: Vec<_> = signal(len, 9).iter().map(|c| Complex::new(-c.re, 0.0)).collect();
+        FftPlanner::new().plan_fft_forward(len).process(&mut values);
+        let highest = (len % 2 == 0).then_some(values[len / 2]);
+        for value in [Some(values[0]), highest].into_iter().flatten() {
+            assert_eq!(value.im.to_bits(), 0, "{value} of {len}");
+        }
+    }
+}
+
+#[test]
 fn there_and_back_gives_as_many_times_the_signal_as_it_is_long() {
     for len in [0, 1, 400, 512, 1000, 1021, 4096] {
         let given = signal(len, 5);
