@@ -4,9 +4,10 @@
 //! rustfft for every length, number and instruction set: 1.4 MB of x86 code, a fifteenth of the program, for models that a
 //! board seldom runs, and no feature of tract leaves them out. This crate has what tract uses of rustfft, under its name,
 //! and one algorithm for all: mixed radices for lengths of small primes, Bluestein's convolution for others. It reckons in
-//! f64 whatever the numbers are, so that its code is there once. It is slower than rustfft's kernels (by how much was not
-//! measured), most of all for lengths with a prime beyond 61, which also take memory for a convolution of up to four times
-//! the length.
+//! f64 whatever the numbers are, so that its code is there once. rustfft with AVX is 12 to 35 times as fast on an x86-64
+//! core (f32: 512 points in 0.6 µs and in 13; 16,000 in 28 µs and in 990): a hundred spectra of 512 points, a second of
+//! sound, cost a thousandth of a core. Lengths with a prime beyond 61 also take memory for a convolution of up to four
+//! times the length.
 //!
 //! Sources: Cooley and Tukey, "An algorithm for the machine calculation of complex Fourier series" (1965); Bluestein,
 //! "A linear filtering approach to the computation of discrete Fourier transform" (1970).
