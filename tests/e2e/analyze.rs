@@ -183,3 +183,16 @@ fn every_committed_model_answers_as_recorded() {
         assert_eq!(report["passed"], true, "{report}");
     }
 }
+
+#[test]
+fn the_list_of_models_has_the_labels_that_zones_may_ask_for() {
+    let output = agent(&["models", "list", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let models: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let labels =
+        |name: &str| models.as_array().unwrap().iter().find(|m| m["name"] == name).unwrap()["labels"].clone();
+    assert_eq!(labels("centerface"), serde_json::json!(["face"]));
+    let objects = labels("coco-ssd-lite");
+    assert_eq!(objects.as_array().unwrap().len(), 80);
+    assert_eq!(objects[0], "person");
+}

@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use aimass_inference::{ModelBench, ModelCache, bench_model, verify_model};
+use aimass_core::finding::Label;
+use aimass_inference::analyzer::FACE;
+use aimass_inference::{ModelBench, ModelCache, Task, bench_model, verify_model};
 use serde_json::{Value, json};
 
 use crate::chain;
@@ -53,10 +55,16 @@ fn list(models: &ModelCache, json: bool) -> Result<(), Failure> {
                 };
                 damaged += u32::from(entry.has_file() && state != "ok");
                 let m = &entry.manifest;
+                let labels = match m.task {
+                    Task::Faces => vec![Some(Label::from(FACE))],
+                    // An absent list is told by whoever needs it.
+                    Task::Detect => entry.read_labels().unwrap_or_default(),
+                };
+                let labels: Vec<Label> = labels.into_iter().flatten().collect();
                 json!({
                     "name": name, "version": m.version, "task": m.task, "precision": m.precision.as_str(),
                     "bytes": m.bytes, "licence": m.licence.spdx, "sha256": m.sha256, "folder": entry.folder,
-                    "state": state,
+                    "state": state, "labels": labels,
                 })
             }
             Err(error) => {

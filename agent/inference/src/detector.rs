@@ -336,13 +336,12 @@ impl Detector {
         let known = || self.model.labels.iter().flatten().map(|label| &**label);
         for label in labels {
             if !known().any(|k| k == label) {
-                let near = crate::library::nearest(label, known());
                 return Err(InferenceError::Config {
                     what: "labels".into(),
                     problem: format!(
-                        "model {} knows no \"{label}\"{}",
+                        "model {} does not find \"{label}\"{}",
                         self.model.manifest.name,
-                        near.map_or(String::new(), |n| format!(": did you mean \"{n}\"?"))
+                        crate::library::instead_of(label, known())
                     ),
                 });
             }

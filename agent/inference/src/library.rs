@@ -264,6 +264,25 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, k)| k)
 }
 
+/// Labels that are told where one is not known and none is near.
+const TOLD_LABELS: usize = 8;
+
+/// The end of a sentence that says of a label that it is never found: which one may be meant, or which there are.
+pub fn instead_of<'a>(label: &str, found: impl Iterator<Item = &'a str> + Clone) -> String {
+    if let Some(near) = nearest(label, found.clone()) {
+        return format!(": did you mean \"{near}\"?");
+    }
+    let told = found.clone().take(TOLD_LABELS).collect::<Vec<_>>().join(", ");
+    match found.count() {
+        0 => String::new(),
+        n if n <= TOLD_LABELS => format!(", but {told}"),
+        n => {
+            let more = n - TOLD_LABELS;
+            format!(", but {told} and {more} more: `aimass-agent models list --json` has all")
+        }
+    }
+}
+
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -329,6 +348,17 @@ mod tests {
         assert!(error.to_string().contains(abc) && error.to_string().contains("expected 0000"), "{error}");
         let (_folder, lib) = library(&SSD.replace(&"0".repeat(64), abc), Some(b"abc"));
         assert_eq!(lib.get("tiny").unwrap().read_model().unwrap(), b"abc");
+    }
+
+    #[test]
+    fn a_label_that_nobody_finds_is_answered_by_the_nearest_or_by_what_there_is() {
+        let few = ["person", "car"];
+        assert_eq!(instead_of("persn", few.into_iter()), ": did you mean \"person\"?");
+        assert_eq!(instead_of("forklift", few.into_iter()), ", but person, car");
+        assert_eq!(instead_of("forklift", [].into_iter()), "");
+        let many = ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh", "ii", "jj"];
+        let text = instead_of("forklift", many.into_iter());
+        assert!(text.starts_with(", but aa, bb, ") && text.contains("hh and 2 more: "), "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use aimass_core::finding::Label;
-use aimass_inference::library::nearest;
+use aimass_inference::library::instead_of;
 use aimass_inference::{AnalyzerConfig, DetectConfig};
 use aimass_media::MicrophoneUri;
 use aimass_media::uri::SourceUri;
@@ -122,9 +122,8 @@ fn never_found(label: &str, found: &[Label], who: &str) -> Option<String> {
     if found.is_empty() {
         return Some(format!("\"{label}\" is never found: the camera has no chain"));
     }
-    let near = nearest(label, found.iter().map(|known| &**known));
-    let hint = near.map_or(String::new(), |known| format!(": did you mean \"{known}\"?"));
-    Some(format!("{who} never finds \"{label}\"{hint}"))
+    let instead = instead_of(label, found.iter().map(|known| &**known));
+    Some(format!("{who} never finds \"{label}\"{instead}"))
 }
 
 /// A device of characters that the kernel does not list among its cameras.
