@@ -13,12 +13,12 @@ sysroot=$("$root/cross/sysroot.sh" "$arch")
 version=$("$bin/rustc" --version)
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$AIMASS_CACHE/target-cross}
 export RUSTC=$bin/rustc RUSTDOC=$bin/rustdoc
-# A rustup proxy of this name would otherwise choose another compiler.
-unset RUSTUP_TOOLCHAIN CARGO RUSTC_WRAPPER || true
 
 under() { printf '%s' "$1" | tr 'a-z-' 'A-Z_'; }
 lower=${rust_target//-/_}
 upper=$(under "$rust_target")
+# A rustup proxy of this name would otherwise choose another compiler, and flags of these names replace those given below.
+unset RUSTUP_TOOLCHAIN CARGO RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER RUSTFLAGS CARGO_ENCODED_RUSTFLAGS "CARGO_TARGET_${upper}_LINKER" || true
 
 # One compiler for C and assembly, that sees the sysroot only, and the same for linking by LLVM's linker: it keeps one of
 # functions that are the same (generic code has thousands; nothing here tells functions by their addresses), and packs the
@@ -49,8 +49,8 @@ export LIBCLANG_PATH=${LIBCLANG_PATH:-$(find /usr/lib/llvm-*/lib -maxdepth 1 -na
 export SOURCE_DATE_EPOCH=1000000000
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 # The linker is named here, not to cargo: cargo's setting would hold for programs of the build too where they are of this
-# architecture, and another architecture's build then make all of them anew. It is named without its folder, as it is part
-# of what names the crates.
+# architecture, and another architecture's build then make all of them anew. It is named without its folder, so that the
+# flags do not tell where the cache lies.
 PATH=${linker%/*}:$PATH
 rustflags="-C linker=${linker##*/}"
 # What unwinding needs to know of a function is a third less if a register keeps its frame (3 % of the program on amd64, in

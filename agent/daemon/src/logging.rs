@@ -72,6 +72,8 @@ pub fn logs() -> Option<&'static Logs> {
 /// `Usage` for a filter that makes no sense.
 pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
     // The demo's broker calls every client that leaves an error, and does so at length.
+    // A variable that is set to nothing, as one does to unset it.
+    let filter = if filter.trim().is_empty() { "info" } else { filter };
     let quiet = if filter.contains("rumqttd") { filter.to_owned() } else { format!("{filter},rumqttd=off") };
     let parsed = parse(&quiet).map_err(|e| {
         Failure::Usage(format!(
@@ -114,6 +116,9 @@ pub fn start_in_service(filter: &str, json: bool) -> Result<(), Failure> {
 /// What is wrong. A plain word that is no level is an error, though it could be a crate: it is mostly a level misspelt,
 /// which would log nothing.
 fn parse(filter: &str) -> Result<Targets, String> {
+    if filter.split(',').all(|part| part.trim().is_empty()) {
+        return Err("it is empty".to_owned());
+    }
     let mut levels = Targets::new();
     for part in filter.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (module, level) = match part.split_once('=') {
@@ -125,7 +130,9 @@ fn parse(filter: &str) -> Result<Targets, String> {
             return Err(format!("{part} has no level"));
         }
         let level: LevelFilter = level.parse().map_err(|_| format!("{level} is no level"))?;
-        if module.contains(['[', ']', '{', '}']) || (module.is_empty() && part.contains('=')) {
+        // What no module is named would match nothing, and so log nothing.
+        let foreign = |c: char| c.is_whitespace() || "[]{};:".contains(c);
+        if module.replace("::", "").contains(foreign) || (module.is_empty() && part.contains('=')) {
             return Err(format!("{part} names no module"));
         }
         levels =
@@ -217,7 +224,12 @@ mod tests {
         assert_eq!(parse("aimass_link=loud").unwrap_err(), "loud is no level");
         assert_eq!(parse("aimass_link=").unwrap_err(), "aimass_link= has no level");
         assert_eq!(parse("=debug").unwrap_err(), "=debug names no module");
-        assert_eq!(parse("[span]=debug").unwrap_err(), "[span]=debug names no module");
+        for part in
+            ["[span]=debug", "info aimass_link=debug", "aimass_link:debug", "info:", "info;aimass_link"]
+        {
+            assert_eq!(parse(part).unwrap_err(), format!("{part} names no module"));
+        }
+        assert_eq!(parse(" , ").unwrap_err(), "it is empty");
     }
 
     #[test]

@@ -56,11 +56,11 @@ fn list(models: &ModelCache, json: bool) -> Result<(), Failure> {
                 damaged += u32::from(entry.has_file() && state != "ok");
                 let m = &entry.manifest;
                 let labels = match m.task {
-                    Task::Faces => vec![Some(Label::from(FACE))],
-                    // An absent list is told by whoever needs it.
-                    Task::Detect => entry.read_labels().unwrap_or_default(),
+                    Task::Faces => Some(vec![Some(Label::from(FACE))]),
+                    // `null`: whoever needs the list tells what is wrong with it.
+                    Task::Detect => entry.read_labels().ok(),
                 };
-                let labels: Vec<Label> = labels.into_iter().flatten().collect();
+                let labels: Option<Vec<Label>> = labels.map(|all| all.into_iter().flatten().collect());
                 json!({
                     "name": name, "version": m.version, "task": m.task, "precision": m.precision.as_str(),
                     "bytes": m.bytes, "licence": m.licence.spdx, "sha256": m.sha256, "folder": entry.folder,

@@ -278,7 +278,7 @@ pub fn instead_of<'a>(label: &str, found: impl Iterator<Item = &'a str> + Clone)
         n if n <= TOLD_LABELS => format!(", but {told}"),
         n => {
             let more = n - TOLD_LABELS;
-            format!(", but {told} and {more} more: `aimass-agent models list --json` has all")
+            format!(", but {told} and {more} more (`aimass-agent models list --json` has each model's)")
         }
     }
 }
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(instead_of("forklift", [].into_iter()), "");
         let many = ["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh", "ii", "jj"];
         let text = instead_of("forklift", many.into_iter());
-        assert!(text.starts_with(", but aa, bb, ") && text.contains("hh and 2 more: "), "{text}");
+        assert!(text.starts_with(", but aa, bb, ") && text.contains("hh and 2 more "), "{text}");
     }
 
     #[test]

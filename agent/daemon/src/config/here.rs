@@ -97,7 +97,9 @@ fn models(config: &Config) -> Vec<Problem> {
                 problems.push(Problem::new(format!("camera[{n}].chain"), error.to_string()));
             }
         }
-        let Some(found) = found else { continue };
+        let Some(mut found) = found else { continue };
+        let mut known = HashSet::new();
+        found.retain(|label| known.insert(label.clone()));
         let zones = camera.zone.iter().enumerate().map(|(z, zone)| (format!("zone[{z}]"), &zone.labels));
         let lines = camera.line.iter().enumerate().map(|(l, line)| (format!("line[{l}]"), &line.labels));
         for (place, label) in
@@ -229,6 +231,8 @@ mod tests {
             + &camera("d", &format!("chain = [\"own\"]\n{}", zone("persn")))
             + &camera("e", &format!("chain = [\"detect\", \"faces\"]\n{}", zone("face")))
             + &camera("f", "chain = [\"own\", \"few\"]\n")
+            + &camera("g", &format!("chain = [\"faces\", \"more\"]\n{}", zone("forklift")))
+            + "[analyzer.more]\nkind = \"faces\"\n"
             + "[analyzer.own]\nkind = \"detect\"\nmodel = \"coco-sd-lite\"\n"
             + "[analyzer.wrong]\nkind = \"faces\"\nmodel = \"coco-ssd-lite\"\n"
             + "[analyzer.few]\nkind = \"detect\"\nlabels = [\"person\", \"forklft\"]\nsmaller_model = \"tiny\"\n";
@@ -241,7 +245,8 @@ mod tests {
                 "analyzer.own",
                 "analyzer.wrong",
                 "camera[1].zone[0].labels",
-                "camera[2].zone[0].labels"
+                "camera[2].zone[0].labels",
+                "camera[6].zone[0].labels"
             ]
         );
         assert!(problems[1].message.contains("never finds \"forklft\""), "{}", problems[1].message);
@@ -249,5 +254,10 @@ mod tests {
         assert!(problems[3].message.contains("no model for faces"), "{}", problems[3].message);
         assert!(problems[4].message.ends_with("did you mean \"person\"?"), "{}", problems[4].message);
         assert!(problems[5].message.contains("no chain"), "{}", problems[5].message);
+        assert!(
+            problems[6].message.ends_with("never finds \"forklift\", but face"),
+            "{}",
+            problems[6].message
+        );
     }
 }
