@@ -71,9 +71,9 @@ pub fn logs() -> Option<&'static Logs> {
 /// # Errors
 /// `Usage` for a filter that makes no sense.
 pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
-    // The demo's broker calls every client that leaves an error, and does so at length.
     // A variable that is set to nothing, as one does to unset it.
     let filter = if filter.trim().is_empty() { "info" } else { filter };
+    // The demo's broker calls every client that leaves an error, and does so at length.
     let quiet = if filter.contains("rumqttd") { filter.to_owned() } else { format!("{filter},rumqttd=off") };
     let parsed = parse(&quiet).map_err(|e| {
         Failure::Usage(format!(
