@@ -3,7 +3,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use harness::PATIENCE;
+use harness::agent::Agent;
+
 use crate::analyze::{agent, stderr};
+use crate::lone_config;
 
 fn written(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("agent.toml");
@@ -27,6 +31,18 @@ fn a_configuration_with_errors_is_refused_with_all_of_them_by_validate_and_by_ru
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["valid"], false);
     assert!(answer["errors"].as_array().unwrap().len() >= 2, "{answer}");
+}
+
+#[tokio::test]
+async fn a_log_filter_that_makes_no_sense_is_told_of_and_keeps_no_node_from_its_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = lone_config(folder.path(), "[[camera]]\nid = \"street\"\nsource = \"test:\"\n");
+    let agent = Agent::run_with(&config, &[("AIMASS_LOG".into(), "inof".into())]);
+    let told = |line: &str| line.contains("logging at info") && line.contains("inof is no level");
+    agent.stderr().expect("what is wrong", PATIENCE, told).await;
+    agent.stderr().expect("a picture", PATIENCE, |line| line.contains("The source delivers")).await;
+    // Who asks by hand is better off without an answer.
+    assert_eq!(self::agent(&["--log", "inof", "models", "list"]).status.code(), Some(64));
 }
 
 #[test]

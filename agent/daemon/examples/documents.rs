@@ -36,7 +36,10 @@ const FILES: &[(&str, &str)] = &[
 ];
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("AIMASS_CONFIG", "The configuration file, instead of /etc/aimass/agent.toml."),
-    ("AIMASS_LOG", "What is logged, as with --log."),
+    (
+        "AIMASS_LOG",
+        "What is logged, as with --log. Empty is info; a module alone is logged whole; run falls back to info if it makes no sense.",
+    ),
     (
         "AIMASS_STATE",
         "The folder for what was measured and compiled on this machine; systemd's STATE_DIRECTORY by default.",
