@@ -54,6 +54,7 @@ impl Keeper {
             digest: String::new(),
             base_digest,
             rollback_of: None,
+            set_aside: None,
         };
         let judged = Judged { digest, context: None };
         self.stage(entry, content, config, Some(judged), refusal)
@@ -122,6 +123,7 @@ impl Keeper {
             digest: String::new(),
             base_digest: self.good_base_digest(),
             rollback_of: Some(target.revision),
+            set_aside: Some(self.state.local_digest.clone()),
         };
         let base = &self.good.0.base;
         let old = self.files.get(target.revision).filter(|(_, digest)| *digest == target.digest);
@@ -213,6 +215,7 @@ impl Keeper {
             digest: String::new(),
             base_digest: own.digest,
             rollback_of: None,
+            set_aside: None,
         };
         self.stage(entry, content, config, None, refusal)
     }

@@ -85,6 +85,7 @@ impl Keeper {
             digest: String::new(),
             base_digest: own.digest.clone(),
             rollback_of: None,
+            set_aside: None,
         };
         let content = Content { version: state.highest_version, base, body: None };
         let choice = Self::choice(*config, &entry);
@@ -179,10 +180,8 @@ impl Keeper {
         if let Some(Verdict::Candidate(choice)) = self.judge_request() {
             return Start { choice: *choice, trial: true };
         }
-        // Where an older configuration was brought back on request, that is what is wanted.
         if let Some(good) = &self.state.committed
-            && good.base_digest != digest
-            && good.rollback_of.is_none()
+            && good.misses(&digest)
         {
             tracing::warn!(
                 file = %self.local.display(),
@@ -276,6 +275,7 @@ fn known_good(files: &Files, local: &Path, state: &State) -> Option<(Entry, Cont
             // Not known any more: the file that is there now was judged with the newer one.
             base_digest: state.local_digest.clone(),
             rollback_of: past.rollback_of,
+            set_aside: Some(state.local_digest.clone()),
         };
         if let Ok((content, choice)) = load(files, local, state, &entry) {
             return Some((entry, content, choice));

@@ -70,6 +70,22 @@ pub(super) struct Entry {
     /// Of the node's own file that it was laid over.
     pub(super) base_digest: String,
     pub(super) rollback_of: Option<u64>,
+    /// Of the node's own file when this was brought back on request: that one is not missed, a later one is.
+    #[serde(default)]
+    pub(super) set_aside: Option<String>,
+}
+
+impl Entry {
+    /// Whether the node's own file, as it is now, is not in this, though nobody asked for that.
+    pub(super) fn misses(&self, own_digest: &str) -> bool {
+        let aside = match (self.rollback_of, &self.set_aside) {
+            (None, _) => false,
+            (Some(_), Some(aside)) => aside == own_digest,
+            // A record of an older version, which does not say.
+            (Some(_), None) => true,
+        };
+        self.base_digest != own_digest && !aside
+    }
 }
 
 /// What an entry consists of; a file of its own.

@@ -3,6 +3,7 @@
 mod damage;
 mod flood;
 mod laws;
+mod missed;
 mod offers;
 mod power;
 mod remembered;

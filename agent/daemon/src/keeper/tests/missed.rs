@@ -1,0 +1,44 @@
+//! Whether a start says that the node's own file is not in force.
+
+use super::super::local::Local;
+use super::*;
+
+/// Whether the start with the file as it is now would say so.
+fn is_missed(rig: &Rig) -> bool {
+    let (keeper, start) = rig.open();
+    assert!(!start.trial);
+    keeper.state.committed.as_ref().unwrap().misses(&Local::read(&rig.file()).digest)
+}
+
+fn bring_back(rig: &Rig) {
+    let (mut keeper, _) = rig.open();
+    candidate(keeper.offer_rollback(None));
+    keeper.begun().unwrap();
+    keeper.commit(&[]).unwrap();
+}
+
+#[test]
+fn a_file_that_is_wrong_is_missed_and_one_that_runs_is_not() {
+    let rig = Rig::new(7);
+    assert!(!is_missed(&rig));
+    rig.write(8, "[nonsense]\n");
+    assert!(is_missed(&rig));
+    rig.write(7, &rig.trust());
+    assert!(!is_missed(&rig));
+}
+
+#[test]
+fn a_file_that_was_set_aside_by_a_roll_back_is_not_missed_and_one_that_is_edited_later_is() {
+    let rig = Rig::new(7);
+    let (mut keeper, _) = rig.open();
+    take(&mut keeper, &rig.push(3, 20));
+    drop(keeper);
+    bring_back(&rig);
+    assert!(!is_missed(&rig));
+    rig.write(8, "[nonsense]\n");
+    assert!(is_missed(&rig));
+    assert!(is_missed(&rig), "at every start");
+    // Somebody saw that and asked for an older one all the same.
+    bring_back(&rig);
+    assert!(!is_missed(&rig));
+}
