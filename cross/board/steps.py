@@ -5,6 +5,7 @@ Each step looks from outside: at the broker, at the service manager, at the pack
 """
 
 import array
+import json
 import math
 import pathlib
 import re
@@ -18,6 +19,8 @@ ROOT = "aimass/v1/test/board"
 VERSION_PUSHED = 7
 # Emulated vector arithmetic makes one inference take a quarter of a minute. The limits are for what hangs.
 SLOW_S = 300
+# Of the levels that the agent writes, as syslog numbers them.
+PRIORITIES = {"ERROR": "3", "WARN": "4", "INFO": "6", "DEBUG": "7", "TRACE": "7"}
 
 
 class Test:
@@ -185,6 +188,15 @@ def is_restarted_by_the_watchdog(test):
         raise GuestError(f"the next life does not run the pushed configuration: {status}")
 
 
+def logs_with_priorities(test):
+    """What the agent wrote to the journal, over both lives: `journalctl -p warning` must find the right lines."""
+    lines = [json.loads(line) for line in test.board.sh(
+        "journalctl -b -u aimass-agent _TRANSPORT=stdout -o json --output-fields=PRIORITY,MESSAGE").splitlines()]
+    wrong = [line for line in lines if line["PRIORITY"] != PRIORITIES.get(line["MESSAGE"].split(maxsplit=1)[0])]
+    if not lines or wrong:
+        raise GuestError(f"of {len(lines)} lines in the journal these have not the priority of their level: {wrong[:5]}")
+
+
 def holds_little_memory(test):
     """The second life has looked at camera and clip for a minute: what it holds is what it needs."""
     health = test.broker.expect(
@@ -229,6 +241,6 @@ def kept_its_kernel_whole(test):
 
 STEPS = [
     boots, installs, waits_for_its_configuration, is_configured, starts_at_boot, counts_frames_of_the_camera,
-    hears_a_tone, tells_events_of_a_clip, takes_a_signed_configuration, is_restarted_by_the_watchdog, holds_little_memory,
-    stops_in_order_at_power_off, lost_no_event, kept_its_kernel_whole,
+    hears_a_tone, tells_events_of_a_clip, takes_a_signed_configuration, is_restarted_by_the_watchdog,
+    logs_with_priorities, holds_little_memory, stops_in_order_at_power_off, lost_no_event, kept_its_kernel_whole,
 ]
