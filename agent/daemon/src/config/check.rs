@@ -85,19 +85,16 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
         |field: &str, message: String| problems.push(Problem::new(format!("{at}.{field}"), message));
     match camera.source.parse::<SourceUri>() {
         Err(error) => say("source", error.to_string()),
-        Ok(SourceUri::Rtsp(_)) => {}
-        Ok(_) => {
-            for (field, set) in
-                [("username", camera.username.is_some()), ("ca_file", camera.ca_file.is_some())]
+        Ok(source) => {
+            let for_rtsp = [("username", camera.username.is_some()), ("ca_file", camera.ca_file.is_some())];
+            for (field, _) in for_rtsp.iter().filter(|(_, set)| *set && !matches!(source, SourceUri::Rtsp(_)))
             {
-                if set {
-                    say(field, "is for rtsp:// and rtsps:// sources only: leave it out".to_owned());
-                }
+                say(field, "is for rtsp:// and rtsps:// sources only: leave it out".to_owned());
+            }
+            if !camera.controls.is_empty() && !matches!(source, SourceUri::V4l2(_)) {
+                say("controls", "are for v4l2: sources only: leave them out".to_owned());
             }
         }
-    }
-    if !camera.controls.is_empty() && !camera.source.trim().to_ascii_lowercase().starts_with("v4l2:") {
-        say("controls", "are for v4l2: sources only: leave them out".to_owned());
     }
     if camera.id.as_str() == "node" {
         say("id", "\"node\" is the source of the node's own events: choose another name".to_owned());

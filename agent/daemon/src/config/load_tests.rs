@@ -86,6 +86,8 @@ fn controls_are_for_cameras_that_have_some() {
     assert_eq!(config.camera[0].controls.len(), 2);
     assert_eq!(from_tree(serde_json::to_value(&config).unwrap()).unwrap(), config);
     assert!(!paths(&v4l2.replace("= 1\n", "= \"one\"\n")).is_empty());
+    let unknown = with.replacen("\"test:\"", "\"usb:/dev/video0\"", 1);
+    assert_eq!(paths(&unknown), ["camera[0].source"], "what it may have depends on what it is");
 }
 
 #[test]
