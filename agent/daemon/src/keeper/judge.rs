@@ -115,16 +115,6 @@ impl Keeper {
             return self.refuse(refusal);
         };
         (refusal.origin, refusal.version, refusal.key) = (target.origin, target.version, target.key.clone());
-        let entry = Entry {
-            revision: 0,
-            origin: target.origin,
-            version: target.version.unwrap_or(0),
-            key: target.key.clone(),
-            digest: String::new(),
-            base_digest: self.good_base_digest(),
-            rollback_of: Some(target.revision),
-            set_aside: Some(self.state.local_digest.clone()),
-        };
         let base = &self.good.0.base;
         let old = self.files.get(target.revision).filter(|(_, digest)| *digest == target.digest);
         let lost = || {
@@ -141,7 +131,20 @@ impl Keeper {
             self.config_of(&content, &self.state.trust).map(|config| (content, config))
         });
         match made {
-            Ok((content, config)) => self.stage(entry, content, config, None, refusal),
+            Ok((content, config)) => {
+                let entry = Entry {
+                    revision: 0,
+                    origin: target.origin,
+                    version: target.version.unwrap_or(0),
+                    key: target.key,
+                    digest: String::new(),
+                    // An older file of the node is not the one that is there now: that can be tried again.
+                    base_digest: if content.base == *base { self.good_base_digest() } else { String::new() },
+                    rollback_of: Some(target.revision),
+                    set_aside: Some(self.state.local_digest.clone()),
+                };
+                self.stage(entry, content, config, None, refusal)
+            }
             Err(errors) => {
                 refusal.errors = errors.0;
                 self.refuse(refusal)

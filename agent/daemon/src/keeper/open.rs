@@ -167,7 +167,7 @@ impl Keeper {
             return Start { choice: *choice, trial: true };
         }
         if let Some(choice) = self.staged_again() {
-            if self.state.trial.as_ref().is_some_and(|trial| trial.entry.base_digest != digest) {
+            if self.state.trial.as_ref().is_some_and(|trial| trial.entry.misses(&digest)) {
                 tracing::warn!(
                     file = %self.local.display(),
                     tries = choice.revision,
@@ -188,6 +188,16 @@ impl Keeper {
                 runs = good.revision,
                 "The node's own file is not in force: it is wrong, or failed when it was tried (`config history` tells \
                  why). An earlier configuration runs; mend the file, or try it again with `aimass-agent reload`."
+            );
+        } else if let Some(good) = &self.state.committed
+            && good.rollback_of.is_some()
+            && good.base_digest != digest
+        {
+            tracing::warn!(
+                file = %self.local.display(),
+                runs = good.revision,
+                "The node's own file is not in force: `config rollback` brought an earlier configuration back. Edit the \
+                 file, or try it again with `aimass-agent reload`."
             );
         }
         Start { choice: self.good.1.clone(), trial: false }

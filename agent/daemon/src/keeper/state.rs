@@ -67,7 +67,7 @@ pub(super) struct Entry {
     pub(super) key: Option<Name>,
     /// Of the content file.
     pub(super) digest: String,
-    /// Of the node's own file that it was laid over.
+    /// Of the node's own file that it was laid over; empty for an older one that was brought back.
     pub(super) base_digest: String,
     pub(super) rollback_of: Option<u64>,
     /// Of the node's own file when this was brought back on request: that one is not missed, a later one is.

@@ -42,3 +42,35 @@ fn a_file_that_was_set_aside_by_a_roll_back_is_not_missed_and_one_that_is_edited
     bring_back(&rig);
     assert!(!is_missed(&rig));
 }
+
+#[test]
+fn a_file_that_a_roll_back_set_aside_can_be_tried_again_by_a_reload_and_not_by_a_start() {
+    let rig = Rig::new(7);
+    drop(rig.open());
+    rig.write(8, &rig.trust());
+    let (mut keeper, start) = rig.open();
+    assert!(start.trial);
+    keeper.begun().unwrap();
+    keeper.commit(&[]).unwrap();
+    drop(keeper);
+    bring_back(&rig);
+    let (mut keeper, start) = rig.open();
+    assert_eq!((start.trial, mark(&start.choice)), (false, 7), "what was asked for holds");
+    assert_eq!(mark(&candidate(keeper.offer_reload())), 8);
+    keeper.begun().unwrap();
+    keeper.commit(&[]).unwrap();
+    assert_eq!(keeper.offer_reload(), Verdict::Same);
+    assert!(!is_missed(&rig));
+}
+
+#[test]
+fn a_roll_back_from_a_push_to_the_file_that_is_there_leaves_nothing_to_reload() {
+    let rig = Rig::new(7);
+    let (mut keeper, _) = rig.open();
+    take(&mut keeper, &rig.push(3, 20));
+    drop(keeper);
+    bring_back(&rig);
+    let (mut keeper, start) = rig.open();
+    assert_eq!(mark(&start.choice), 7);
+    assert_eq!(keeper.offer_reload(), Verdict::Same);
+}
