@@ -136,6 +136,16 @@ async fn whoever_signs_shows_a_certificate_to_a_broker_that_asks_for_one() {
 }
 
 #[test]
+fn what_is_wrong_with_the_broker_of_a_push_is_told_in_the_options_words() {
+    let desk = Desk::new();
+    let output =
+        desk.sign(&["--version", "8", &desk.at("agent.toml"), "--publish", "mqtt://broker.example:1883"]);
+    assert_eq!(output.status.code(), Some(64));
+    let told = stderr(&output);
+    assert!(told.contains("--publish: ") && told.contains("give --allow-plaintext"), "{told}");
+}
+
+#[test]
 fn without_a_node_that_ran_there_is_no_history_and_nothing_to_reload() {
     let desk = Desk::new();
     let config = desk.at("agent.toml");

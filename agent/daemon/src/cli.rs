@@ -38,7 +38,7 @@ pub enum Command {
     /// Tells everything that is wrong with a configuration.
     Validate {
         /// The configuration file.
-        #[arg(long)]
+        #[arg(long, env = "AIMASS_CONFIG", default_value = OWN_FILE)]
         config: PathBuf,
         /// Measures its chains and cameras on this machine too, and refuses what the machine cannot carry.
         #[arg(long)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::logging;
+
 /// Why a command ended without success.
 #[derive(Debug)]
 pub enum Failure {
@@ -59,8 +61,9 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let priority = if logging::is_journal() { "<3>" } else { "" };
             for line in failure.to_string().lines() {
-                eprintln!("error: {line}");
+                eprintln!("{priority}error: {line}");
             }
             ExitCode::from(failure.code())
         }

@@ -142,7 +142,7 @@ fn parse(filter: &str) -> Result<Targets, String> {
 }
 
 /// Whether stderr goes to systemd's journal: `JOURNAL_STREAM` has its device and inode (systemd.exec(5)).
-fn is_journal() -> bool {
+pub(crate) fn is_journal() -> bool {
     let Ok(told) = std::env::var("JOURNAL_STREAM") else { return false };
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().map(File::from);
     stderr

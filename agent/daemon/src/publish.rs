@@ -75,7 +75,7 @@ impl PublishArgs {
     /// `Usage`.
     pub fn check(&self) -> Result<(), Failure> {
         match self.broker() {
-            Some(config) => config.validate().map(drop).map_err(|e| Failure::Usage(e.to_string())),
+            Some(config) => config.validate().map(drop).map_err(|e| Failure::Usage(by_option(&e))),
             None => Ok(()),
         }
     }
@@ -90,6 +90,13 @@ impl PublishArgs {
         config.allow_plaintext = self.allow_plaintext;
         Some(config)
     }
+}
+
+/// What is wrong with the broker, in the words of the command line rather than of the file.
+fn by_option(error: &LinkError) -> String {
+    let LinkError::Config { field, problem } = error else { return error.to_string() };
+    let option = if *field == "url" { "publish".to_owned() } else { field.replace('_', "-") };
+    format!("--{option}: {}", problem.replace("set allow_plaintext = true", "give --allow-plaintext"))
 }
 
 /// Sends it.

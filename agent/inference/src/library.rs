@@ -94,7 +94,10 @@ impl Library {
     fn nowhere(&self) -> String {
         let folders: Vec<String> = self.folders.iter().map(|f| f.display().to_string()).collect();
         match folders.is_empty() {
-            true => "none, as there is no folder with models: name one".to_owned(),
+            true => {
+                "none, as there is no folder with models: install the package aimass-models, or name a folder"
+                    .to_owned()
+            }
             false => format!("none, looked in {}", folders.join(", ")),
         }
     }

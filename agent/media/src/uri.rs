@@ -168,11 +168,12 @@ impl FromStr for SourceUri {
             end > 0 && text[..end].bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
         });
         let Some(end) = scheme_end else {
-            return bad(format!(
-                "\"{}\" has no scheme: write file:{} if it is a file; known are {KINDS}",
-                redacted(text),
-                redacted(text)
-            ));
+            let told = redacted(text);
+            let hint = match text.starts_with("/dev/") {
+                true => format!("v4l2:{told} if it is a camera"),
+                false => format!("file:{told} if it is a file"),
+            };
+            return bad(format!("\"{told}\" has no scheme: write {hint}; known are {KINDS}"));
         };
         let (scheme, rest) = (text[..end].to_ascii_lowercase(), &text[end + 1..]);
         match scheme.as_str() {

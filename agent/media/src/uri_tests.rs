@@ -85,6 +85,8 @@ fn what_is_shown_holds_no_password() {
 #[test]
 fn wrong_options_name_the_right_ones() {
     assert!(refusal("file:/x?lop=true").contains("known are loop, realtime"));
+    assert!(refusal("/dev/video0").contains("write v4l2:/dev/video0 if it is a camera"));
+    assert!(refusal("/srv/x.mp4").contains("write file:/srv/x.mp4 if it is a file"));
     assert!(refusal("file:/x?loop=yes").contains("give true or false"));
     assert!(refusal("test:?fps=0").contains("from 1 to 240"));
     assert!(refusal("test:?pattern=cat").contains("ball"));

@@ -88,8 +88,9 @@ impl StoreError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 (ErrorKind::DiskFull, "free some space")
             }
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                (ErrorKind::ReadOnly, "make it writable for this user")
+            io::ErrorKind::ReadOnlyFilesystem => (ErrorKind::ReadOnly, "make its file system writable"),
+            io::ErrorKind::PermissionDenied => {
+                (ErrorKind::ReadOnly, "it belongs to the node: run this as root or as the node's user")
             }
             io::ErrorKind::NotFound => (ErrorKind::NotFound, "check the path"),
             _ => (ErrorKind::Io, "check the disk"),

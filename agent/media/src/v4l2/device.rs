@@ -87,7 +87,7 @@ pub(crate) fn offers(device: &Device, wanted: &V4l2Device) -> io::Result<Offers>
     for description in device.enum_formats()? {
         let fourcc = description.fourcc;
         let Some(format) = Format::of(fourcc.repr) else {
-            offers.others.push(String::from_utf8_lossy(&fourcc.repr).trim().to_owned());
+            offers.others.push(fourcc_name(fourcc.repr));
             continue;
         };
         // A driver that does not list its sizes has the one that is set.
@@ -148,6 +148,25 @@ pub(super) fn intervals(entry: &FrameIntervalEnum) -> Vec<(u32, u32)> {
     }
 }
 
+/// What the system says, and what it means where a camera can be opened, but not used.
+fn used(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        // EBUSY
+        Some(16) => {
+            format!("{error}: another program has it, perhaps the node itself; only one at a time can")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A fourcc as people write it. Its highest bit says that the bytes of a pixel come the other way round.
+pub(super) fn fourcc_name(mut fourcc: [u8; 4]) -> String {
+    let swapped = fourcc[3] & 0x80 != 0;
+    fourcc[3] &= 0x7f;
+    let name = String::from_utf8_lossy(&fourcc).trim().to_owned();
+    if swapped { format!("{name}-BE") } else { name }
+}
+
 /// Sets what was chosen. Drivers take the nearest that they can do and say so: anything else than what they offered is
 /// an error.
 pub(super) fn set(device: &Device, offer: &Offer) -> Result<(), Problem> {
@@ -156,11 +175,11 @@ pub(super) fn set(device: &Device, offer: &Offer) -> Result<(), Problem> {
         let text = format!("the driver offers {name} {width}x{height} but does not set it ({what})");
         (SourceErrorKind::Unavailable, text)
     };
-    let mut format = device.format().map_err(|e| refused(&e))?;
+    let mut format = device.format().map_err(|e| refused(&used(&e)))?;
     (format.width, format.height, format.fourcc) = (offer.width, offer.height, FourCC::new(&offer.fourcc));
     // The driver knows how long its rows are.
     (format.stride, format.size) = (0, 0);
-    let set = device.set_format(&format).map_err(|e| refused(&e))?;
+    let set = device.set_format(&format).map_err(|e| refused(&used(&e)))?;
     if (set.width, set.height, set.fourcc.repr) != (offer.width, offer.height, offer.fourcc) {
         return Err(refused(&format!("it makes {}x{} {} of it", set.width, set.height, set.fourcc)));
     }

@@ -210,3 +210,10 @@ fn a_control_that_is_not_there_or_a_value_that_does_not_fit_says_what_would() {
     let none = resolve(&[], &Controls::from([("gain".to_owned(), Number(1))])).unwrap_err();
     assert!(none.ends_with("it has none"), "{none}");
 }
+
+#[test]
+fn a_format_whose_bytes_are_swapped_is_named_as_other_tools_do() {
+    assert_eq!(device::fourcc_name(*b"H264"), "H264");
+    assert_eq!(device::fourcc_name(*b"Y8  "), "Y8");
+    assert_eq!(device::fourcc_name([b'A', b'R', b'1', b'2' | 0x80]), "AR12-BE");
+}
