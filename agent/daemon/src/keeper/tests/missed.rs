@@ -10,11 +10,16 @@ fn is_missed(rig: &Rig) -> bool {
     keeper.state.committed.as_ref().unwrap().misses(&Local::read(&rig.file()).digest)
 }
 
+/// What is on trial proves good.
+fn prove(keeper: &mut Keeper) {
+    keeper.begun().unwrap();
+    keeper.commit(&[]).unwrap();
+}
+
 fn bring_back(rig: &Rig) {
     let (mut keeper, _) = rig.open();
     candidate(keeper.offer_rollback(None));
-    keeper.begun().unwrap();
-    keeper.commit(&[]).unwrap();
+    prove(&mut keeper);
 }
 
 #[test]
@@ -50,15 +55,13 @@ fn a_file_that_a_roll_back_set_aside_can_be_tried_again_by_a_reload_and_not_by_a
     rig.write(8, &rig.trust());
     let (mut keeper, start) = rig.open();
     assert!(start.trial);
-    keeper.begun().unwrap();
-    keeper.commit(&[]).unwrap();
+    prove(&mut keeper);
     drop(keeper);
     bring_back(&rig);
     let (mut keeper, start) = rig.open();
     assert_eq!((start.trial, mark(&start.choice)), (false, 7), "what was asked for holds");
     assert_eq!(mark(&candidate(keeper.offer_reload())), 8);
-    keeper.begun().unwrap();
-    keeper.commit(&[]).unwrap();
+    prove(&mut keeper);
     assert_eq!(keeper.offer_reload(), Verdict::Same);
     assert!(!is_missed(&rig));
 }
