@@ -23,7 +23,7 @@ emulate() { QEMU_LD_PREFIX=$sysroot QEMU_CPU=$cpu "$emulator-static" "$@"; }
 
 say "building the tests for $arch"
 "$root/cross/build.sh" "$arch" test --locked --profile dist-test --no-run --message-format=json-render-diagnostics \
-    -p aimass-core -p aimass-store -p aimass-link -p aimass-inference --lib \
+    -p aimass-core -p aimass-store -p aimass-mqtt -p aimass-inference --lib \
     --test store --test engine --test models --test plans > "$cache/tests.$arch.json"
 mapfile -t programs < <(python3 - "$cache/tests.$arch.json" <<'PY'
 import json, sys

@@ -98,7 +98,7 @@ fn a_file_is_written_over_only_by_results_and_never_if_it_is_what_is_analysed() 
     let folder = tempfile::tempdir().unwrap();
     let (picture, old) = (folder.path().join("text.png"), folder.path().join("old.jsonl"));
     for file in [&picture, &old] {
-        aimass_core::files::write_atomically(file, b"precious").unwrap();
+        aimass_core::runtime::files::write_atomically(file, b"precious").unwrap();
     }
     let kept = |source: &Path, out: &Path, code: i32| {
         let source = format!("file:{}", source.display());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use serde_json::Value;
 
 use crate::analyze::{agent, stderr};

@@ -149,7 +149,7 @@ async fn the_node_s_own_file_is_read_again_at_sighup_and_takes_the_same_way() {
     let yard = rig.delivers("yard").await;
     let write = |cameras: &str| {
         let text = own_file(&rig.broker, rig.folder.path(), &rig.signer, cameras);
-        aimass_core::files::write_atomically(&rig.agent.config_path(), text.as_bytes()).unwrap();
+        aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), text.as_bytes()).unwrap();
     };
     write(&(camera("dock", ZONE) + &camera("yard", "")));
     rig.subscriber.forget();
@@ -217,7 +217,7 @@ async fn what_needs_a_new_start_is_said_so_and_taken_over_by_the_next_one() {
     let cameras = camera("dock", "") + &camera("yard", "");
     let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
         .replace("[store]\n", "[store]\nmax_mib = 128\n");
-    aimass_core::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
+    aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
     rig.subscriber.forget();
     rig.agent.hang_up();
     let report = rig.reported("rolled_back").await;
@@ -240,7 +240,7 @@ async fn another_address_of_the_api_is_taken_over_although_somebody_holds_a_conn
     let cameras = camera("dock", "") + &camera("yard", "");
     let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
         .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
-    aimass_core::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
+    aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
     let yard = rig.delivers("yard").await;
     rig.subscriber.forget();
     rig.agent.hang_up();
@@ -256,7 +256,7 @@ async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
     let cameras = |zone: &str| camera("dock", zone) + &camera("yard", "");
     let reload = |cameras: &str| {
         let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, cameras);
-        aimass_core::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
+        aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
         let mut command = std::process::Command::new(harness::agent::binary());
         command.args(["--log", "off", "reload", "--wait", "--config"]).arg(rig.agent.config_path());
         let output = command.output().unwrap();

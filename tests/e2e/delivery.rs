@@ -12,7 +12,8 @@ use harness::proxy::Proxy;
 use harness::subscriber::{Message, Subscriber};
 use serde_json::Value;
 
-use crate::{bikes, clip_config};
+use crate::bikes;
+use crate::clip_config;
 
 /// Every event of the store, by `seq`.
 pub(crate) fn stored(path: &Path) -> BTreeMap<u64, String> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use harness::PATIENCE;
 use harness::agent::Agent;
 use harness::broker::Broker;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use harness::PATIENCE;
 use harness::agent::Agent;
 use harness::broker::Broker;

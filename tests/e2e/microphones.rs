@@ -149,7 +149,7 @@ async fn a_changed_microphone_is_opened_anew_alone_and_one_that_is_taken_out_is_
     let before = (since("yard").await, since("room").await, since("door").await);
     let rewrite = |tables: &str| {
         let text = config(&broker, folder.path(), tables);
-        aimass_core::files::write_atomically(&agent.config_path(), text.as_bytes()).unwrap();
+        aimass_core::runtime::files::write_atomically(&agent.config_path(), text.as_bytes()).unwrap();
         subscriber.forget();
         agent.hang_up();
     };

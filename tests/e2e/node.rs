@@ -8,7 +8,9 @@ use harness::broker::Broker;
 use harness::subscriber::{Message, Subscriber};
 use serde_json::Value;
 
-use crate::{bikes, clip_config, lone_config};
+use crate::bikes;
+use crate::clip_config;
+use crate::lone_config;
 
 fn is_event(message: &Message) -> bool {
     message.topic.starts_with("aimass/v1/test/board/event/")

@@ -38,7 +38,7 @@ impl Desk {
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
-        aimass_core::files::write_atomically(&path, text.as_bytes()).unwrap();
+        aimass_core::runtime::files::write_atomically(&path, text.as_bytes()).unwrap();
         path
     }
 

@@ -10,8 +10,9 @@ use harness::proxy::Proxy;
 use harness::service::Service;
 use harness::subscriber::{Message, Subscriber};
 
+use crate::bikes;
+use crate::clip_config;
 use crate::delivery::{arrived, stored};
-use crate::{bikes, clip_config};
 
 /// Short for a test, long for a machine that is busy with other tests.
 const WATCHDOG: Duration = Duration::from_secs(8);

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aimass_core::clock::SystemClock;
 use aimass_core::event::{Because, Event, Happening, Kind, Phase, Severity};
 use aimass_core::finding::{Attributes, ModelRef};
 use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
+use aimass_core::runtime::clock::SystemClock;
 use aimass_store::{Store, StoreConfig, Tuning};
 use harness::ledger::Accepted;
 use jiff::Timestamp;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::process::Stdio;
 use std::time::Duration;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use harness::agent::Agent;
 use harness::broker::Broker;
 use harness::ledger::{Accepted, Ledger};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use harness::dice::Dice;
 use harness::ledger::Ledger;
 use harness::subscriber::Subscriber;

@@ -1,6 +1,6 @@
 //! Cells: certificates whose time is over or has not come, and a password that is changed.
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use harness::broker::BrokerSetup;
 use harness::certificates::Validity;
 

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::PATIENCE;
 use crate::certificates::{Certificates, Validity};
+use crate::eventually;
 use crate::lines::Lines;
 use crate::ports::{free_port, listens};
-use crate::{PATIENCE, eventually};
 
 /// How a broker is set up.
 #[derive(Debug, Default)]

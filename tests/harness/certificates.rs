@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
 /// A CA and a server certificate for `localhost` and 127.0.0.1.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 
 /// A raw I420 picture.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aimass_core::clock::{Clock, SystemClock};
 use aimass_core::id::Name;
-use aimass_trust::{CommandStatement, ConfigStatement, Domain, SecretKey};
+use aimass_core::runtime::clock::{Clock, SystemClock};
+use aimass_signing::{CommandStatement, ConfigStatement, Domain, SecretKey};
 use serde_json::Value;
 
 use crate::ports::free_port;

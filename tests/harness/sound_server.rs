@@ -6,8 +6,9 @@ use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::PATIENCE;
+use crate::eventually;
 use crate::lines::Lines;
-use crate::{PATIENCE, eventually};
 
 /// A sound server of its own, beside any that the machine has. Killed when dropped.
 #[derive(Debug)]

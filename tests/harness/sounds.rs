@@ -3,7 +3,7 @@
 use std::f32::consts::TAU;
 use std::path::{Path, PathBuf};
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 
 const RATE_HZ: u32 = 16_000;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use tempfile::TempDir;
 
 /// Such a clock. Its process must be started with [`WallClock::environment`].

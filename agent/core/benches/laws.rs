@@ -4,13 +4,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aimass_core::analytics::{Scene, SceneConfig};
 use aimass_core::finding::{Attributes, Finding, ModelRef};
 use aimass_core::frame::{Colour, Frame, Picture, PixelFormat, Stamp, TimeSource};
 use aimass_core::geometry::Region;
 use aimass_core::motion::{MotionConfig, MotionGate};
-use aimass_core::scene::{Scene, SceneConfig};
-use aimass_core::sight::{Sight, SightConfig};
-use aimass_core::tracker::{Tracker, TrackerConfig};
+use aimass_core::source_health::{Sight, SightConfig};
+use aimass_core::tracking::{Tracker, TrackerConfig};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use ulid::Ulid;

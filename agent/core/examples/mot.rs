@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aimass_core::finding::{Attributes, Finding, ModelRef};
 use aimass_core::geometry::Region;
-use aimass_core::tracker::{Tracker, TrackerConfig};
+use aimass_core::tracking::{Tracker, TrackerConfig};
 
 /// The detections by frame, in pixels: `[x, y, w, h, score]`.
 type Detections = BTreeMap<u32, Vec<[f32; 5]>>;

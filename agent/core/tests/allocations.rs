@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::frame::{Colour, Frame, Picture, PixelFormat, Stamp, TimeSource};
-use aimass_core::sight::{Sight, SightConfig};
+use aimass_core::source_health::{Sight, SightConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aimass_agent::cli::Cli;
+use aimass_agent::cli::args::Cli;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         for (name, text) in all {
             let path = folder.join(name);
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            aimass_core::files::write_atomically(&path, &text)?;
+            aimass_core::runtime::files::write_atomically(&path, &text)?;
         }
         Ok(())
     });

@@ -1,48 +1,18 @@
 //! The program `aimass-agent`: configuration, wiring, HTTP and the command line.
+//!
+//! Import order: cli → node → {api, commands, integrations} → {governor, health} → pipeline → config → board.
 
-pub mod accept;
-pub mod analyze;
-pub mod bench;
-pub mod camera;
-pub mod capacity;
-pub mod chain;
+pub mod api;
+pub mod board;
 pub mod cli;
-pub mod command;
 pub mod commands;
 pub mod config;
-pub mod config_command;
-mod connection;
-pub mod control;
-pub mod demo;
-pub mod demo_broker;
-pub mod events;
 pub mod exit;
-pub mod fleet;
-pub mod former;
 pub mod governor;
 pub mod health;
-pub mod home_assistant;
-pub mod http;
+pub mod identity;
+pub mod integrations;
 pub mod jpeg;
-pub mod keeper;
-pub mod keygen;
 pub mod logging;
-pub mod metrics;
-pub mod microphone;
-pub mod models_command;
-pub mod monitor;
 pub mod node;
-pub mod orders;
-pub mod plan;
-pub mod probe;
-pub mod process;
-pub mod progress;
-pub mod publish;
-pub mod run;
-pub mod sight;
-pub mod sign;
-pub mod supervisor;
-pub mod systemd;
-pub mod verify;
-pub mod views;
-pub mod vitals;
+pub mod pipeline;

@@ -77,7 +77,7 @@ pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
     let quiet = if filter.contains("rumqttd") { filter.to_owned() } else { format!("{filter},rumqttd=off") };
     let parsed = parse(&quiet).map_err(|e| {
         Failure::Usage(format!(
-            "--log {filter}: {e}; give error, warn, info or debug, or by module as in info,aimass_link=debug"
+            "--log {filter}: {e}; give error, warn, info or debug, or by module as in info,aimass_mqtt=debug"
         ))
     })?;
     let lines = tracing_subscriber::fmt::layer()
@@ -202,18 +202,18 @@ mod tests {
 
     #[test]
     fn a_filter_has_a_level_or_levels_by_module_and_its_later_parts_go_before_its_earlier_ones() {
-        let filter = parse("warn, aimass_link=debug,,aimass=info,aimass=error").unwrap();
+        let filter = parse("warn, aimass_mqtt=debug,,aimass=info,aimass=error").unwrap();
         assert!(filter.would_enable("hyper::client", &Level::WARN));
         assert!(!filter.would_enable("hyper::client", &Level::INFO));
-        assert!(filter.would_enable("aimass_link::mqtt", &Level::DEBUG), "the longest name counts");
+        assert!(filter.would_enable("aimass_mqtt::mqtt", &Level::DEBUG), "the longest name counts");
         assert!(!filter.would_enable("aimass_core::gate", &Level::WARN), "the last of one name counts");
         assert!(!parse("info,rumqttd=off").unwrap().would_enable("rumqttd::link", &Level::ERROR));
     }
 
     #[test]
     fn a_module_may_stand_alone_have_any_name_and_spaces_around_it() {
-        let filter = parse("warn,aimass_link, my-mod.c/x = debug ").unwrap();
-        assert!(filter.would_enable("aimass_link::mqtt", &Level::TRACE));
+        let filter = parse("warn,aimass_mqtt, my-mod.c/x = debug ").unwrap();
+        assert!(filter.would_enable("aimass_mqtt::mqtt", &Level::TRACE));
         assert!(filter.would_enable("my-mod.c/x", &Level::DEBUG));
         assert!(!filter.would_enable("other", &Level::INFO));
     }
@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn a_filter_that_makes_no_sense_is_an_error_that_names_the_word() {
         assert_eq!(parse("inof").unwrap_err(), "inof is no level");
-        assert_eq!(parse("aimass_link=loud").unwrap_err(), "loud is no level");
-        assert_eq!(parse("aimass_link=").unwrap_err(), "aimass_link= has no level");
+        assert_eq!(parse("aimass_mqtt=loud").unwrap_err(), "loud is no level");
+        assert_eq!(parse("aimass_mqtt=").unwrap_err(), "aimass_mqtt= has no level");
         assert_eq!(parse("=debug").unwrap_err(), "=debug names no module");
         for part in
-            ["[span]=debug", "info aimass_link=debug", "aimass_link:debug", "info:", "info;aimass_link"]
+            ["[span]=debug", "info aimass_mqtt=debug", "aimass_mqtt:debug", "info:", "info;aimass_mqtt"]
         {
             assert_eq!(parse(part).unwrap_err(), format!("{part} names no module"));
         }

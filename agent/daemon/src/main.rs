@@ -2,11 +2,20 @@
 
 use std::process::ExitCode;
 
-use aimass_agent::cli::{Cli, Command};
+use aimass_agent::cli::analyze;
+use aimass_agent::cli::args::{Cli, Command};
+use aimass_agent::cli::bench;
+use aimass_agent::cli::config;
+use aimass_agent::cli::demo;
+use aimass_agent::cli::keygen;
+use aimass_agent::cli::models;
+use aimass_agent::cli::probe;
+use aimass_agent::cli::run;
+use aimass_agent::cli::sign;
+use aimass_agent::cli::validate;
+use aimass_agent::cli::verify;
 use aimass_agent::exit::{self, Failure};
-use aimass_agent::{
-    analyze, bench, commands, config_command, demo, keygen, logging, models_command, probe, run, sign, verify,
-};
+use aimass_agent::logging;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -28,17 +37,17 @@ fn act(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { config } => run::run(&config),
         Command::Demo(args) => demo::run(&args),
-        Command::Validate { config, on_this_board, json } => commands::validate(&config, on_this_board, json),
-        Command::Reference { schema } => commands::reference(schema),
+        Command::Validate { config, on_this_board, json } => validate::validate(&config, on_this_board, json),
+        Command::Reference { schema } => validate::reference(schema),
         Command::Probe { config, json } => probe::run(config.as_deref(), json),
         Command::Analyze(args) => analyze::run(&args),
-        Command::Models { command, models } => models_command::run(&command, &models),
-        Command::Events(args) => commands::events(&args),
+        Command::Models { command, models } => models::run(&command, &models),
+        Command::Events(args) => validate::events(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),
-        Command::Config { command } => config_command::run(&command),
-        Command::Reload { config, wait } => config_command::reload(&config, wait),
+        Command::Config { command } => config::run(&command),
+        Command::Reload { config, wait } => config::reload(&config, wait),
     }
 }

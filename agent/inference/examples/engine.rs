@@ -13,7 +13,7 @@
 
 use std::io::{BufRead, Write};
 
-use aimass_core::clock::Stopwatch;
+use aimass_core::runtime::clock::Stopwatch;
 use aimass_inference::backend::Session;
 use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 use aimass_inference::{Backend, Model, onnx};

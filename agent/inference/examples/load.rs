@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aimass_core::clock::Stopwatch;
 use aimass_core::finding::StageTimes;
 use aimass_core::frame::{Colour, Picture, PixelFormat};
 use aimass_core::geometry::Region;
+use aimass_core::runtime::clock::Stopwatch;
 use aimass_inference::{Backend, Detector, Library, ModelCache};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineSession, StepTime};
 use crate::manifest::{InputSpec, Precision};
+use crate::onnx;
 use crate::threads::Threads;
-use crate::{onnx, tract};
+use crate::tract;
 
 /// What runs a model, and in which precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aimass_core::clock::Stopwatch;
 use aimass_core::finding::StageTimes;
 use aimass_core::frame::{Colour, Picture, PixelFormat};
 use aimass_core::geometry::Region;
+use aimass_core::runtime::clock::Stopwatch;
 use serde::Serialize;
 
 use crate::backend::Backend;

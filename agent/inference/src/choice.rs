@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;

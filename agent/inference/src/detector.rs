@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use aimass_core::clock::Stopwatch;
 use aimass_core::finding::{Label, ModelRef, StageTimes};
 use aimass_core::frame::Picture;
 use aimass_core::geometry::{Point, Region};
+use aimass_core::runtime::clock::Stopwatch;
 use aimass_kernels::Kernels;
 
 use crate::backend::{Backend, Model, Session};

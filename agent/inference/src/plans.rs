@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use aimass_kernels::Kernels;
 use bytes::Bytes;
 use ring::digest;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a run begins without waiting, on as many threads as are free then; its answers are the same on any number.
 
-use aimass_core::permits::{Permit, Permits};
+use aimass_core::runtime::semaphore::{Permit, Permits};
 use aimass_kernels::MOST_THREADS;
 
 /// What a session may use beside its caller's thread.

@@ -119,7 +119,7 @@ fn a_plan_does_not_hide_that_the_model_file_is_gone_or_damaged() {
     load().unwrap();
     let mut bytes = std::fs::read(to.join("model.onnx")).unwrap();
     bytes[400_000] ^= 1;
-    aimass_core::files::write_atomically(&to.join("model.onnx"), &bytes).unwrap();
+    aimass_core::runtime::files::write_atomically(&to.join("model.onnx"), &bytes).unwrap();
     assert!(load().unwrap_err().to_string().contains("sha256"));
     std::fs::remove_file(to.join("model.onnx")).unwrap();
     assert!(load().unwrap_err().to_string().contains("missing"));
@@ -208,7 +208,7 @@ proptest! {
         let sound = std::fs::read(&file).unwrap();
         let mut bytes = sound.clone();
         damage.to(&mut bytes, if structure { 4000 } else { sound.len() });
-        aimass_core::files::write_atomically(&file, &bytes).unwrap();
+        aimass_core::runtime::files::write_atomically(&file, &bytes).unwrap();
         prop_assert!(answers(load(state.path(), name, backend).model()).unwrap() == expected);
         prop_assert!(std::fs::read(&file).unwrap() == sound, "a sound plan is kept again");
     }

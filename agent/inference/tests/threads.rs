@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use aimass_core::permits::Permits;
+use aimass_core::runtime::semaphore::Permits;
 use aimass_inference::backend::Session;
 use aimass_inference::{Backend, Library, Model, Threads};
 

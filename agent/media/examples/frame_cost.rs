@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use aimass_core::clock::SystemClock;
 use aimass_core::frame::Frame;
 use aimass_core::geometry::{Point, Polygon};
-use aimass_core::ports::{Flow, FrameSink, StreamInfo};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::clock::SystemClock;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Flow, FrameSink, StreamInfo};
 use aimass_media::SourceOptions;
 use gstreamer as gst;
 use gstreamer::prelude::*;

@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
 use aimass_core::geometry::Polygon;
 use aimass_core::id::Name;
-use aimass_core::ports::{Source, SourceError, SourceErrorKind};
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::traits::{Source, SourceError, SourceErrorKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -160,8 +160,8 @@ impl SourceOptions {
 
 #[cfg(test)]
 mod tests {
-    use aimass_core::clock::SystemClock;
     use aimass_core::geometry::Point;
+    use aimass_core::runtime::clock::SystemClock;
 
     use super::*;
 

@@ -139,7 +139,7 @@ type Abilities = (Vec<String>, Vec<String>);
 
 #[cfg(feature = "v4l2")]
 fn ask(device: &Path) -> Result<Option<Abilities>, String> {
-    use aimass_core::ports::SourceErrorKind;
+    use aimass_core::traits::SourceErrorKind;
 
     use crate::v4l2::{controls, device as v4l2};
     let opened = v4l2::open(device).map_err(|(_, text)| text)?;

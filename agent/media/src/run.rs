@@ -8,12 +8,12 @@
 
 use std::time::Duration;
 
-use aimass_core::backoff::Backoff;
 use aimass_core::id::Name;
-use aimass_core::ports::{
+use aimass_core::runtime::backoff::Backoff;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{
     Captured, Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo,
 };
-use aimass_core::stop::Stop;
 
 /// How a source is doing.
 #[derive(Debug, Clone, PartialEq)]

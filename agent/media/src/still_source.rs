@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
 use aimass_core::frame::{BadPicture, Colour, Frame, Picture, PixelFormat, Stamp, TimeSource};
 use aimass_core::mask::Mask;
-use aimass_core::ports::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
 use image::{RgbImage, imageops};
 
 use crate::convert::{delivered_size, rgb_to_i420};

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use aimass_core::frame::Picture;
-use aimass_core::ports::{SourceError, SourceErrorKind};
+use aimass_core::traits::{SourceError, SourceErrorKind};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn put(folder: &Path, name: &str, bytes: &[u8]) {
-        aimass_core::files::write_atomically(&folder.join(name), bytes).unwrap();
+        aimass_core::runtime::files::write_atomically(&folder.join(name), bytes).unwrap();
     }
 
     #[test]

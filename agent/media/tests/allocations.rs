@@ -8,8 +8,8 @@ mod support;
 use std::alloc::System;
 
 use aimass_core::frame::Frame;
-use aimass_core::ports::{Flow, FrameSink, StreamInfo};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Flow, FrameSink, StreamInfo};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::*;
 

@@ -12,8 +12,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use aimass_core::frame::TimeSource;
-use aimass_core::ports::{Ended, SourceError, SourceErrorKind};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, SourceError, SourceErrorKind};
 use aimass_media::{SourceOptions, SourceState, SourceUri, Transport, camera_backoff, run_forever};
 use support::rtsp::{Camera, JPEG, Lock, VP8};
 use support::*;
@@ -182,7 +182,7 @@ fn errors_name_the_camera_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
-        aimass_core::files::write_atomically(&path, bytes).unwrap();
+        aimass_core::runtime::files::write_atomically(&path, bytes).unwrap();
         options(file_uri(&path, ""))
     };
     let sound = folder.path().join("sound.ogg");
@@ -234,11 +234,11 @@ fn a_wrong_password_is_told_from_a_wrong_path_and_the_right_one_opens() {
         let error = failure(options.clone());
         assert_eq!(error.kind, SourceErrorKind::Unauthorised);
         assert!(error.message.contains("password_file"), "{error}");
-        aimass_core::files::write_atomically(&password, b"wrong-word\n").unwrap();
+        aimass_core::runtime::files::write_atomically(&password, b"wrong-word\n").unwrap();
         let error = failure(options.clone());
         assert_eq!(error.kind, SourceErrorKind::Unauthorised);
         assert!(!error.message.contains("wrong-word"));
-        aimass_core::files::write_atomically(&password, b"s3cret\n").unwrap();
+        aimass_core::runtime::files::write_atomically(&password, b"s3cret\n").unwrap();
         assert_eq!(run(options.clone(), 2).1.frames.len(), 2);
         options.uri = camera.uri("other").parse().unwrap();
         assert_eq!(failure(options).kind, SourceErrorKind::NotFound);
@@ -260,8 +260,8 @@ fn a_secured_camera_is_trusted_by_its_certificate_only() {
     let ((own_pem, pem), (other_pem, _)) = (made(2020, 2049), made(2020, 2049));
     let camera = Camera::start(VP8, Lock::Tls(Box::leak(pem.into_boxed_str())));
     let (own, foreign) = (folder.path().join("own.pem"), folder.path().join("foreign.pem"));
-    aimass_core::files::write_atomically(&own, own_pem.as_bytes()).unwrap();
-    aimass_core::files::write_atomically(&foreign, other_pem.as_bytes()).unwrap();
+    aimass_core::runtime::files::write_atomically(&own, own_pem.as_bytes()).unwrap();
+    aimass_core::runtime::files::write_atomically(&foreign, other_pem.as_bytes()).unwrap();
     let mut options = options(camera.uri("stream").replace("rtsp:", "rtsps:").parse().unwrap());
     for ca in [None, Some(foreign)] {
         options.tls_ca_file = ca;

@@ -17,8 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aimass_core::frame::TimeSource;
-use aimass_core::ports::{Ended, SourceErrorKind};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, SourceErrorKind};
 use aimass_media::probe::{CameraReport, media};
 use aimass_media::{ControlValue, SourceOptions, SourceState, camera_backoff, run_forever};
 use support::*;

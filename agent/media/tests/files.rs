@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use aimass_core::frame::{Frame, Picture, PixelFormat};
-use aimass_core::ports::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use support::*;
 
 #[test]
@@ -87,7 +87,8 @@ fn a_clip_that_is_cut_off_anywhere_ends_or_fails_but_never_hangs() {
         let whole = std::fs::read(clip(folder.path(), codec, (160, 120), 50, 10)).unwrap();
         for eighth in 0..8 {
             let path = folder.path().join(format!("cut-{eighth}"));
-            aimass_core::files::write_atomically(&path, &whole[..whole.len() * eighth / 8 + 20]).unwrap();
+            aimass_core::runtime::files::write_atomically(&path, &whole[..whole.len() * eighth / 8 + 20])
+                .unwrap();
             for query in ["?realtime=false", ""] {
                 let (result, recorder) = run(options(file_uri(&path, query)), usize::MAX);
                 let told = match &result {

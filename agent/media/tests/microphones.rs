@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use aimass_core::clock::SystemClock;
+use aimass_core::audio::{Level, Window};
 use aimass_core::frame::TimeSource;
-use aimass_core::ports::{Ended, Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
-use aimass_core::sound::{Level, Window};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::clock::SystemClock;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
 use aimass_media::{MicrophoneOptions, SourceState, camera_backoff, run_forever};
 use support::{PATIENCE, render, skip, within};
 
@@ -244,7 +244,7 @@ fn errors_name_the_microphone_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
-        aimass_core::files::write_atomically(&path, bytes).unwrap();
+        aimass_core::runtime::files::write_atomically(&path, bytes).unwrap();
         format!("file:{}", path.display())
     };
     let silent_film = folder.path().join("silent.avi");

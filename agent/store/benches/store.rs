@@ -7,7 +7,7 @@
 mod support;
 
 use aimass_core::event::Severity;
-use aimass_core::ports::Outbox;
+use aimass_core::traits::Outbox;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use support::*;
 use tokio::runtime::Builder;

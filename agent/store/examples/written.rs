@@ -14,7 +14,7 @@ mod support;
 use std::time::Duration;
 
 use aimass_core::event::Severity;
-use aimass_core::ports::Outbox;
+use aimass_core::traits::Outbox;
 use support::*;
 
 /// Bytes given to write(), and bytes that reached the block layer.

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
+use aimass_core::runtime::clock::SharedClock;
 
 const DAY_S: u64 = 86_400;
 
@@ -51,7 +51,7 @@ impl AgeClock {
 mod tests {
     use std::sync::Arc;
 
-    use aimass_core::clock::SimulatedClock;
+    use aimass_core::runtime::clock::SimulatedClock;
     use jiff::Timestamp;
 
     use super::*;

@@ -6,7 +6,7 @@ use aimass_core::event::{Event, Happening, Kind, Phase, Severity};
 use aimass_core::finding::Attributes;
 use aimass_core::frame::TimeSource;
 use aimass_core::id::Name;
-use aimass_core::ports::NeverTaken;
+use aimass_core::traits::NeverTaken;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

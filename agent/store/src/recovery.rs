@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aimass_core::clock::Clock;
+use aimass_core::runtime::clock::Clock;
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::database::{self, beside};

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;

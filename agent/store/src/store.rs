@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
 use aimass_core::event::{Event, Happening, Severity};
-use aimass_core::ports::{NeverTaken, Outbox, OutboxError};
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::traits::{NeverTaken, Outbox, OutboxError};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
 use aimass_core::event::{Event, Happening, Severity};
+use aimass_core::runtime::clock::SharedClock;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};

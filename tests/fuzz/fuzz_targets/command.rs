@@ -1,7 +1,7 @@
 //! A command below a good signature.
 #![no_main]
 
-use aimass_trust::{CommandStatement, Domain, Verified};
+use aimass_signing::{CommandStatement, Domain, Verified};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

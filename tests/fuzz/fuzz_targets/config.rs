@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(config::from_document(tree).unwrap(), read);
         }
     }
-    if let Ok(tree) = aimass_trust::strict_json(bytes) {
+    if let Ok(tree) = aimass_signing::strict_json(bytes) {
         drop(config::from_document(tree.clone()));
         let local = serde_json::json!({ "node": { "site": "s", "id": "n" } });
         if let Ok(read) = config::effective(&local, &tree, Path::new("/etc/aimass")) {

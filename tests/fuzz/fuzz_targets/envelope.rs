@@ -1,7 +1,7 @@
 //! An envelope from anybody, and a payload below a good signature.
 #![no_main]
 
-use aimass_trust::{ConfigStatement, Domain, Envelope, TrustConfig, Verified};
+use aimass_signing::{ConfigStatement, Domain, Envelope, TrustConfig, Verified};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

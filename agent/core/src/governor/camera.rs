@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::config::GovernorConfig;
-use super::ladder::{Given, Terms};
+use super::levels::{Given, Terms};
 
 /// So many analysed frames at least, and so many that came for them, before lateness is judged.
 const ENOUGH: (u64, u64) = (3, 5);

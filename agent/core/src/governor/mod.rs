@@ -11,8 +11,8 @@
 
 mod camera;
 mod config;
-mod ladder;
-mod signs;
+mod levels;
+mod readings;
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,8 @@ use crate::id::Name;
 pub use camera::Doing;
 use camera::{BUSY_AT_MOST, Camera};
 pub use config::GovernorConfig;
-pub use ladder::{Given, Terms};
-pub use signs::{Hottest, Signs, Zone};
+pub use levels::{Given, Terms};
+pub use readings::{Hottest, Signs, Zone};
 
 /// A board that cools down by so much between two steps is on its way already.
 const FALLING_C: f32 = 0.5;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use aimass_core::analytics::MOST_PLACES;
 use aimass_core::id::Name;
-use aimass_core::scene::MOST_PLACES;
 use aimass_inference::analyzer::AnalyzerConfig;
 use aimass_media::uri::SourceUri;
 
@@ -122,7 +122,7 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
     }
     for (n, name) in camera.chain.iter().enumerate() {
         if !config.analyzer.contains_key(name) && AnalyzerConfig::named(name).is_none() {
-            say(&format!("chain[{n}]"), crate::chain::unknown(name, &config.analyzer));
+            say(&format!("chain[{n}]"), crate::pipeline::chain::unknown(name, &config.analyzer));
         }
     }
     for (n, mask) in camera.mask.iter().enumerate() {

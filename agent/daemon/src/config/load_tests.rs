@@ -227,7 +227,7 @@ fn the_seeds_of_the_fuzz_target_are_read_or_refused() {
             assert_eq!(from_document(tree).unwrap(), config);
             accepted += 1;
         }
-        if let Ok(tree) = aimass_trust::strict_json(&bytes) {
+        if let Ok(tree) = aimass_signing::strict_json(&bytes) {
             let local = serde_json::json!({ "node": { "site": "s", "id": "n" } });
             accepted += u32::from(crate::config::effective(&local, &tree, Path::new("/etc/aimass")).is_ok());
         }

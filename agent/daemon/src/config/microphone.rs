@@ -1,7 +1,7 @@
 //! One microphone, as a configuration has it.
 
+use aimass_core::audio::{HearingConfig, LevelConfig};
 use aimass_core::id::Name;
-use aimass_core::sound::{HearingConfig, LevelConfig};
 use aimass_media::MicrophoneUri;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,38 +4,40 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use aimass_core::analytics::line::LineConfig;
+use aimass_core::analytics::zone::ZoneConfig;
 use aimass_core::geometry::Polygon;
 use aimass_core::governor::GovernorConfig;
 use aimass_core::id::Name;
-use aimass_core::line::LineConfig;
 use aimass_core::motion::MotionConfig;
-use aimass_core::sight::SightConfig;
-use aimass_core::tracker::TrackerConfig;
-use aimass_core::zone::ZoneConfig;
+use aimass_core::source_health::SightConfig;
+use aimass_core::tracking::TrackerConfig;
 use aimass_inference::Backend;
 use aimass_inference::analyzer::AnalyzerConfig;
-use aimass_link::BrokerConfig;
 use aimass_media::controls::Controls;
 use aimass_media::options::Transport;
+use aimass_mqtt::BrokerConfig;
+use aimass_signing::TrustConfig;
 use aimass_store::StoreConfig;
-use aimass_trust::TrustConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::home_assistant::HomeAssistantConfig;
-use crate::http::HttpConfig;
+use crate::api::HttpConfig;
+use crate::integrations::home_assistant::HomeAssistantConfig;
 
 mod check;
-mod here;
+pub mod diff;
 mod load;
-pub mod merge;
 mod microphone;
+pub mod overlay;
+mod preflight;
 pub mod reference;
+pub mod revisions;
 
-pub use here::missing;
 pub use load::{ConfigErrors, Problem, from_document, load, parse, read, tree};
-pub use merge::effective;
 pub use microphone::MicrophoneConfig;
+pub use overlay::effective;
+pub use preflight::missing;
 
 /// The most analysed frames a second of one camera.
 pub const MAX_FPS: f32 = 60.0;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use aimass_core::governor::Hottest;
 
-use super::sysfs::Frequency;
+use crate::board::sysfs::Frequency;
 
 /// What one camera is given of what it is to have.
 #[derive(Debug, Clone, PartialEq, Serialize)]

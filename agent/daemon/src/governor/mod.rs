@@ -6,10 +6,8 @@
 //! next frame, without opening it anew; a governor that is switched off, or ends, gives everything back; a sensor that
 //! never answers takes its own signs away, and nothing else.
 
-mod book;
+mod degraded_episode;
 pub mod health;
-mod share;
-pub mod sysfs;
 
 #[cfg(test)]
 mod tests;
@@ -26,14 +24,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::pipeline::throttle::{ChainModels, Share};
 pub use health::{CameraShare, GovernorHealth};
-pub use share::{ChainModels, Share};
 
-use crate::accept::Told;
-use crate::node::Node;
-use crate::views::SourceView;
-use book::Book;
-use sysfs::{Look, Tree};
+use crate::board::sysfs::{Look, Tree};
+use crate::identity::Node;
+use crate::pipeline::persist::Told;
+use crate::pipeline::views::SourceView;
+use degraded_episode::Book;
 
 /// How much more seldom the board is looked at while no camera delivers.
 const SELDOM: u32 = 6;

@@ -2,15 +2,15 @@
 
 use std::io::Write as _;
 
-use aimass_core::clock::SimulatedClock;
 use aimass_core::event::Phase;
+use aimass_core::runtime::clock::SimulatedClock;
 use aimass_store::StoreConfig;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::sysfs::tests::put;
 use super::*;
-use crate::views::SourceFacts;
+use crate::board::sysfs::tests::put;
+use crate::pipeline::views::SourceFacts;
 
 /// A governor, what it looks at, and what it tells.
 struct Rig {
@@ -43,7 +43,7 @@ fn camera(id: &str, priority: u8, unpaced: bool) -> Arc<SourceView> {
 async fn rig(cameras: Vec<Arc<SourceView>>) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let clock = SimulatedClock::at(Timestamp::from_second(1_800_000_000).unwrap());
-    let shared: aimass_core::clock::SharedClock = Arc::new(clock.clone());
+    let shared: aimass_core::runtime::clock::SharedClock = Arc::new(clock.clone());
     let node = Node::new("s".parse().unwrap(), "n".parse().unwrap(), shared.clone());
     let config = StoreConfig { path: folder.path().join("agent.db"), ..StoreConfig::default() };
     let stamp = node.clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aimass_core::finding::{Attributes, Finding, Findings, Label, ModelRef};
 use aimass_core::frame::Frame;
 use aimass_core::geometry::Region;
-use aimass_core::ports::{AnalyzeError, Analyzer};
+use aimass_core::traits::{AnalyzeError, Analyzer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@ mod detect;
 mod faces;
 
 use aimass_core::finding::Label;
-use aimass_core::ports::Analyzer;
+use aimass_core::traits::Analyzer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::clock::Stopwatch;
+use aimass_core::runtime::clock::Stopwatch;
 use aimass_kernels::Kernels;
 
 use super::arena::{Buffer, Element, HaloFill, Layout, place};

@@ -2,7 +2,7 @@
 //!
 //! Owner: none, pure but for reading the pipeline. Invariant: one line, no secrets.
 
-use aimass_core::ports::SourceErrorKind;
+use aimass_core::traits::SourceErrorKind;
 use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aimass_core::clock::{Clock, SystemClock};
+use aimass_core::runtime::clock::{Clock, SystemClock};
 use gstreamer::glib::{self, LogField, LogLevel, LogWriterOutput};
 
 use crate::redact::redacted;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use aimass_core::ports::SourceErrorKind;
+use aimass_core::traits::SourceErrorKind;
 use gio::prelude::*;
 use gstreamer as gst;
 use gstreamer::prelude::*;

@@ -14,7 +14,7 @@ mod tail;
 
 use std::sync::OnceLock;
 
-use aimass_core::ports::SourceErrorKind;
+use aimass_core::traits::SourceErrorKind;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 

@@ -6,10 +6,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
 use aimass_core::frame::{Frame, Stamp, TimeSource};
-use aimass_core::ports::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use jiff::Timestamp;

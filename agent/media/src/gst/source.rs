@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
-use aimass_core::ports::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
 
 use super::run::Run;
 use crate::options::{SourceOptions, Transport};

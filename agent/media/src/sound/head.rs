@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aimass_core::ports::SourceErrorKind;
-use aimass_core::sound::RATE_HZ;
+use aimass_core::audio::RATE_HZ;
+use aimass_core::traits::SourceErrorKind;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;

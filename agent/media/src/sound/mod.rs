@@ -14,10 +14,10 @@ mod tests;
 
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
+use aimass_core::audio::Window;
 use aimass_core::id::Name;
-use aimass_core::ports::{Source, SourceError, SourceErrorKind};
-use aimass_core::sound::Window;
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::traits::{Source, SourceError, SourceErrorKind};
 
 pub use uri::{MicrophoneUri, TestTone};
 
@@ -58,7 +58,7 @@ impl MicrophoneOptions {
 
     /// Samples of a window.
     pub(crate) fn window_samples(&self) -> usize {
-        (self.window.as_micros() * u128::from(aimass_core::sound::RATE_HZ) / 1_000_000) as usize
+        (self.window.as_micros() * u128::from(aimass_core::audio::RATE_HZ) / 1_000_000) as usize
     }
 
     /// Builds the source; nothing is opened yet.

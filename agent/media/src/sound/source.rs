@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
-use aimass_core::ports::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
-use aimass_core::sound::Window;
-use aimass_core::stop::Stop;
+use aimass_core::audio::Window;
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
 
 use super::MicrophoneOptions;
 use super::run::Run;

@@ -64,7 +64,7 @@ fn options_that_cannot_be_are_refused_by_name() {
     let refusal = |change: fn(&mut MicrophoneOptions)| {
         let mut options = MicrophoneOptions::new("door".parse().unwrap(), parse("test:"));
         change(&mut options);
-        let error = options.build(aimass_core::clock::SystemClock::shared()).map(drop).unwrap_err();
+        let error = options.build(aimass_core::runtime::clock::SystemClock::shared()).map(drop).unwrap_err();
         assert_eq!(error.kind, SourceErrorKind::Config);
         error.message
     };

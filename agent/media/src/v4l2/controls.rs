@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use aimass_core::ports::SourceErrorKind;
+use aimass_core::traits::SourceErrorKind;
 
 use crate::controls::{ControlValue, Controls};
 

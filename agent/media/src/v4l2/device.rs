@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use aimass_core::ports::SourceErrorKind;
+use aimass_core::traits::SourceErrorKind;
 use v4l::capability::Flags;
 use v4l::frameinterval::FrameIntervalEnum;
 use v4l::framesize::FrameSizeEnum;

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use aimass_core::clock::SharedClock;
 use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
-use aimass_core::ports::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
-use aimass_core::slot::{Put, SlotReceiver, SlotSender, Taken, slot};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::clock::SharedClock;
+use aimass_core::runtime::latest_slot::{Put, SlotReceiver, SlotSender, Taken, slot};
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
 
 use self::formats::Offer;
 use self::pictures::Pictures;

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use aimass_core::ports::SourceErrorKind;
+use aimass_core::traits::SourceErrorKind;
 use nokhwa::Camera;
 use nokhwa::utils::{ApiBackend, CameraIndex, RequestedFormat, RequestedFormatType};
 use v4l::Device;

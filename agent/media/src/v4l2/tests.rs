@@ -2,8 +2,8 @@
 
 use std::io::Cursor;
 
-use aimass_core::clock::SystemClock;
 use aimass_core::geometry::{Point, Polygon};
+use aimass_core::runtime::clock::SystemClock;
 use image::{Rgb, RgbImage};
 use v4l::Fraction;
 use v4l::frameinterval::{FrameIntervalEnum, Stepwise as Intervals};

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use aimass_core::clock::SystemClock;
 use aimass_core::frame::{Frame, Picture, TimeSource};
 use aimass_core::geometry::{Point, Polygon};
-use aimass_core::ports::{Ended, Flow, FrameSink, Source, SourceError, StreamInfo};
-use aimass_core::stop::Stop;
+use aimass_core::runtime::clock::SystemClock;
+use aimass_core::runtime::stop::Stop;
+use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, StreamInfo};
 use aimass_media::{SourceOptions, SourceUri};
 use gstreamer as gst;
 use gstreamer::prelude::*;

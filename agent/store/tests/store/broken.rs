@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use aimass_core::clock::SystemClock;
-use aimass_core::files::write_atomically;
+use aimass_core::runtime::clock::SystemClock;
+use aimass_core::runtime::files::write_atomically;
 use aimass_store::{ErrorKind, LossReason, Store};
 use proptest::prelude::*;
 use serde_json::json;
@@ -17,7 +17,7 @@ async fn filled(folder: &Path) {
     let sink = store.sink("mqtt").await.unwrap();
     store.accept(infos(300)).await.unwrap();
     for seq in 1..=100 {
-        aimass_core::ports::Outbox::acknowledge(&sink, seq).await.unwrap();
+        aimass_core::traits::Outbox::acknowledge(&sink, seq).await.unwrap();
     }
     store.put_value("config_version", &json!(9)).await.unwrap();
     close(store).await;

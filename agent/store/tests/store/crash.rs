@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use aimass_core::event::Severity;
-use aimass_core::ports::Outbox;
+use aimass_core::traits::Outbox;
 use aimass_store::Tuning;
 use ulid::Ulid;
 
@@ -22,7 +22,8 @@ async fn child_that_accepts_until_it_is_killed() {
         return;
     };
     let tuning = Tuning { cursor_along: std::time::Duration::ZERO, ..eager() };
-    let (store, _) = open_tuned(Path::new(&folder), tuning, aimass_core::clock::SystemClock::shared());
+    let (store, _) =
+        open_tuned(Path::new(&folder), tuning, aimass_core::runtime::clock::SystemClock::shared());
     let sink = store.sink("mqtt").await.unwrap();
     for n in 0u64.. {
         let severity = if n.is_multiple_of(5) { Severity::Alarm } else { Severity::Info };
@@ -69,7 +70,7 @@ async fn twenty_kills_lose_nothing_that_was_accepted() {
         assert!(accepted.len() > before, "the child accepted nothing in round {kill}");
 
         let (store, opened) =
-            open_tuned(folder.path(), Tuning::default(), aimass_core::clock::SystemClock::shared());
+            open_tuned(folder.path(), Tuning::default(), aimass_core::runtime::clock::SystemClock::shared());
         assert_eq!(opened.quarantined, None);
         let mut last = 0;
         let mut found = BTreeMap::new();

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use aimass_core::clock::SystemClock;
 use aimass_core::event::Severity;
+use aimass_core::runtime::clock::SystemClock;
 use aimass_store::{ErrorKind, LossReason, Store, StoreConfig, Tuning};
 
 use crate::support::*;

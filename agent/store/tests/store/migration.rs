@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aimass_core::event::Severity;
-use aimass_core::ports::Outbox;
+use aimass_core::traits::Outbox;
 use rusqlite::Connection;
 
 use crate::support::*;

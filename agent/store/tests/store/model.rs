@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aimass_core::event::Severity;
-use aimass_core::ports::{NeverTaken, Outbox};
+use aimass_core::traits::{NeverTaken, Outbox};
 use aimass_store::{EventQuery, Tuning};
 use proptest::prelude::*;
 use ulid::Ulid;

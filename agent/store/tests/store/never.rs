@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aimass_core::ports::{NeverTaken, Outbox};
+use aimass_core::traits::{NeverTaken, Outbox};
 use aimass_store::{EventQuery, Loss, LossReason, Tuning};
 
 use crate::support::*;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::clock::SystemClock;
 use aimass_core::event::Severity;
-use aimass_core::ports::Outbox;
+use aimass_core::runtime::clock::SystemClock;
+use aimass_core::traits::Outbox;
 use aimass_store::{EventQuery, LossReason, Tuning};
 use jiff::Timestamp;
 

@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use aimass_core::clock::SystemClock;
 use aimass_core::event::{Kind, Severity};
-use aimass_core::ports::Outbox;
+use aimass_core::runtime::clock::SystemClock;
+use aimass_core::traits::Outbox;
 use aimass_store::{ErrorKind, EventQuery, Reader, Store, Tuning};
 use serde_json::json;
 

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::clock::{SharedClock, SimulatedClock, SystemClock};
 use aimass_core::event::{Because, Event, Happening, Kind, Phase, Severity};
 use aimass_core::finding::{Attributes, ModelRef};
 use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
-use aimass_core::ports::Outbox;
+use aimass_core::runtime::clock::{SharedClock, SimulatedClock, SystemClock};
+use aimass_core::traits::Outbox;
 use aimass_store::{EVENTS_LOST, Loss, LossReason, Opened, SinkHandle, Store, StoreConfig, Tuning};
 use jiff::Timestamp;
 use ulid::Ulid;

@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aimass_core::clock::{SimulatedClock, SystemClock};
 use aimass_core::event::Severity;
+use aimass_core::runtime::clock::{SimulatedClock, SystemClock};
 use aimass_store::EventQuery;
 use jiff::Timestamp;
 use rusqlite::Connection;

@@ -31,8 +31,11 @@ mod tests {
         let folder = folder.join(format!("index{index}"));
         std::fs::create_dir(&folder).unwrap();
         for (name, content) in ["level", "type", "size"].into_iter().zip(files) {
-            aimass_core::files::write_atomically(&folder.join(name), format!("{content}\n").as_bytes())
-                .unwrap();
+            aimass_core::runtime::files::write_atomically(
+                &folder.join(name),
+                format!("{content}\n").as_bytes(),
+            )
+            .unwrap();
         }
     }
 

@@ -1,0 +1,9 @@
+//! What threads and tasks are made of: workers with heartbeats, stop requests, queues, clocks, files.
+
+pub mod backoff;
+pub mod clock;
+pub mod files;
+pub mod latest_slot;
+pub mod semaphore;
+pub mod stop;
+pub mod worker;

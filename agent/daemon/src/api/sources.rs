@@ -1,0 +1,114 @@
+//! What can be seen of the sources: `/v1/sources` and `/v1/sources/{id}`.
+
+use std::sync::Arc;
+
+use aimass_core::id::Name;
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::{App, Shared, query};
+use crate::health::document::{HealthDocument, SourceHealth};
+use crate::pipeline::views::{Shapes, SourceKind, SourceStatus, SourceView};
+
+#[derive(Serialize)]
+struct Stream {
+    width: u32,
+    height: u32,
+    fps: f64,
+    description: String,
+}
+
+/// One source.
+#[derive(Serialize)]
+struct Document<'a> {
+    id: &'a str,
+    kind: SourceKind,
+    status: SourceStatus,
+    stream: Option<Stream>,
+    chain: Vec<String>,
+    shapes: Shapes,
+    motion: bool,
+    /// Rates, stage times and counters, as in the health document.
+    health: Option<&'a SourceHealth>,
+}
+
+fn document<'a>(source: &'a SourceView, health: &'a HealthDocument) -> Document<'a> {
+    let stream = source.stream().map(|s| Stream {
+        width: s.width,
+        height: s.height,
+        fps: s.fps,
+        description: s.description,
+    });
+    let facts = source.facts();
+    Document {
+        id: source.id.as_str(),
+        kind: facts.kind,
+        status: source.status(),
+        stream,
+        chain: facts.chain.clone(),
+        shapes: facts.shapes.clone(),
+        motion: source.motion.load(std::sync::atomic::Ordering::Relaxed),
+        health: health.sources.iter().find(|h| h.id == source.id.as_str()),
+    }
+}
+
+/// The source that a path names. What is no text names no source.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Id(id)).map_err(|_| unknown())
+    }
+}
+
+fn unknown() -> ApiError {
+    let message = "there is no source of this name: /v1/sources lists them";
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_source", message)
+}
+
+pub(super) fn find(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
+    app.views.source(id).ok_or_else(unknown)
+}
+
+/// The camera of this name: who asks for pictures gets none of a microphone.
+pub(super) fn find_camera(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
+    let source = find(app, id)?;
+    if source.facts().kind == SourceKind::Microphone {
+        let message =
+            "this source is a microphone: it has no pictures, and its sound does not leave the node";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "no_pictures", message));
+    }
+    Ok(source)
+}
+
+/// All of them, and whose they are.
+#[derive(Serialize)]
+struct List<'a> {
+    site: &'a Name,
+    node: &'a Name,
+    sources: Vec<Document<'a>>,
+}
+
+pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    let sources = app.views.sources.borrow().clone();
+    let health = (app.views.health)();
+    let documents = sources.iter().map(|s| document(s, &health)).collect();
+    let list = List { site: &health.site, node: &health.node, sources: documents };
+    Ok(Json(list).into_response())
+}
+
+pub(super) async fn one(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
+    query::none(&uri)?;
+    let source = find(&app, &id)?;
+    let health = (app.views.health)();
+    Ok(Json(document(&source, &health)).into_response())
+}

@@ -1,0 +1,3 @@
+//! Protocols of other systems.
+
+pub mod home_assistant;

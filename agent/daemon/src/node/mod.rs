@@ -1,0 +1,7 @@
+//! The running node: what it is built of, and the only task that changes it.
+
+pub mod baseline;
+pub mod command_ports;
+pub mod controller;
+pub mod running;
+pub mod systemd;
