@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aimass_core::event::{Because, Event, Happening, Kind, Phase, Severity};
+use aimass_core::event::{Because, Event, EventData, Kind, Phase, Severity};
 use aimass_core::finding::{Attributes, ModelRef};
 use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
@@ -49,7 +49,7 @@ fn event(n: u64) -> Event {
         1..=4 => Severity::Notice,
         _ => Severity::Info,
     };
-    stamp(Happening {
+    stamp(EventData {
         time: Timestamp::from_millisecond(1_795_000_000_000 + n as i64 * 40).unwrap(),
         time_source: TimeSource::Clock,
         source: if n.is_multiple_of(3) { "dock" } else { "street" }.parse().unwrap(),
@@ -69,7 +69,7 @@ fn event(n: u64) -> Event {
     })
 }
 
-fn stamp(what: Happening) -> Event {
+fn stamp(what: EventData) -> Event {
     Event {
         schema: 1,
         id: Ulid::new(),

@@ -4,12 +4,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::analytics::{Scene, SceneConfig};
+use aimass_core::analytics::{AnalyticsConfig, CameraAnalytics};
 use aimass_core::finding::{Attributes, Finding, ModelRef};
-use aimass_core::frame::{Colour, Frame, Picture, PixelFormat, Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, Colour, Frame, Picture, PixelFormat, TimeSource};
 use aimass_core::geometry::Region;
 use aimass_core::motion::{MotionConfig, MotionGate};
-use aimass_core::source_health::{Sight, SightConfig};
+use aimass_core::source_health::{VideoHealthConfig, VideoHealthMonitor};
 use aimass_core::tracking::{Tracker, TrackerConfig};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -29,9 +29,9 @@ fn findings(frame: u64) -> Vec<Finding> {
     (0..20).map(walker).collect()
 }
 
-fn stamp(frame: u64) -> Stamp {
+fn stamp(frame: u64) -> CaptureTime {
     let elapsed = Duration::from_millis(frame * 100);
-    Stamp { wall: Timestamp::UNIX_EPOCH + elapsed, wall_from: TimeSource::Clock, elapsed }
+    CaptureTime { wall: Timestamp::UNIX_EPOCH + elapsed, wall_from: TimeSource::Clock, elapsed }
 }
 
 fn picture(size: (u32, u32), shade: u8) -> Picture {
@@ -70,9 +70,9 @@ fn laws(c: &mut Criterion) {
 
     let text = r#"{"zone": [{"id": "bay", "polygon": [[0,0],[0.5,0],[0.5,1],[0,1]]}],
                    "line": [{"id": "door", "from": [0.5,0], "to": [0.5,1]}]}"#;
-    let config: SceneConfig = serde_json::from_str(text).expect("a sound scene");
+    let config: AnalyticsConfig = serde_json::from_str(text).expect("a sound scene");
     let ids = Box::new(|ms| Ulid::from_parts(ms, 1));
-    let mut scene = Scene::new("dock".parse().expect("a name"), config, ids);
+    let mut scene = CameraAnalytics::new("dock".parse().expect("a name"), config, ids);
     let mut n = 0;
     c.bench_function("scene: a frame with 20 objects, a zone and a line", |b| {
         let make = || {
@@ -99,7 +99,7 @@ fn laws(c: &mut Criterion) {
         for (what, step, pictures) in
             [("ten frames a second", 1, &pictures), ("a view that moved, each second", 10, &views(size))]
         {
-            let mut sight = Sight::new(SightConfig::default(), Vec::new());
+            let mut sight = VideoHealthMonitor::new(VideoHealthConfig::default(), Vec::new());
             let mut n = 0;
             c.bench_function(&format!("sight: {}x{}, {what}", size.0, size.1), |b| {
                 b.iter(|| {

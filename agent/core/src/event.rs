@@ -129,7 +129,7 @@ pub struct Because {
 
 /// What happened at a source, before the node adds who it is and counts it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Happening {
+pub struct EventData {
     /// When, UTC, milliseconds.
     #[serde(with = "rfc3339_ms")]
     pub time: Timestamp,
@@ -189,7 +189,7 @@ pub struct Event {
     pub config_version: u64,
     /// What happened.
     #[serde(flatten)]
-    pub what: Happening,
+    pub what: EventData,
 }
 
 /// RFC 3339 in UTC with exactly three digits of seconds.

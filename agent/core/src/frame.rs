@@ -23,7 +23,7 @@ pub enum TimeSource {
 
 /// When a frame was in front of the camera.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stamp {
+pub struct CaptureTime {
     /// Wall time, UTC.
     pub wall: Timestamp,
     /// Where `wall` comes from.
@@ -236,7 +236,7 @@ pub struct Frame {
     /// Counts the frames of this source since the program began, without gaps, from 0.
     pub seq: u64,
     /// When it was in front of the camera.
-    pub stamp: Stamp,
+    pub stamp: CaptureTime,
     /// What was seen.
     pub picture: Picture,
 }

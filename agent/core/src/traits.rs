@@ -3,11 +3,11 @@
 use std::fmt;
 use std::future::Future;
 
-use crate::audio::Window;
+use crate::audio::AudioChunk;
 use crate::event::{Event, Severity};
 use crate::finding::Findings;
-use crate::frame::{Frame, Stamp};
-use crate::runtime::stop::Stop;
+use crate::frame::{CaptureTime, Frame};
+use crate::runtime::stop::StopToken;
 
 /// What a source is made of, told once it is open.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,20 +31,20 @@ pub enum Flow {
     Stop,
 }
 
-/// What a source delivers: pictures ([`Frame`]) or sound ([`Window`]).
-pub trait Captured {
+/// What a source delivers: pictures ([`Frame`]) or sound ([`AudioChunk`]).
+pub trait Timestamped {
     /// When it was in front of the camera or the microphone.
-    fn stamp(&self) -> &Stamp;
+    fn stamp(&self) -> &CaptureTime;
 }
 
-impl Captured for Frame {
-    fn stamp(&self) -> &Stamp {
+impl Timestamped for Frame {
+    fn stamp(&self) -> &CaptureTime {
         &self.stamp
     }
 }
 
-impl Captured for Window {
-    fn stamp(&self) -> &Stamp {
+impl Timestamped for AudioChunk {
+    fn stamp(&self) -> &CaptureTime {
         &self.stamp
     }
 }
@@ -116,7 +116,7 @@ pub trait Source<F = Frame>: Send {
     ///
     /// # Errors
     /// See [`SourceErrorKind`]. The source can be run again after any of them.
-    fn run_once(&mut self, sink: &mut dyn FrameSink<F>, stop: &Stop) -> Result<Ended, SourceError>;
+    fn run_once(&mut self, sink: &mut dyn FrameSink<F>, stop: &StopToken) -> Result<Ended, SourceError>;
 }
 
 /// Why a frame could not be analysed.

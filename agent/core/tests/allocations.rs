@@ -5,8 +5,8 @@ use std::alloc::System;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::frame::{Colour, Frame, Picture, PixelFormat, Stamp, TimeSource};
-use aimass_core::source_health::{Sight, SightConfig};
+use aimass_core::frame::{CaptureTime, Colour, Frame, Picture, PixelFormat, TimeSource};
+use aimass_core::source_health::{VideoHealthConfig, VideoHealthMonitor};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -17,7 +17,7 @@ fn frame(seq: u64, shift: u64) -> Frame {
     let plane: Vec<u8> = (0..320 * 240).map(|n| level(n) as u8).collect();
     let picture =
         Picture::new((320, 240), PixelFormat::Gray8, Colour::SD, [320, 0, 0], Arc::new(plane)).unwrap();
-    let stamp = Stamp {
+    let stamp = CaptureTime {
         wall: jiff::Timestamp::UNIX_EPOCH,
         wall_from: TimeSource::Clock,
         elapsed: Duration::from_millis(seq * 500),
@@ -27,7 +27,7 @@ fn frame(seq: u64, shift: u64) -> Frame {
 
 #[test]
 fn judging_sight_allocates_nothing_for_a_frame_of_a_known_size() {
-    let mut sight = Sight::new(SightConfig::default(), Vec::new());
+    let mut sight = VideoHealthMonitor::new(VideoHealthConfig::default(), Vec::new());
     // Also while the view is searched for, and when a loss is told.
     let frames: Vec<Frame> = (0..80).map(|n| frame(n, if n < 40 { 0 } else { 60 })).collect();
     sight.look(&frames[0]);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aimass_core::event::{EVENT_SCHEMA, Event, Happening};
+use aimass_core::event::{EVENT_SCHEMA, Event, EventData};
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::SharedClock;
 use jiff::Timestamp;
@@ -55,7 +55,7 @@ impl Node {
     }
 
     /// The event of a happening, still without its `seq`.
-    pub fn event(&self, what: Happening) -> Event {
+    pub fn event(&self, what: EventData) -> Event {
         Event {
             schema: EVENT_SCHEMA,
             id: self.make_id(what.time.as_millisecond().max(0) as u64),

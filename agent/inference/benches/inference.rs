@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::finding::Findings;
-use aimass_core::frame::{Colour, Frame, Picture, PixelFormat, Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, Colour, Frame, Picture, PixelFormat, TimeSource};
 use aimass_core::geometry::Region;
 use aimass_inference::manifest::InputSpec;
 use aimass_inference::nms::{Detection, suppress};
@@ -71,7 +71,7 @@ fn analyze(c: &mut Criterion) {
     let frame = Frame {
         source: "bench".parse().expect("a name"),
         seq: 0,
-        stamp: Stamp { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
+        stamp: CaptureTime { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
         picture: i420(768, 576),
     };
     for name in ["detect", "faces"] {

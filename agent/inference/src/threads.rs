@@ -2,14 +2,14 @@
 //!
 //! Invariant: a run begins without waiting, on as many threads as are free then; its answers are the same on any number.
 
-use aimass_core::runtime::semaphore::{Permit, Permits};
+use aimass_core::runtime::semaphore::{FairSemaphore, Permit};
 use aimass_kernels::MOST_THREADS;
 
 /// What a session may use beside its caller's thread.
 #[derive(Debug, Clone)]
 pub struct Threads {
     count: usize,
-    permits: Option<Permits>,
+    permits: Option<FairSemaphore>,
 }
 
 impl Default for Threads {
@@ -24,7 +24,7 @@ impl Threads {
 
     /// Up to `count` threads, the caller's included: at least one, at most [`Self::MOST`]. Each further one needs a
     /// permit, of which the caller's thread has its own; without permits they are always free.
-    pub fn new(count: usize, permits: Option<Permits>) -> Self {
+    pub fn new(count: usize, permits: Option<FairSemaphore>) -> Self {
         Threads { count: count.clamp(1, Self::MOST), permits }
     }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_run_takes_what_is_free_and_gives_it_back() {
-        let permits = Permits::new(3);
+        let permits = FairSemaphore::new(3);
         let own = permits.acquire();
         let threads = Threads::new(4, Some(permits.clone()));
         {

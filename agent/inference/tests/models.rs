@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::finding::Findings;
-use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 use aimass_inference::analyzer::{DetectConfig, FacesConfig};
 use aimass_inference::manifest::InputSpec;
 use aimass_inference::{
@@ -37,7 +37,7 @@ fn gray_frame() -> Frame {
     Frame {
         source: "test".parse().unwrap(),
         seq: 0,
-        stamp: Stamp { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
+        stamp: CaptureTime { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
         picture: Picture::from_rgb((64, 48), vec![128; 64 * 48 * 3]).unwrap(),
     }
 }

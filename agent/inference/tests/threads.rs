@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use aimass_core::runtime::semaphore::Permits;
+use aimass_core::runtime::semaphore::FairSemaphore;
 use aimass_inference::backend::Session;
 use aimass_inference::{Backend, Library, Model, Threads};
 
@@ -59,7 +59,7 @@ fn models_answer_to_the_bit_alike_on_any_number_of_threads() {
             assert!(shared == alone, "{name} {backend:?} on {count} threads");
         }
         // Threads that are not permitted are not even begun.
-        let permits = Permits::new(1);
+        let permits = FairSemaphore::new(1);
         let own = permits.acquire();
         let mut session = model.session().unwrap().shared_by(&Threads::new(4, Some(permits.clone())));
         session.run().unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aimass_core::frame::Frame;
 use aimass_core::geometry::{Point, Polygon};
 use aimass_core::runtime::clock::SystemClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Flow, FrameSink, StreamInfo};
 use aimass_media::SourceOptions;
 use gstreamer as gst;
@@ -60,7 +60,7 @@ fn deliver(clip: &Path, change: impl FnOnce(&mut SourceOptions)) -> Count {
     options.fps = 0.0;
     change(&mut options);
     let mut count = Count::default();
-    options.build(SystemClock::shared()).unwrap().run_once(&mut count, &Stop::new()).unwrap();
+    options.build(SystemClock::shared()).unwrap().run_once(&mut count, &StopToken::new()).unwrap();
     count
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use aimass_core::id::Name;
 use aimass_core::runtime::backoff::Backoff;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{
-    Captured, Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo,
+    Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo, Timestamped,
 };
 
 /// How a source is doing.
@@ -74,10 +74,10 @@ pub fn camera_backoff(id: &Name) -> Backoff {
 /// Runs the source until it ends by itself, the stop is requested or the sink has enough.
 ///
 /// `on_state` is called on this thread, for every change; the last one is `Ended`.
-pub fn run_forever<F: Captured>(
+pub fn run_forever<F: Timestamped>(
     source: &mut dyn Source<F>,
     sink: &mut dyn FrameSink<F>,
-    stop: &Stop,
+    stop: &StopToken,
     backoff: &mut Backoff,
     mut on_state: impl FnMut(SourceState),
 ) -> Ended {
@@ -129,7 +129,7 @@ struct Watched<'a, F> {
     steady: bool,
 }
 
-impl<F: Captured> FrameSink<F> for Watched<'_, F> {
+impl<F: Timestamped> FrameSink<F> for Watched<'_, F> {
     fn opened(&mut self, info: &StreamInfo) {
         self.info = Some(info.clone());
         self.sink.opened(info);
@@ -149,7 +149,7 @@ impl<F: Captured> FrameSink<F> for Watched<'_, F> {
 
 #[cfg(test)]
 mod tests {
-    use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
+    use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 
     use super::*;
 
@@ -157,13 +157,13 @@ mod tests {
     struct Scripted(Vec<Result<Ended, SourceErrorKind>>, Duration);
 
     impl Source for Scripted {
-        fn run_once(&mut self, sink: &mut dyn FrameSink, _: &Stop) -> Result<Ended, SourceError> {
+        fn run_once(&mut self, sink: &mut dyn FrameSink, _: &StopToken) -> Result<Ended, SourceError> {
             let next = self.0.remove(0);
             if !matches!(next, Err(SourceErrorKind::NotFound | SourceErrorKind::Config)) {
                 sink.opened(&StreamInfo::default());
                 for (seq, elapsed) in [(0, Duration::ZERO), (1, self.1)] {
                     let wall = jiff::Timestamp::UNIX_EPOCH;
-                    let stamp = Stamp { wall, wall_from: TimeSource::Clock, elapsed };
+                    let stamp = CaptureTime { wall, wall_from: TimeSource::Clock, elapsed };
                     let picture = Picture::from_rgb((1, 1), vec![0; 3]).unwrap();
                     sink.frame(Frame { source: "dock".parse().unwrap(), seq, stamp, picture });
                 }
@@ -187,9 +187,10 @@ mod tests {
     fn run(script: Vec<Result<Ended, SourceErrorKind>>) -> (Ended, Vec<SourceState>, usize) {
         let (mut sink, mut states) = (Count::default(), Vec::new());
         let mut quick = Backoff::new(Duration::from_nanos(100), Duration::from_nanos(800), 1);
-        let result = run_forever(&mut Scripted(script, STEADY), &mut sink, &Stop::new(), &mut quick, |s| {
-            states.push(s)
-        });
+        let result =
+            run_forever(&mut Scripted(script, STEADY), &mut sink, &StopToken::new(), &mut quick, |s| {
+                states.push(s)
+            });
         (result, states, sink.0)
     }
 
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_only_somebody_can_help_is_tried_again_each_minute() {
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let asked = stop.clone();
         let mut waits = Vec::new();
         let script = Scripted(vec![Err(SourceErrorKind::Config)], STEADY);
@@ -261,7 +262,7 @@ mod tests {
         script.push(Ok(Ended::EndOfStream));
         let mut waits = Vec::new();
         let mut source = Scripted(script, lasting);
-        run_forever(&mut source, &mut Count::default(), &Stop::new(), &mut backoff, |state| {
+        run_forever(&mut source, &mut Count::default(), &StopToken::new(), &mut backoff, |state| {
             if let SourceState::Failed { retry_in, .. } = state {
                 waits.push(retry_in);
             }
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_the_wait_between_attempts() {
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let mut slow = Backoff::new(Duration::from_secs(3600), Duration::from_secs(3600), 1);
         let asked = stop.clone();
         let result = run_forever(

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use aimass_core::frame::{BadPicture, Colour, Frame, Picture, PixelFormat, Stamp, TimeSource};
+use aimass_core::frame::{BadPicture, CaptureTime, Colour, Frame, Picture, PixelFormat, TimeSource};
 use aimass_core::mask::Mask;
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
 use image::{RgbImage, imageops};
 
@@ -75,7 +75,7 @@ impl StillSource {
 }
 
 impl Source for StillSource {
-    fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &Stop) -> Result<Ended, SourceError> {
+    fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &StopToken) -> Result<Ended, SourceError> {
         let (picture, info) = self.load()?;
         let once = matches!(&self.options.uri, SourceUri::File(clip) if !clip.realtime && !clip.looped);
         let fps = if self.options.fps > 0.0 { self.options.fps } else { DEFAULT_FPS };
@@ -88,7 +88,7 @@ impl Source for StillSource {
                 return Ok(Ended::Stopped);
             }
             let position = self.elapsed - base;
-            let stamp = Stamp {
+            let stamp = CaptureTime {
                 wall: opened.checked_add(position).unwrap_or(opened),
                 wall_from: TimeSource::File,
                 elapsed: self.elapsed,

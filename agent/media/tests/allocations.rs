@@ -8,7 +8,7 @@ mod support;
 use std::alloc::System;
 
 use aimass_core::frame::Frame;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Flow, FrameSink, StreamInfo};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::*;
@@ -46,7 +46,7 @@ fn a_frame_costs_a_handle_not_a_copy() {
         (options.max_side_px, options.masks) = (max_side, masks.clone());
         let meter = within(PATIENCE, move || {
             let mut meter = Meter { frames: 0, begin: 0, end: 0 };
-            source(options).run_once(&mut meter, &Stop::new()).unwrap();
+            source(options).run_once(&mut meter, &StopToken::new()).unwrap();
             meter
         });
         let per_frame = (meter.end - meter.begin) / 100;

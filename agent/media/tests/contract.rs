@@ -12,7 +12,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use aimass_core::frame::TimeSource;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, SourceError, SourceErrorKind};
 use aimass_media::{SourceOptions, SourceState, SourceUri, Transport, camera_backoff, run_forever};
 use support::rtsp::{Camera, JPEG, Lock, VP8};
@@ -77,9 +77,9 @@ fn frames_come_in_order_after_opened_and_a_source_runs_again() {
         let recorder = within(PATIENCE, move || {
             let mut source = source(options);
             let mut recorder = Recorder::new(5);
-            assert_eq!(source.run_once(&mut recorder, &Stop::new()), Ok(Ended::Stopped));
+            assert_eq!(source.run_once(&mut recorder, &StopToken::new()), Ok(Ended::Stopped));
             recorder.most = 10;
-            assert_eq!(source.run_once(&mut recorder, &Stop::new()), Ok(Ended::Stopped));
+            assert_eq!(source.run_once(&mut recorder, &StopToken::new()), Ok(Ended::Stopped));
             recorder
         });
         assert_eq!(recorder.opened.len(), 2, "{name}: opened() once a run");
@@ -127,7 +127,7 @@ fn a_stop_is_obeyed_within_a_second() {
         if !kind.endless {
             return;
         }
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let (tell, told) = sync_channel(1);
         let (inner, options) = (stop.clone(), kind.options.clone());
         let (done, wait) = sync_channel(1);
@@ -287,7 +287,7 @@ fn a_camera_that_refuses_one_transport_gets_the_other_at_the_next_attempt_that_i
         let mut results = Vec::new();
         // The server's pipeline of the refused attempt may be on its way out: it says 503 as long as that lasts.
         loop {
-            results.push(source.run_once(&mut recorder, &Stop::new()));
+            results.push(source.run_once(&mut recorder, &StopToken::new()));
             let busy = |error: &SourceError| error.message.contains("(503)");
             if !matches!(results.last(), Some(Err(error)) if results.len() == 1 || busy(error)) {
                 return results;
@@ -310,7 +310,7 @@ fn a_camera_that_never_answers_is_given_up_in_time_and_left_at_a_stop() {
         let error = failure(options.clone());
         assert_eq!(error.kind, SourceErrorKind::Unavailable, "{error}");
         options.open_timeout = Duration::from_secs(600);
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let inner = stop.clone();
         let (begun, wait) = sync_channel(1);
         let (done, result) = sync_channel(1);
@@ -341,7 +341,7 @@ fn a_frozen_camera_has_stalled_and_a_slow_limit_is_no_stall() {
         let mut recorder = Recorder { on_frame: Some(tell), ..Recorder::new(usize::MAX) };
         let (done, wait) = sync_channel(1);
         let thread = std::thread::Builder::new()
-            .spawn(move || done.send(source(options).run_once(&mut recorder, &Stop::new())).unwrap());
+            .spawn(move || done.send(source(options).run_once(&mut recorder, &StopToken::new())).unwrap());
         for _ in 0..2 {
             told.recv_timeout(PATIENCE).unwrap();
         }
@@ -360,7 +360,7 @@ fn a_camera_that_dies_and_comes_back_delivers_again() {
         let mut options = options(camera.uri("stream").parse().unwrap());
         options.transport = Transport::Tcp;
         options.stall_after = Duration::from_secs(3);
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let (tell, told) = sync_channel(1);
         let (say, states) = sync_channel(64);
         let inner = stop.clone();

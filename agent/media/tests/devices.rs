@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aimass_core::frame::TimeSource;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, SourceErrorKind};
 use aimass_media::probe::{CameraReport, media};
 use aimass_media::{ControlValue, SourceOptions, SourceState, camera_backoff, run_forever};
@@ -52,9 +52,9 @@ fn frames_come_in_order_after_opened_and_the_camera_runs_again() {
     let recorder = within(PATIENCE, move || {
         let mut source = source(options);
         let mut recorder = Recorder::new(5);
-        assert_eq!(source.run_once(&mut recorder, &Stop::new()), Ok(Ended::Stopped));
+        assert_eq!(source.run_once(&mut recorder, &StopToken::new()), Ok(Ended::Stopped));
         recorder.most = 10;
-        assert_eq!(source.run_once(&mut recorder, &Stop::new()), Ok(Ended::Stopped));
+        assert_eq!(source.run_once(&mut recorder, &StopToken::new()), Ok(Ended::Stopped));
         recorder
     });
     println!("{:?}", recorder.opened);
@@ -109,7 +109,7 @@ fn masks_limit_and_stop_hold_as_for_any_source() {
     let span = (recorder.frames[5].elapsed - recorder.frames[0].elapsed).as_secs_f64();
     assert!(6.0 <= 4.0 * span + 3.0, "6 frames in {span} s");
 
-    let stop = Stop::new();
+    let stop = StopToken::new();
     let (tell, told) = sync_channel(1);
     let (done, wait) = sync_channel(1);
     let (inner, options) = (stop.clone(), camera(&device, ""));
@@ -175,7 +175,7 @@ fn a_camera_that_is_unplugged_says_so_and_delivers_again_once_it_is_back() {
     let _one = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     let shell = |command: &str| assert!(Command::new("sh").args(["-c", command]).status().unwrap().success());
     for query in ["?format=yuyv", "?format=i420"] {
-        let (options, stop) = (camera(&device, query), Stop::new());
+        let (options, stop) = (camera(&device, query), StopToken::new());
         let (say, states) = sync_channel(64);
         let inner = stop.clone();
         let thread = std::thread::Builder::new().spawn(move || {

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use aimass_core::frame::{Frame, Picture, PixelFormat};
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use support::*;
 
@@ -65,7 +65,7 @@ fn every_frame_of_an_unpaced_clip_is_delivered_also_to_a_slow_sink() {
         fn frame(&mut self, _: Frame) -> Flow {
             self.0 += 1;
             // Time passes as an inference would let it.
-            Stop::new().wait(Duration::from_millis(5));
+            StopToken::new().wait(Duration::from_millis(5));
             Flow::Continue
         }
     }
@@ -74,7 +74,7 @@ fn every_frame_of_an_unpaced_clip_is_delivered_also_to_a_slow_sink() {
     let frames = within(PATIENCE, move || {
         let mut slow = Slow(0);
         let options = options(file_uri(&path, "?realtime=false"));
-        assert_eq!(source(options).run_once(&mut slow, &Stop::new()), Ok(Ended::EndOfStream));
+        assert_eq!(source(options).run_once(&mut slow, &StopToken::new()), Ok(Ended::EndOfStream));
         slow.0
     });
     assert_eq!(frames, 100);
@@ -123,7 +123,7 @@ fn pictures_keep_their_pixels_while_they_are_held() {
     let path = clip(folder.path(), MPEG4_AVI, (176, 144), 25, 50);
     within(PATIENCE, move || {
         let options = options(file_uri(&path, "?realtime=false"));
-        source(options).run_once(&mut Holding(vec![]), &Stop::new()).unwrap();
+        source(options).run_once(&mut Holding(vec![]), &StopToken::new()).unwrap();
     });
 }
 
@@ -153,7 +153,7 @@ fn memory_for_frames_comes_from_a_pool_whether_or_not_they_are_shrunk_or_masked(
             (options.max_side_px, options.masks) = (max_side, masks.clone());
             let places = within(PATIENCE, move || {
                 let mut places = Places(HashSet::new(), 0, None);
-                source(options).run_once(&mut places, &Stop::new()).unwrap();
+                source(options).run_once(&mut places, &StopToken::new()).unwrap();
                 places
             });
             let what = format!("{codec}, side {max_side}, {} masks", masks.len());

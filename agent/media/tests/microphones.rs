@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use aimass_core::audio::{Level, Window};
+use aimass_core::audio::{AudioChunk, Level};
 use aimass_core::frame::TimeSource;
 use aimass_core::runtime::clock::SystemClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
 use aimass_media::{MicrophoneOptions, SourceState, camera_backoff, run_forever};
 use support::{PATIENCE, render, skip, within};
@@ -22,7 +22,7 @@ use support::{PATIENCE, render, skip, within};
 /// Remembers windows; has enough after `most`.
 struct Listener {
     opened: Vec<StreamInfo>,
-    windows: Vec<Window>,
+    windows: Vec<AudioChunk>,
     most: usize,
     on_window: Option<SyncSender<u64>>,
 }
@@ -37,12 +37,12 @@ impl Listener {
     }
 }
 
-impl FrameSink<Window> for Listener {
+impl FrameSink<AudioChunk> for Listener {
     fn opened(&mut self, info: &StreamInfo) {
         self.opened.push(info.clone());
     }
 
-    fn frame(&mut self, window: Window) -> Flow {
+    fn frame(&mut self, window: AudioChunk) -> Flow {
         assert!(!self.opened.is_empty(), "a window before opened()");
         if let Some(tell) = &self.on_window {
             tell.try_send(window.seq).ok();
@@ -63,7 +63,7 @@ fn run(options: MicrophoneOptions, most: usize) -> (Result<Ended, SourceError>, 
     within(PATIENCE, move || {
         let mut listener = Listener::new(most);
         let mut source = options.build(SystemClock::shared()).unwrap();
-        let result = source.run_once(&mut listener, &Stop::new());
+        let result = source.run_once(&mut listener, &StopToken::new());
         (result, listener)
     })
 }
@@ -152,9 +152,9 @@ fn windows_come_in_order_after_opened_and_a_microphone_runs_again() {
         let listener = within(PATIENCE, move || {
             let mut source = options.build(SystemClock::shared()).unwrap();
             let mut listener = Listener::new(5);
-            assert_eq!(source.run_once(&mut listener, &Stop::new()), Ok(Ended::Stopped));
+            assert_eq!(source.run_once(&mut listener, &StopToken::new()), Ok(Ended::Stopped));
             listener.most = 10;
-            assert_eq!(source.run_once(&mut listener, &Stop::new()), Ok(Ended::Stopped));
+            assert_eq!(source.run_once(&mut listener, &StopToken::new()), Ok(Ended::Stopped));
             listener
         });
         assert_eq!(listener.opened.len(), 2, "{name}: opened() once a run");
@@ -220,7 +220,7 @@ fn a_stop_is_obeyed_within_a_second() {
         if kind.seconds.is_some() {
             return;
         }
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let (tell, told) = sync_channel(1);
         let (inner, mut options) = (stop.clone(), options(&kind.uri));
         options.window = Duration::from_millis(500);
@@ -297,7 +297,7 @@ fn a_microphone_that_falls_silent_in_the_middle_has_stalled_and_is_heard_again()
     let mut options =
         options(&format!("gst:udpsrc address=127.0.0.1 port={port} caps=\"{caps}\" ! audioconvert"));
     options.stall_after = Duration::from_secs(1);
-    let stop = Stop::new();
+    let stop = StopToken::new();
     let (say, states) = sync_channel(64);
     let (tell, told) = sync_channel(1);
     let inner = stop.clone();

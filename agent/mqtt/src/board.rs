@@ -51,7 +51,7 @@ struct Board {
 
 /// The states of a node: shared by everybody who has one to tell.
 #[derive(Debug, Default)]
-pub struct StateBoard {
+pub struct RetainedStates {
     board: Mutex<Board>,
     changed: Notify,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Due {
     pub(crate) version: u64,
 }
 
-impl StateBoard {
+impl RetainedStates {
     /// Sets the value of a topic below the node's root, for example `state/dock/motion`. A retained value is kept
     /// by the broker and sent again on every connect; setting what it is already does nothing. One that is not
     /// retained (`health`) is sent once; the latest waits when there is no connection. Never blocks.
@@ -80,7 +80,7 @@ impl StateBoard {
     }
 
     /// Sets a retained document outside of the node's root, by its whole topic, for example
-    /// `homeassistant/device/…/config`. Otherwise as [`StateBoard::set`].
+    /// `homeassistant/device/…/config`. Otherwise as [`RetainedStates::set`].
     ///
     /// # Errors
     /// See [`BoardError`]; the board is as before.
@@ -229,13 +229,13 @@ impl Due {
 mod tests {
     use super::*;
 
-    fn drain(board: &StateBoard) -> Vec<(String, Vec<u8>)> {
+    fn drain(board: &RetainedStates) -> Vec<(String, Vec<u8>)> {
         std::iter::from_fn(|| board.next_due()).map(|d| (d.topic.to_string(), d.payload.to_vec())).collect()
     }
 
     #[test]
     fn only_the_latest_value_of_a_topic_is_sent_and_an_equal_one_is_not() {
-        let board = StateBoard::default();
+        let board = RetainedStates::default();
         board.set("state/a/motion", "1", true).unwrap();
         board.set("state/b/motion", "1", true).unwrap();
         board.set("state/a/motion", "2", true).unwrap();
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn on_a_new_connection_everything_is_due_again_but_not_what_is_told_once() {
-        let board = StateBoard::default();
+        let board = RetainedStates::default();
         board.set("state/a", "1", true).unwrap();
         board.set("health", "{}", false).unwrap();
         while let Some(due) = board.next_due() {
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_removed_state_is_emptied_at_the_broker_until_the_broker_has_it() {
-        let board = StateBoard::default();
+        let board = RetainedStates::default();
         board.set("state/a", "1", true).unwrap();
         drain(&board);
         board.remove("state/a");
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_document_outside_of_the_root_keeps_its_topic_and_is_sent_on_every_connect() {
-        let board = StateBoard::default();
+        let board = RetainedStates::default();
         board.set_absolute("homeassistant/device/x/config", "{}").unwrap();
         board.set("homeassistant/device/x/config", "1", true).unwrap();
         let due: Vec<_> = std::iter::from_fn(|| board.next_due()).map(|d| d.whole_topic("r/")).collect();
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn topics_that_are_not_ours_and_values_beyond_the_bounds_are_refused() {
-        let board = StateBoard::default();
+        let board = RetainedStates::default();
         for bad in ["", "/a", "a/", "a/#", "+", "status", "a\0"] {
             assert!(matches!(board.set(bad, "1", true), Err(BoardError::BadTopic(_))), "{bad:?}");
         }

@@ -1,7 +1,7 @@
 //! The wire to the centre: one MQTT 5 session that carries events, states and status to a broker.
 //!
 //! One task owns the client and its event loop ([`Link::spawn`]). An event counts as delivered only when the
-//! broker's PUBACK with a success reason came back; until then it stays in the outbox. States ([`StateBoard`])
+//! broker's PUBACK with a success reason came back; until then it stays in the outbox. States ([`RetainedStates`])
 //! are values, not a queue: the latest one per topic is sent, and all of them again on every connect. In the other
 //! direction come the wanted configuration and commands ([`Command`]), which are answered through [`Replies`].
 //! This is the only crate that names the MQTT client library.
@@ -33,7 +33,7 @@ mod subscriptions;
 mod window;
 
 pub use address::BrokerAddress;
-pub use board::{BoardError, MAX_STATE_BYTES, MAX_STATES, StateBoard};
+pub use board::{BoardError, MAX_STATE_BYTES, MAX_STATES, RetainedStates};
 pub use config::{BrokerConfig, Problem};
 pub use document::NodeIdentity;
 pub use error::{LinkError, LinkErrorKind};

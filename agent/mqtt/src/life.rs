@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::acks::Acks;
 use crate::address::BrokerAddress;
-use crate::board::StateBoard;
+use crate::board::RetainedStates;
 use crate::config::BrokerConfig;
 use crate::document::{self, NodeIdentity, Presence};
 use crate::error::tls::Facts;
@@ -36,7 +36,7 @@ pub(crate) struct Core {
     pub(crate) at: BrokerAddress,
     pub(crate) identity: NodeIdentity,
     pub(crate) root: String,
-    pub(crate) board: Arc<StateBoard>,
+    pub(crate) board: Arc<RetainedStates>,
     pub(crate) clock: SharedClock,
     pub(crate) clock_ok: Box<dyn Fn() -> bool + Send + Sync>,
     pub(crate) acks: Acks,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aimass_core::runtime::backoff::Backoff;
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::worker::Pulse;
+use aimass_core::runtime::worker::Heartbeat;
 use aimass_core::traits::Outbox;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::acks::{AckWriter, acks};
-use crate::board::StateBoard;
+use crate::board::RetainedStates;
 use crate::config::BrokerConfig;
 use crate::document::NodeIdentity;
 use crate::error::{LinkError, LinkErrorKind};
@@ -87,8 +87,8 @@ pub struct Stopped {
 /// last will.
 #[derive(Debug)]
 pub struct LinkHandle {
-    life: Pulse,
-    board: Arc<StateBoard>,
+    life: Heartbeat,
+    board: Arc<RetainedStates>,
     status: watch::Receiver<LinkStatus>,
     config_version: Arc<AtomicU64>,
     outlets: Outlets,
@@ -109,7 +109,7 @@ impl Link {
         config: BrokerConfig,
         identity: NodeIdentity,
         outbox: O,
-        board: Arc<StateBoard>,
+        board: Arc<RetainedStates>,
         clock: SharedClock,
         on_undeliverable: impl Fn(Undeliverable) + Send + Sync + 'static,
     ) -> Result<LinkHandle, LinkError> {
@@ -124,7 +124,7 @@ impl Link {
         config: BrokerConfig,
         identity: NodeIdentity,
         outbox: O,
-        board: Arc<StateBoard>,
+        board: Arc<RetainedStates>,
         clock: SharedClock,
         extras: Extras,
         on_undeliverable: impl Fn(Undeliverable) + Send + Sync + 'static,
@@ -140,7 +140,7 @@ impl Link {
         let (inbox, outlets) = incoming::inbox(identity.root(), extras.notices_of);
         let (replies, waiting_replies) = replies();
         let seed = (identity.boot.0 as u64) ^ clock.wall().as_nanosecond() as u64;
-        let life = Pulse::new("link", clock.clone());
+        let life = Heartbeat::new("link", clock.clone());
         let core = Core {
             root: identity.root(),
             seed,
@@ -180,12 +180,12 @@ impl Link {
 
 impl LinkHandle {
     /// Where states are told.
-    pub fn board(&self) -> &Arc<StateBoard> {
+    pub fn board(&self) -> &Arc<RetainedStates> {
         &self.board
     }
 
     /// Whether the link's task still takes its turns.
-    pub fn life(&self) -> &Pulse {
+    pub fn life(&self) -> &Heartbeat {
         &self.life
     }
 

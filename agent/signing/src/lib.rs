@@ -10,7 +10,7 @@
 //!
 //! **Time.** Boards have no battery for their clock. A configuration is ordered by its `version` alone; `not_after`
 //! is optional there and judged only by a clock that is known to be right. A command always carries a `nonce`,
-//! which is accepted once ([`NonceBook`]), and `not_after`, so that a nonce need not be remembered for ever. A
+//! which is accepted once ([`NonceStore`]), and `not_after`, so that a nonce need not be remembered for ever. A
 //! board whose clock is not set takes only commands that name its present `boot`, which no later life accepts.
 //!
 //! Pure but for [`SecretKey`]'s file and the book's file; no thread of its own. The hub uses the same code.
@@ -29,7 +29,7 @@ pub use config::{Domain, TrustConfig, TrustedKey};
 pub use envelope::{Envelope, MAX_ENVELOPE_BYTES, Verified};
 pub use error::{TrustError, TrustErrorKind};
 pub use key::{PublicKey, SecretKey};
-pub use nonce::{Life, NonceBook};
+pub use nonce::{Life, NonceStore};
 pub use statement::{
     CommandStatement, ConfigStatement, MAX_BODY_BYTES, MAX_COMMAND_LIFE_S, MAX_PAYLOAD_BYTES, Recipient,
 };

@@ -1,7 +1,7 @@
 //! Which commands were obeyed before: each nonce counts once, over restarts too.
 //!
 //! The book is small and bounded. When it is full of commands that are still valid, the next is refused, never an
-//! old one forgotten. Invariant: a command that [`NonceBook::admit`] let through is on the disk before it is obeyed,
+//! old one forgotten. Invariant: a command that [`NonceStore::admit`] let through is on the disk before it is obeyed,
 //! unless it names the present boot, which no later life accepts anyway.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct Life {
 
 /// What was obeyed before.
 #[derive(Debug)]
-pub struct NonceBook {
+pub struct NonceStore {
     path: Option<PathBuf>,
     /// On disk.
     kept: Page,
@@ -50,10 +50,10 @@ struct Page {
     seen: BTreeMap<String, Timestamp>,
 }
 
-impl NonceBook {
+impl NonceStore {
     /// A book that forgets everything when the program ends.
     pub fn in_memory() -> Self {
-        NonceBook { path: None, kept: Page::default(), passing: Page::default(), boot_only: false }
+        NonceStore { path: None, kept: Page::default(), passing: Page::default(), boot_only: false }
     }
 
     /// The book in a file. A file that cannot be read is no reason to stop: until the next start only commands that
@@ -73,7 +73,7 @@ impl NonceBook {
                 (Page::default(), true)
             }
         };
-        NonceBook { path: Some(path), kept, passing: Page::default(), boot_only }
+        NonceStore { path: Some(path), kept, passing: Page::default(), boot_only }
     }
 
     /// Lets a command through once. On `Ok` it is noted, and may be obeyed.

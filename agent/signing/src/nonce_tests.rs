@@ -30,7 +30,7 @@ fn command(nonce: &str, until: i64, boot: Option<u64>) -> CommandStatement {
     }
 }
 
-fn admit(book: &mut NonceBook, command: &CommandStatement, life: Life) -> Result<(), Kind> {
+fn admit(book: &mut NonceStore, command: &CommandStatement, life: Life) -> Result<(), Kind> {
     book.admit(command, &"ops".parse().unwrap(), life).map_err(|e| e.kind())
 }
 
@@ -38,17 +38,17 @@ fn admit(book: &mut NonceBook, command: &CommandStatement, life: Life) -> Result
 fn a_command_counts_once_over_restarts_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("commands.json");
-    let mut book = NonceBook::open(path.clone());
+    let mut book = NonceStore::open(path.clone());
     admit(&mut book, &command("a", 60, None), life(BOOT, Some(0))).unwrap();
     assert_eq!(admit(&mut book, &command("a", 60, None), life(BOOT, Some(1))), Err(Kind::Replayed));
-    let mut next = NonceBook::open(path);
+    let mut next = NonceStore::open(path);
     assert_eq!(admit(&mut next, &command("a", 60, None), life(BOOT + 1, Some(2))), Err(Kind::Replayed));
     admit(&mut next, &command("b", 60, None), life(BOOT + 1, Some(2))).unwrap();
 }
 
 #[test]
 fn time_is_judged_where_there_is_a_clock() {
-    let mut book = NonceBook::in_memory();
+    let mut book = NonceStore::in_memory();
     assert_eq!(admit(&mut book, &command("a", 60, None), life(BOOT, Some(61))), Err(Kind::Expired));
     let day = MAX_COMMAND_LIFE_S;
     assert_eq!(admit(&mut book, &command("b", day + 1, None), life(BOOT, Some(0))), Err(Kind::TooLong));
@@ -57,7 +57,7 @@ fn time_is_judged_where_there_is_a_clock() {
 
 #[test]
 fn without_a_clock_only_commands_for_this_very_life_count() {
-    let mut book = NonceBook::in_memory();
+    let mut book = NonceStore::in_memory();
     assert_eq!(admit(&mut book, &command("a", 60, None), life(BOOT, None)), Err(Kind::OtherBoot));
     assert_eq!(admit(&mut book, &command("a", 60, Some(BOOT - 1)), life(BOOT, None)), Err(Kind::OtherBoot));
     admit(&mut book, &command("a", 60, Some(BOOT)), life(BOOT, None)).unwrap();
@@ -67,7 +67,7 @@ fn without_a_clock_only_commands_for_this_very_life_count() {
 
 #[test]
 fn a_clock_that_is_set_back_brings_no_old_command_to_life() {
-    let mut book = NonceBook::in_memory();
+    let mut book = NonceStore::in_memory();
     admit(&mut book, &command("a", 10, None), life(BOOT, Some(0))).unwrap();
     // Room is made when the next one comes …
     admit(&mut book, &command("b", 1000, None), life(BOOT, Some(500))).unwrap();
@@ -78,7 +78,7 @@ fn a_clock_that_is_set_back_brings_no_old_command_to_life() {
 
 #[test]
 fn a_full_book_refuses_the_next_and_forgets_none() {
-    let mut book = NonceBook::in_memory();
+    let mut book = NonceStore::in_memory();
     for n in 0..MOST {
         admit(&mut book, &command(&format!("n{n}"), 60, None), life(BOOT, Some(0))).unwrap();
     }
@@ -90,7 +90,7 @@ fn a_full_book_refuses_the_next_and_forgets_none() {
 #[test]
 fn what_cannot_be_noted_is_not_obeyed_unless_it_names_this_life() {
     let folder = tempfile::tempdir().unwrap();
-    let mut book = NonceBook::open(folder.path().join("missing/commands.json"));
+    let mut book = NonceStore::open(folder.path().join("missing/commands.json"));
     assert_eq!(admit(&mut book, &command("a", 60, None), life(BOOT, Some(0))), Err(Kind::NotRemembered));
     admit(&mut book, &command("a", 60, Some(BOOT)), life(BOOT, Some(0))).unwrap();
 }
@@ -100,7 +100,7 @@ fn a_damaged_book_lets_only_commands_for_this_life_through() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("commands.json");
     write_atomically(&path, b"{\"seen\":").unwrap();
-    let mut book = NonceBook::open(path);
+    let mut book = NonceStore::open(path);
     assert_eq!(admit(&mut book, &command("a", 60, None), life(BOOT, Some(0))), Err(Kind::OtherBoot));
     admit(&mut book, &command("a", 60, Some(BOOT)), life(BOOT, Some(0))).unwrap();
 }
@@ -108,7 +108,7 @@ fn a_damaged_book_lets_only_commands_for_this_life_through() {
 proptest! {
     #[test]
     fn no_command_is_obeyed_twice(steps in proptest::collection::vec((0u8..4, 0i64..200, any::<bool>(), 0u8..3), 1..60)) {
-        let mut book = NonceBook::in_memory();
+        let mut book = NonceStore::in_memory();
         let mut obeyed = std::collections::HashSet::new();
         let mut boot = BOOT;
         for (nonce, now, clock_ok, what) in steps {

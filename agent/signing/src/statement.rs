@@ -148,7 +148,7 @@ impl CommandStatement {
     }
 
     /// Whether it is for this node and its name is that of the topic. Time and nonce are the
-    /// [`crate::NonceBook`]'s.
+    /// [`crate::NonceStore`]'s.
     ///
     /// # Errors
     /// `OtherNode`, or `BadPayload` for another name.

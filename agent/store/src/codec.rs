@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aimass_core::event::{Because, Crossing, Direction, Event, Happening, Kind, Phase, Severity};
+use aimass_core::event::{Because, Crossing, Direction, Event, EventData, Kind, Phase, Severity};
 use aimass_core::finding::{Attributes, Label, ModelRef};
 use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
@@ -146,7 +146,7 @@ pub(crate) fn decode(
         site: context.site.clone(),
         node: context.node.clone(),
         config_version: context.config_version,
-        what: Happening {
+        what: EventData {
             time: Timestamp::from_millisecond(at_ms).map_err(|e| e.to_string())?,
             time_source: context.time_source,
             source: context.source.clone(),
@@ -194,7 +194,7 @@ mod tests {
             site: "s".parse().unwrap(),
             node: "n".parse().unwrap(),
             config_version: 3,
-            what: Happening {
+            what: EventData {
                 time: Timestamp::from_millisecond(1_790_000_000_123).unwrap(),
                 time_source: TimeSource::Rtp,
                 source: "dock".parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aimass_core::event::{Event, Happening, Kind, Phase, Severity};
+use aimass_core::event::{Event, EventData, Kind, Phase, Severity};
 use aimass_core::finding::Attributes;
 use aimass_core::frame::TimeSource;
 use aimass_core::id::Name;
@@ -66,13 +66,13 @@ impl Loss {
     }
 
     /// What happened, for the node to sign as an event.
-    pub(crate) fn happening(&self, now: Timestamp) -> Happening {
+    pub(crate) fn happening(&self, now: Timestamp) -> EventData {
         let mut attributes = Attributes::new();
         attributes.insert("first_seq".into(), self.first_seq.into());
         attributes.insert("last_seq".into(), self.last_seq.into());
         attributes.insert("count".into(), self.count.into());
         attributes.insert("reason".into(), serde_json::json!(self.reason));
-        Happening {
+        EventData {
             time: now,
             time_source: TimeSource::Clock,
             source: node(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::event::{Event, Happening, Severity};
+use aimass_core::event::{Event, EventData, Severity};
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::{NeverTaken, Outbox, OutboxError};
 use jiff::Timestamp;
@@ -90,7 +90,7 @@ impl Store {
     pub fn open(
         config: &StoreConfig,
         clock: SharedClock,
-        stamp: impl Fn(Happening) -> Event + Send + 'static,
+        stamp: impl Fn(EventData) -> Event + Send + 'static,
     ) -> Result<(Store, Opened), StoreError> {
         Self::open_tuned(config, Tuning::default(), clock, stamp)
     }
@@ -103,7 +103,7 @@ impl Store {
         config: &StoreConfig,
         tuning: Tuning,
         clock: SharedClock,
-        stamp: impl Fn(Happening) -> Event + Send + 'static,
+        stamp: impl Fn(EventData) -> Event + Send + 'static,
     ) -> Result<(Store, Opened), StoreError> {
         config.validate()?;
         let (commands, inbox) = mpsc::channel(COMMANDS);

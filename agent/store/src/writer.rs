@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::event::{Event, Happening, Severity};
+use aimass_core::event::{Event, EventData, Severity};
 use aimass_core::runtime::clock::SharedClock;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::runtime::Runtime;
@@ -33,7 +33,7 @@ pub(crate) type Answer<T> = oneshot::Sender<T>;
 /// Where an answer goes that may be an error.
 pub(crate) type Outcome<T> = Answer<Result<T, StoreError>>;
 /// Makes an event of the node's own happening.
-pub(crate) type Stamp = Box<dyn Fn(Happening) -> Event + Send>;
+pub(crate) type Stamp = Box<dyn Fn(EventData) -> Event + Send>;
 
 /// Rows that are committed together at most; more commands wait in the channel.
 const GROUP_ROWS: usize = 1024;

@@ -13,7 +13,7 @@ pub const MOST_PLACES: usize = 64;
 /// What is watched at one source.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct SceneConfig {
+pub struct AnalyticsConfig {
     /// How findings become tracks.
     pub tracker: TrackerConfig,
     /// Areas to watch.
@@ -24,7 +24,7 @@ pub struct SceneConfig {
     pub lines: Vec<LineConfig>,
 }
 
-impl SceneConfig {
+impl AnalyticsConfig {
     /// What is wrong with these settings: the path within them (`zone[0].polygon`), and what to do.
     /// Empty if nothing is.
     pub fn check(&self) -> Vec<(String, String)> {
@@ -60,9 +60,9 @@ mod tests {
         let text = r#"{"tracker": {"confirm_frames": 0},
             "zone": [{"id": "a", "polygon": [[0,0],[1,0],[1,1]]}, {"id": "a", "polygon": [[0,0],[1,0]]}],
             "line": [{"id": "d", "from": [0,0], "to": [0,0]}]}"#;
-        let wrong = serde_json::from_str::<SceneConfig>(text).unwrap().check();
+        let wrong = serde_json::from_str::<AnalyticsConfig>(text).unwrap().check();
         let paths: Vec<_> = wrong.iter().map(|w| w.0.as_str()).collect();
         assert_eq!(paths, ["tracker.confirm_frames", "zone[1].polygon", "zone[1].id", "line[0].to"]);
-        assert_eq!(SceneConfig::default().check(), []);
+        assert_eq!(AnalyticsConfig::default().check(), []);
     }
 }

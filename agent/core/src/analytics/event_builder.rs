@@ -7,7 +7,7 @@ use serde_json::Value;
 use ulid::Ulid;
 
 use crate::analytics::zone::ZoneConfig;
-use crate::event::{Because, Crossing, Happening, Kind, Phase, Severity};
+use crate::event::{Because, Crossing, EventData, Kind, Phase, Severity};
 use crate::finding::{Attributes, Label};
 use crate::frame::TimeSource;
 use crate::id::Name;
@@ -19,12 +19,12 @@ use super::MakeId;
 pub const FACE: &str = "face";
 
 /// Writes the events of one observation.
-pub(super) struct Teller<'a> {
+pub(super) struct EventBuilder<'a> {
     pub(super) source: &'a Name,
     pub(super) make_id: &'a mut MakeId,
     pub(super) time: Timestamp,
     pub(super) time_source: TimeSource,
-    pub(super) out: &'a mut Vec<Happening>,
+    pub(super) out: &'a mut Vec<EventData>,
 }
 
 /// A small fact for an event.
@@ -37,14 +37,14 @@ pub(super) fn seconds(s: f32) -> f64 {
     (f64::from(s) * 10.0).round() / 10.0
 }
 
-impl Teller<'_> {
+impl EventBuilder<'_> {
     /// A new name for a thing that begins now.
     pub(super) fn new_thing(&mut self) -> Ulid {
         (self.make_id)(u64::try_from(self.time.as_millisecond()).unwrap_or(0))
     }
 
-    fn about(&self, track: &Track, kind: Kind, phase: Phase) -> Happening {
-        Happening {
+    fn about(&self, track: &Track, kind: Kind, phase: Phase) -> EventData {
+        EventData {
             time: self.time,
             time_source: self.time_source,
             source: self.source.clone(),
@@ -77,7 +77,7 @@ impl Teller<'_> {
     ) {
         let kind = if **track.label() == *FACE { Kind::Face } else { Kind::Object };
         let attributes = facts.into_iter().collect();
-        self.out.push(Happening { thing: Some(thing), attributes, ..self.about(track, kind, phase) });
+        self.out.push(EventData { thing: Some(thing), attributes, ..self.about(track, kind, phase) });
     }
 
     pub(super) fn object_ended(&mut self, track: &Track, thing: Ulid) {
@@ -97,7 +97,7 @@ impl Teller<'_> {
         phase: Phase,
         dwell_s: Option<f32>,
     ) {
-        self.out.push(Happening {
+        self.out.push(EventData {
             thing: Some(thing),
             severity: zone.severity,
             label: label.clone(),
@@ -114,7 +114,7 @@ impl Teller<'_> {
         severity: Severity,
         crossing: Crossing,
     ) {
-        self.out.push(Happening {
+        self.out.push(EventData {
             thing,
             severity,
             line: Some(crossing),

@@ -105,14 +105,14 @@ impl LineConfig {
 
 /// The way of one thing with regard to one line.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Passage {
+pub struct CrossingState {
     last: Option<Point>,
     /// Crossings that are not settled yet, those in minus those out.
     pending: i32,
     pending_since: Duration,
 }
 
-impl Passage {
+impl CrossingState {
     /// Takes in a sighting; returns the crossing that is now settled, if any.
     /// With `may_settle` false it only remembers: for things that do not count yet.
     pub fn see(
@@ -160,7 +160,7 @@ mod tests {
 
     /// The settled crossings of a way, one sighting each tenth of a second.
     fn crossings(line: &LineConfig, way: impl IntoIterator<Item = (f32, f32)>) -> Vec<Direction> {
-        let mut passage = Passage::default();
+        let mut passage = CrossingState::default();
         let see = |(n, (x, y)): (usize, (f32, f32))| {
             passage.see(line, &feet(x, y), Duration::from_millis(n as u64 * 100), true)
         };

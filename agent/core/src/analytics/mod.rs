@@ -1,8 +1,8 @@
 //! What goes on before one source: turns the findings of its frames into tracks, events and current values.
 //!
 //! Owned by the worker that takes the source's findings; pure, no clock and no I/O. Call
-//! [`Scene::observe`] for each analysed frame, with an empty list too when nothing was found: what is missing
-//! is missed only by being looked for. Call [`Scene::tick`] about once a second while frames are withheld by
+//! [`CameraAnalytics::observe`] for each analysed frame, with an empty list too when nothing was found: what is missing
+//! is missed only by being looked for. Call [`CameraAnalytics::tick`] about once a second while frames are withheld by
 //! the motion gate, with the stamp of such a frame, or with the clock for a live source.
 //!
 //! Invariants: every `began` has exactly one `ended` of the same `thing`, later; an event is told once however
@@ -25,21 +25,21 @@ use jiff::Timestamp;
 use serde::Serialize;
 use ulid::Ulid;
 
-use crate::analytics::line::{LineConfig, Passage};
+use crate::analytics::line::{CrossingState, LineConfig};
 use crate::analytics::zone::ZoneConfig;
-use crate::event::Happening;
+use crate::event::EventData;
 use crate::finding::{Finding, Label};
-use crate::frame::{Stamp, TimeSource};
+use crate::frame::{CaptureTime, TimeSource};
 use crate::geometry::{Point, Region};
 use crate::id::Name;
 use crate::tracking::{Track, TrackState, Tracker, is_trackable};
 
-pub use config::{MOST_PLACES, SceneConfig};
+pub use config::{AnalyticsConfig, MOST_PLACES};
+use event_builder::EventBuilder;
 pub use event_builder::FACE;
-use event_builder::Teller;
-pub use states::{LineTotals, State, topic_level};
-use states::{Occupancy, Tally};
-use track_record::{InZone, Memory};
+use states::{LineCounter, Occupancy};
+pub use states::{LineTotals, StateValue, topic_level};
+use track_record::{InZone, TrackRecord};
 
 /// Makes an id from milliseconds since 1970: injected, so that tests can tell ids beforehand.
 pub type MakeId = Box<dyn FnMut(u64) -> Ulid + Send>;
@@ -50,9 +50,9 @@ pub struct Observation {
     /// The frame's findings, without those that make no sense, with their tracks.
     pub findings: Vec<Finding>,
     /// What happened, in order.
-    pub happenings: Vec<Happening>,
+    pub happenings: Vec<EventData>,
     /// The current values that changed.
-    pub states: Vec<State>,
+    pub states: Vec<StateValue>,
 }
 
 /// A track, for those who watch.
@@ -77,35 +77,35 @@ pub struct TrackView {
 }
 
 /// What goes on before one source.
-pub struct Scene {
+pub struct CameraAnalytics {
     source: Name,
     tracker: Tracker,
     zones: Vec<ZoneConfig>,
     lines: Vec<LineConfig>,
     occupancy: Vec<Occupancy>,
-    tallies: Vec<Tally>,
-    memories: Vec<Memory>,
+    tallies: Vec<LineCounter>,
+    memories: Vec<TrackRecord>,
     time_source: TimeSource,
     make_id: MakeId,
 }
 
-impl fmt::Debug for Scene {
+impl fmt::Debug for CameraAnalytics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scene")
+        f.debug_struct("CameraAnalytics")
             .field("source", &self.source)
             .field("tracker", &self.tracker)
             .finish_non_exhaustive()
     }
 }
 
-impl Scene {
-    /// A scene in which nothing was seen yet. `config` is expected to have passed [`SceneConfig::check`].
-    pub fn new(source: Name, config: SceneConfig, make_id: MakeId) -> Self {
-        Scene {
+impl CameraAnalytics {
+    /// A scene in which nothing was seen yet. `config` is expected to have passed [`AnalyticsConfig::check`].
+    pub fn new(source: Name, config: AnalyticsConfig, make_id: MakeId) -> Self {
+        CameraAnalytics {
             source,
             tracker: Tracker::new(config.tracker),
             occupancy: config.zones.iter().map(Occupancy::new).collect(),
-            tallies: config.lines.iter().map(|l| Tally::new(l.id.clone())).collect(),
+            tallies: config.lines.iter().map(|l| LineCounter::new(l.id.clone())).collect(),
             zones: config.zones,
             lines: config.lines,
             memories: Vec::new(),
@@ -115,7 +115,7 @@ impl Scene {
     }
 
     /// Takes in what was found in a frame.
-    pub fn observe(&mut self, stamp: &Stamp, mut findings: Vec<Finding>) -> Observation {
+    pub fn observe(&mut self, stamp: &CaptureTime, mut findings: Vec<Finding>) -> Observation {
         findings.retain(is_trackable);
         self.time_source = stamp.wall_from;
         let ended = self.tracker.update(stamp.elapsed, &mut findings);
@@ -236,7 +236,7 @@ impl Scene {
             let same = |line: &LineConfig| self.lines.iter().position(|l| l == line);
             memory.lines = lines
                 .iter()
-                .map(|line| same(line).map_or_else(Passage::default, |n| memory.lines[n]))
+                .map(|line| same(line).map_or_else(CrossingState::default, |n| memory.lines[n]))
                 .collect();
         }
         let mut old = std::mem::take(&mut self.occupancy);
@@ -248,7 +248,8 @@ impl Scene {
         let mut old = std::mem::take(&mut self.tallies);
         for line in &lines {
             let known = old.iter().position(|t| t.totals.id == line.id);
-            self.tallies.push(known.map_or_else(|| Tally::new(line.id.clone()), |n| old.swap_remove(n)));
+            self.tallies
+                .push(known.map_or_else(|| LineCounter::new(line.id.clone()), |n| old.swap_remove(n)));
         }
         old.iter().for_each(|gone| gone.withdraw(&mut seen.states));
         (self.zones, self.lines) = (zones, lines);
@@ -257,13 +258,13 @@ impl Scene {
     }
 
     /// Follows every track that was seen in this frame.
-    fn follow(&mut self, now: Duration, wall: Timestamp, out: &mut Vec<Happening>) {
+    fn follow(&mut self, now: Duration, wall: Timestamp, out: &mut Vec<EventData>) {
         let mut teller = teller(&self.source, &mut self.make_id, (wall, self.time_source), out);
         let still_after_s = self.tracker.config().still_after_s;
         for track in self.tracker.tracks().iter().filter(|t| !t.is_missed()) {
             let known = self.memories.iter().position(|m| m.track == track.id);
             let n = known.unwrap_or_else(|| {
-                self.memories.push(Memory::new(track, self.zones.len(), self.lines.len()));
+                self.memories.push(TrackRecord::new(track, self.zones.len(), self.lines.len()));
                 self.memories.len() - 1
             });
             let places = (&self.zones[..], &self.lines[..], &mut self.tallies[..]);
@@ -272,7 +273,7 @@ impl Scene {
     }
 
     /// Tells the end of tracks, and forgets them.
-    fn conclude(&mut self, ended: &[Track], now: Duration, wall: Timestamp, out: &mut Vec<Happening>) {
+    fn conclude(&mut self, ended: &[Track], now: Duration, wall: Timestamp, out: &mut Vec<EventData>) {
         let mut teller = teller(&self.source, &mut self.make_id, (wall, self.time_source), out);
         for track in ended {
             if let Some(n) = self.memories.iter().position(|m| m.track == track.id) {
@@ -281,11 +282,11 @@ impl Scene {
         }
     }
 
-    fn tell_states(&mut self, out: &mut Vec<State>) {
+    fn tell_states(&mut self, out: &mut Vec<StateValue>) {
         let tracks = self.tracker.tracks();
         for (n, occupancy) in self.occupancy.iter_mut().enumerate() {
             let inside = self.memories.iter().filter(|m| m.zones[n].stay.is_inside());
-            let label = |m: &Memory| tracks.iter().find(|t| t.id == m.track).map(Track::label);
+            let label = |m: &TrackRecord| tracks.iter().find(|t| t.id == m.track).map(Track::label);
             occupancy.recount(inside.filter_map(label));
             occupancy.tell(out);
         }
@@ -297,7 +298,7 @@ fn teller<'a>(
     source: &'a Name,
     make_id: &'a mut MakeId,
     (time, time_source): (Timestamp, TimeSource),
-    out: &'a mut Vec<Happening>,
-) -> Teller<'a> {
-    Teller { source, make_id, time, time_source, out }
+    out: &'a mut Vec<EventData>,
+) -> EventBuilder<'a> {
+    EventBuilder { source, make_id, time, time_source, out }
 }

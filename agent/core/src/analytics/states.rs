@@ -12,7 +12,7 @@ use crate::id::Name;
 
 /// A current value; retained on the wire under `state/<source>/<name>`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct State {
+pub struct StateValue {
     /// `motion`, `count/<zone>/<label>`, `line/<line>/in`, `line/<line>/out`.
     pub name: String,
     /// The value; null when it is no longer kept and its topic is to be emptied.
@@ -74,18 +74,18 @@ impl Occupancy {
         }
     }
 
-    pub(super) fn tell(&mut self, out: &mut Vec<State>) {
+    pub(super) fn tell(&mut self, out: &mut Vec<StateValue>) {
         for count in &mut self.counts {
             if count.told.replace(count.now) != Some(count.now) {
                 let name = format!("count/{}/{}", self.zone, topic_level(&count.label));
-                out.push(State { name, value: count.now.into() });
+                out.push(StateValue { name, value: count.now.into() });
             }
         }
     }
 
     /// The zone is watched no more.
-    pub(super) fn withdraw(&self, out: &mut Vec<State>) {
-        out.extend(self.counts.iter().filter(|c| c.told.is_some()).map(|count| State {
+    pub(super) fn withdraw(&self, out: &mut Vec<StateValue>) {
+        out.extend(self.counts.iter().filter(|c| c.told.is_some()).map(|count| StateValue {
             name: format!("count/{}/{}", self.zone, topic_level(&count.label)),
             value: Value::Null,
         }));
@@ -94,14 +94,14 @@ impl Occupancy {
 
 /// The totals of one line.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct LineCounter {
     pub(super) totals: LineTotals,
     told: [Option<u64>; 2],
 }
 
-impl Tally {
+impl LineCounter {
     pub(super) fn new(id: Name) -> Self {
-        Tally { totals: LineTotals { id, in_total: 0, out_total: 0 }, told: [None; 2] }
+        LineCounter { totals: LineTotals { id, in_total: 0, out_total: 0 }, told: [None; 2] }
     }
 
     pub(super) fn count(&mut self, direction: Direction) {
@@ -111,19 +111,19 @@ impl Tally {
         }
     }
 
-    pub(super) fn tell(&mut self, out: &mut Vec<State>) {
+    pub(super) fn tell(&mut self, out: &mut Vec<StateValue>) {
         let now = [("in", self.totals.in_total), ("out", self.totals.out_total)];
         for (told, (way, total)) in self.told.iter_mut().zip(now) {
             if told.replace(total) != Some(total) {
-                out.push(State { name: format!("line/{}/{way}", self.totals.id), value: total.into() });
+                out.push(StateValue { name: format!("line/{}/{way}", self.totals.id), value: total.into() });
             }
         }
     }
 
     /// The line is watched no more.
-    pub(super) fn withdraw(&self, out: &mut Vec<State>) {
+    pub(super) fn withdraw(&self, out: &mut Vec<StateValue>) {
         let name = |way: &str| format!("line/{}/{way}", self.totals.id);
-        out.extend(["in", "out"].map(|way| State { name: name(way), value: Value::Null }));
+        out.extend(["in", "out"].map(|way| StateValue { name: name(way), value: Value::Null }));
     }
 }
 
@@ -139,13 +139,13 @@ mod tests {
 
     #[test]
     fn a_total_is_told_once_until_it_changes() {
-        let (mut tally, mut out) = (Tally::new("door".parse().unwrap()), Vec::new());
+        let (mut tally, mut out) = (LineCounter::new("door".parse().unwrap()), Vec::new());
         tally.tell(&mut out);
         assert_eq!(out.len(), 2);
         tally.tell(&mut out);
         assert_eq!(out.len(), 2);
         tally.count(Direction::Out);
         tally.tell(&mut out);
-        assert_eq!(out[2], State { name: "line/door/out".into(), value: 1.into() });
+        assert_eq!(out[2], StateValue { name: "line/door/out".into(), value: 1.into() });
     }
 }

@@ -30,9 +30,9 @@ fn finding(label: &str, x: f32, score: f32) -> Finding {
 
 /// A scene and the time in it.
 struct Story {
-    scene: Scene,
+    scene: CameraAnalytics,
     ms: u64,
-    told: Vec<Happening>,
+    told: Vec<EventData>,
     states: BTreeMap<String, Value>,
 }
 
@@ -43,13 +43,14 @@ impl Story {
             n += 1;
             Ulid::from_parts(ms, n)
         });
-        let scene = Scene::new("dock".parse().unwrap(), serde_json::from_str(CONFIG).unwrap(), make_id);
+        let scene =
+            CameraAnalytics::new("dock".parse().unwrap(), serde_json::from_str(CONFIG).unwrap(), make_id);
         Story { scene, ms: 0, told: Vec::new(), states: BTreeMap::new() }
     }
 
-    fn stamp(&self) -> Stamp {
+    fn stamp(&self) -> CaptureTime {
         let wall = Timestamp::from_millisecond(1_700_000_000_000 + self.ms as i64).unwrap();
-        Stamp { wall, wall_from: TimeSource::Rtp, elapsed: Duration::from_millis(self.ms) }
+        CaptureTime { wall, wall_from: TimeSource::Rtp, elapsed: Duration::from_millis(self.ms) }
     }
 
     fn keep(&mut self, seen: Observation) -> Vec<Finding> {
@@ -178,7 +179,7 @@ fn a_label_that_is_outvoted_is_told_once() {
 fn zones_and_lines_can_be_exchanged_while_things_are_in_them() {
     let mut story = Story::new();
     story.frames(10, |n| finding("person", 0.2 + n as f32 * 0.005, 0.8));
-    let config: SceneConfig = serde_json::from_str(CONFIG).unwrap();
+    let config: AnalyticsConfig = serde_json::from_str(CONFIG).unwrap();
     let other = ZoneConfig { id: "yard".parse().unwrap(), ..config.zones[0].clone() };
     let stamp = story.stamp();
     let seen = story.scene.set_zones_lines(vec![other], config.lines.clone(), stamp.elapsed, stamp.wall);

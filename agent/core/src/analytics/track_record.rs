@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
-use crate::analytics::line::{LineConfig, Passage};
-use crate::analytics::zone::{Stay, ZoneChange, ZoneConfig, wants};
+use crate::analytics::line::{CrossingState, LineConfig};
+use crate::analytics::zone::{ZoneChange, ZoneConfig, ZoneDwell, wants};
 use crate::event::{Crossing, Phase};
 use crate::finding::Label;
 use crate::tracking::{Track, TrackState};
 
-use super::event_builder::{Teller, fact, seconds};
-use super::states::Tally;
+use super::event_builder::{EventBuilder, fact, seconds};
+use super::states::LineCounter;
 
 /// A track in a zone.
 #[derive(Debug, Default)]
 pub(super) struct InZone {
-    pub(super) stay: Stay,
+    pub(super) stay: ZoneDwell,
     /// The name of this stay, and the label under which it was told.
     told: Option<(Ulid, Label)>,
 }
 
 /// One track's memory; zones and lines in the order of the scene's.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct TrackRecord {
     pub(super) track: u64,
     object: Option<Ulid>,
     label: Label,
@@ -34,19 +34,19 @@ pub(super) struct Memory {
     /// The longest that it has stood in its present place.
     stood_s: f32,
     pub(super) zones: Vec<InZone>,
-    pub(super) lines: Vec<Passage>,
+    pub(super) lines: Vec<CrossingState>,
 }
 
-impl Memory {
+impl TrackRecord {
     pub(super) fn new(track: &Track, zones: usize, lines: usize) -> Self {
-        Memory {
+        TrackRecord {
             track: track.id,
             object: None,
             label: track.label().clone(),
             still: false,
             stood_s: 0.0,
             zones: (0..zones).map(|_| InZone::default()).collect(),
-            lines: vec![Passage::default(); lines],
+            lines: vec![CrossingState::default(); lines],
         }
     }
 
@@ -56,8 +56,8 @@ impl Memory {
         track: &Track,
         now: Duration,
         still_after_s: f32,
-        (zones, lines, tallies): (&[ZoneConfig], &[LineConfig], &mut [Tally]),
-        teller: &mut Teller<'_>,
+        (zones, lines, tallies): (&[ZoneConfig], &[LineConfig], &mut [LineCounter]),
+        teller: &mut EventBuilder<'_>,
     ) {
         let counts = track.state() == TrackState::Confirmed;
         if counts {
@@ -79,7 +79,7 @@ impl Memory {
         }
     }
 
-    fn tell_object(&mut self, track: &Track, still_after_s: f32, teller: &mut Teller<'_>) {
+    fn tell_object(&mut self, track: &Track, still_after_s: f32, teller: &mut EventBuilder<'_>) {
         let is_still = track.is_still(still_after_s);
         let Some(thing) = self.object else {
             let thing = teller.new_thing();
@@ -111,7 +111,7 @@ impl Memory {
         track: &Track,
         now: Duration,
         zones: &[ZoneConfig],
-        teller: &mut Teller<'_>,
+        teller: &mut EventBuilder<'_>,
     ) {
         for (place, zone) in self.zones.iter_mut().zip(zones) {
             place.pass_time(track, zone, now, teller);
@@ -124,7 +124,7 @@ impl Memory {
         track: &Track,
         now: Duration,
         zones: &[ZoneConfig],
-        teller: &mut Teller<'_>,
+        teller: &mut EventBuilder<'_>,
     ) {
         for (place, zone) in self.zones.iter_mut().zip(zones) {
             place.end(track, zone, now, teller);
@@ -141,7 +141,7 @@ impl InZone {
         change: Option<ZoneChange>,
         track: &Track,
         zone: &ZoneConfig,
-        teller: &mut Teller<'_>,
+        teller: &mut EventBuilder<'_>,
     ) {
         match change {
             Some(ZoneChange::Entered) => {
@@ -158,7 +158,7 @@ impl InZone {
         }
     }
 
-    fn pass_time(&mut self, track: &Track, zone: &ZoneConfig, now: Duration, teller: &mut Teller<'_>) {
+    fn pass_time(&mut self, track: &Track, zone: &ZoneConfig, now: Duration, teller: &mut EventBuilder<'_>) {
         if self.stay.pass_time(zone, now).is_some()
             && let Some((thing, _)) = self.told
         {
@@ -167,7 +167,13 @@ impl InZone {
     }
 
     /// The track or the zone is gone.
-    pub(super) fn end(&mut self, track: &Track, zone: &ZoneConfig, now: Duration, teller: &mut Teller<'_>) {
+    pub(super) fn end(
+        &mut self,
+        track: &Track,
+        zone: &ZoneConfig,
+        now: Duration,
+        teller: &mut EventBuilder<'_>,
+    ) {
         let change = self.stay.leave(now);
         self.tell(change, track, zone, teller);
     }

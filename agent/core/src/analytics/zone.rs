@@ -114,14 +114,14 @@ pub enum ZoneChange {
 
 /// One thing and one zone.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Stay {
+pub struct ZoneDwell {
     inside_since: Option<Duration>,
     /// Since when the sightings have contradicted `inside_since`.
     doubted_since: Option<Duration>,
     dwelled: bool,
 }
 
-impl Stay {
+impl ZoneDwell {
     /// Whether the thing is in the zone.
     pub fn is_inside(&self) -> bool {
         self.inside_since.is_some()
@@ -174,7 +174,7 @@ impl Stay {
     pub fn leave(&mut self, now: Duration) -> Option<ZoneChange> {
         let dwell_s = self.dwell_s(now);
         let was_inside = self.is_inside();
-        *self = Stay::default();
+        *self = ZoneDwell::default();
         was_inside.then_some(ZoneChange::Left(dwell_s))
     }
 }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn jitter_on_the_border_is_one_entry() {
-        let (zone, mut stay, mut changes) = (left_half(), Stay::default(), Vec::new());
+        let (zone, mut stay, mut changes) = (left_half(), ZoneDwell::default(), Vec::new());
         changes.extend(stay.see(&zone, "person", &standing_at(0.4), at(0.0)));
         for n in 1..100u32 {
             let x = if n % 2 == 0 { 0.495 } else { 0.505 };
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn who_stays_just_beyond_the_border_has_left() {
-        let (zone, mut stay) = (left_half(), Stay::default());
+        let (zone, mut stay) = (left_half(), ZoneDwell::default());
         stay.see(&zone, "person", &standing_at(0.4), at(0.0));
         assert_eq!(stay.see(&zone, "person", &standing_at(0.505), at(1.0)), None);
         assert_eq!(stay.see(&zone, "person", &standing_at(0.505), at(1.6)), Some(ZoneChange::Left(1.6)));
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn dwelling_is_said_once_a_stay() {
-        let (zone, mut stay) = (left_half(), Stay::default());
+        let (zone, mut stay) = (left_half(), ZoneDwell::default());
         stay.see(&zone, "person", &standing_at(0.2), at(0.0));
         let said: Vec<_> = (0..100).filter_map(|n| stay.pass_time(&zone, at(n as f32 * 0.1))).collect();
         assert_eq!(said, [ZoneChange::Dwelled]);
@@ -232,14 +232,14 @@ mod tests {
     fn a_zone_counts_only_its_labels() {
         let mut zone = left_half();
         zone.labels = vec!["truck".into()];
-        let mut stay = Stay::default();
+        let mut stay = ZoneDwell::default();
         assert_eq!(stay.see(&zone, "person", &standing_at(0.2), at(0.0)), None);
         assert_eq!(stay.see(&zone, "truck", &standing_at(0.2), at(0.1)), Some(ZoneChange::Entered));
     }
 
     #[test]
     fn feet_on_the_lower_edge_of_the_frame_are_inside_the_zone_there() {
-        let (zone, mut stay) = (left_half(), Stay::default());
+        let (zone, mut stay) = (left_half(), ZoneDwell::default());
         let cut = Region { x: 0.2, y: 0.7, w: 0.1, h: 0.35 };
         stay.see(&zone, "person", &cut, at(0.0));
         assert_eq!(stay.see(&zone, "person", &cut, at(0.6)), Some(ZoneChange::Entered));
@@ -260,7 +260,7 @@ mod tests {
         fn enters_and_leaves_alternate_on_any_path(
             path in prop::collection::vec((0.0f32..1.0, 0.0f32..1.0, 0.01f32..2.0), 1..80)
         ) {
-            let (zone, mut stay, mut now, mut inside) = (left_half(), Stay::default(), 0.0, 0);
+            let (zone, mut stay, mut now, mut inside) = (left_half(), ZoneDwell::default(), 0.0, 0);
             for (x, y, dt) in path {
                 now += dt;
                 let region = Region { x: x - 0.05, y: y - 0.2, w: 0.1, h: 0.2 };

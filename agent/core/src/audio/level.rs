@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Window;
+use super::AudioChunk;
 
 /// The level of digital silence, and the lowest that is told: far below what 16 bits can say.
 pub const FLOOR_DBFS: f32 = -120.0;
@@ -159,7 +159,7 @@ impl Meter {
     }
 
     /// Takes a window in; a level if one is complete and news.
-    pub fn hear(&mut self, window: &Window) -> Option<Level> {
+    pub fn hear(&mut self, window: &AudioChunk) -> Option<Level> {
         let begin = window.stamp.elapsed;
         let since = *self.since.get_or_insert(begin);
         self.sums.add(&Sums::of(window.samples.as_slice()));

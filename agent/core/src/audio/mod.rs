@@ -1,6 +1,6 @@
 //! Sound, as microphones deliver it: windows of mono samples, their level, and what a microphone has lost.
 //!
-//! A [`Window`] is to a microphone what a [`crate::frame::Frame`] is to a camera: the same ports carry both.
+//! A [`AudioChunk`] is to a microphone what a [`crate::frame::Frame`] is to a camera: the same ports carry both.
 
 pub(crate) mod level;
 
@@ -11,10 +11,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::frame::Stamp;
+use crate::frame::CaptureTime;
 use crate::id::Name;
 
-pub use crate::source_health::audio::{Change, Deafness, Hearing, HearingConfig};
+pub use crate::source_health::audio::{AudioFault, AudioHealthConfig, AudioHealthMonitor, Change};
 pub use level::{FLOOR_DBFS, Level, LevelConfig, Meter};
 
 /// Samples a second, whatever the microphone itself has.
@@ -56,13 +56,13 @@ impl fmt::Debug for Samples {
 
 /// What a microphone heard for a while. All windows of a source are equally long.
 #[derive(Debug, Clone)]
-pub struct Window {
+pub struct AudioChunk {
     /// The source's id.
     pub source: Name,
     /// Counts the windows of this source since the program began, without gaps, from 0.
     pub seq: u64,
     /// The moment of the first sample.
-    pub stamp: Stamp,
+    pub stamp: CaptureTime,
     /// What was heard.
     pub samples: Samples,
 }

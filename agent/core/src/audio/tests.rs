@@ -16,10 +16,10 @@ fn sine(amplitude: f32, offset: f32) -> Vec<f32> {
 }
 
 /// The window after so many others.
-fn window(n: u64, samples: &[f32]) -> Window {
+fn window(n: u64, samples: &[f32]) -> AudioChunk {
     let elapsed = duration_of(n * WINDOW as u64);
-    let stamp = Stamp { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::File, elapsed };
-    Window { source: "door".parse().unwrap(), seq: n, stamp, samples: samples.into() }
+    let stamp = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::File, elapsed };
+    AudioChunk { source: "door".parse().unwrap(), seq: n, stamp, samples: samples.into() }
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn a_bang_between_two_levels_is_in_the_peak_of_the_next() {
 
 /// The verdicts, by the number of the window that led to them.
 fn verdicts(
-    config: HearingConfig,
+    config: AudioHealthConfig,
     heard: impl IntoIterator<Item = Vec<f32>>,
-) -> Vec<(usize, Option<Deafness>)> {
-    let mut hearing = Hearing::new(config);
+) -> Vec<(usize, Option<AudioFault>)> {
+    let mut hearing = AudioHealthMonitor::new(config);
     let listen =
         |(n, samples): (usize, Vec<f32>)| Some((n, hearing.hear(&window(n as u64, &samples)).1?.loss));
     heard.into_iter().enumerate().filter_map(listen).collect()
@@ -92,11 +92,11 @@ fn sequence(parts: &[(usize, Vec<f32>)]) -> Vec<Vec<f32>> {
 
 #[test]
 fn an_input_whose_samples_are_all_the_same_is_dead_until_sound_comes() {
-    let config = HearingConfig { dead_after_s: 5.0, recover_s: 1.0, ..HearingConfig::default() };
+    let config = AudioHealthConfig { dead_after_s: 5.0, recover_s: 1.0, ..AudioHealthConfig::default() };
     for still in [vec![0.0; WINDOW], vec![0.125; WINDOW]] {
         let heard = sequence(&[(4, sine(0.1, 0.0)), (30, still), (6, sine(0.1, 0.0))]);
         // Ten windows are five seconds; two of sound are one.
-        assert_eq!(verdicts(config.clone(), heard), [(13, Some(Deafness::Dead)), (35, None)]);
+        assert_eq!(verdicts(config.clone(), heard), [(13, Some(AudioFault::Dead)), (35, None)]);
     }
     let short = sequence(&[(9, vec![0.0; WINDOW]), (2, sine(0.1, 0.0)), (9, vec![0.0; WINDOW])]);
     assert_eq!(verdicts(config, short), [], "it must last");
@@ -104,31 +104,37 @@ fn an_input_whose_samples_are_all_the_same_is_dead_until_sound_comes() {
 
 #[test]
 fn what_is_below_the_floor_for_long_is_silent_and_a_quiet_room_is_not() {
-    let config = HearingConfig { silent_after_s: 10.0, ..HearingConfig::default() };
+    let config = AudioHealthConfig { silent_after_s: 10.0, ..AudioHealthConfig::default() };
     // Plus and minus one step of 16 bits are about -90 dBFS; a gain at zero leaves less.
     let noise = |amplitude: f32| [amplitude, -amplitude, 0.0, 0.0].repeat(WINDOW / 4);
     let faint = noise(0.9 / 32_768.0);
     let heard = sequence(&[(25, faint), (4, sine(0.1, 0.0))]);
-    assert_eq!(verdicts(config.clone(), heard), [(19, Some(Deafness::Silent)), (26, None)]);
+    assert_eq!(verdicts(config.clone(), heard), [(19, Some(AudioFault::Silent)), (26, None)]);
     let quiet_room = noise(10.0 / 32_768.0);
     assert_eq!(verdicts(config.clone(), vec![quiet_room; 100]), []);
-    let off = HearingConfig { silent_after_s: 0.0, dead_after_s: 0.0, ..config };
+    let off = AudioHealthConfig { silent_after_s: 0.0, dead_after_s: 0.0, ..config };
     assert_eq!(verdicts(off, vec![vec![0.0; WINDOW]; 400]), [], "not looked for");
 }
 
 #[test]
 fn dead_is_worse_than_silent_and_one_loss_follows_the_other() {
-    let config =
-        HearingConfig { dead_after_s: 2.0, silent_after_s: 4.0, recover_s: 1.0, ..HearingConfig::default() };
+    let config = AudioHealthConfig {
+        dead_after_s: 2.0,
+        silent_after_s: 4.0,
+        recover_s: 1.0,
+        ..AudioHealthConfig::default()
+    };
     let faint = [1e-5, -1e-5].repeat(WINDOW / 2);
     let heard = sequence(&[(10, faint.clone()), (10, vec![0.0; WINDOW]), (10, faint)]);
-    let expected = [(7, Some(Deafness::Silent)), (13, Some(Deafness::Dead)), (21, Some(Deafness::Silent))];
+    let expected =
+        [(7, Some(AudioFault::Silent)), (13, Some(AudioFault::Dead)), (21, Some(AudioFault::Silent))];
     assert_eq!(verdicts(config, heard), expected);
 }
 
 #[test]
 fn what_was_lost_before_a_new_opening_is_judged_anew() {
-    let mut hearing = Hearing::new(HearingConfig { dead_after_s: 1.0, ..HearingConfig::default() });
+    let mut hearing =
+        AudioHealthMonitor::new(AudioHealthConfig { dead_after_s: 1.0, ..AudioHealthConfig::default() });
     let still = vec![0.0; WINDOW];
     assert!(hearing.hear(&window(0, &still)).1.is_none());
     assert!(hearing.hear(&window(1, &still)).1.is_some());
@@ -139,11 +145,12 @@ fn what_was_lost_before_a_new_opening_is_judged_anew() {
 
 #[test]
 fn settings_that_cannot_be_are_named() {
-    let wrong = HearingConfig { silent_below_dbfs: 3.0, recover_s: f32::NAN, ..HearingConfig::default() };
+    let wrong =
+        AudioHealthConfig { silent_below_dbfs: 3.0, recover_s: f32::NAN, ..AudioHealthConfig::default() };
     let fields: Vec<String> = wrong.check().into_iter().map(|(field, _)| field).collect();
     assert_eq!(fields, ["silent_below_dbfs", "recover_s"]);
     assert_eq!(LevelConfig { every_s: 0.5, ..LevelConfig::default() }.check()[0].0, "every_s");
-    assert!(LevelConfig::default().check().is_empty() && HearingConfig::default().check().is_empty());
+    assert!(LevelConfig::default().check().is_empty() && AudioHealthConfig::default().check().is_empty());
 }
 
 proptest! {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::config::GovernorConfig;
-use super::levels::{Given, Terms};
+use super::levels::{Allocation, CameraLimits};
 
 /// So many analysed frames at least, and so many that came for them, before lateness is judged.
 const ENOUGH: (u64, u64) = (3, 5);
@@ -16,9 +16,9 @@ pub(super) const BUSY_AT_MOST: f64 = 0.9;
 
 /// How one camera did since the last look.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Doing {
+pub struct CameraLoad {
     /// What it is to have.
-    pub terms: Terms,
+    pub terms: CameraLimits,
     /// Whether it delivers and its chain is ready.
     pub at_work: bool,
     /// Whether its smaller models do the work.
@@ -33,7 +33,7 @@ pub struct Doing {
 
 #[derive(Debug, Clone)]
 pub(super) struct Camera {
-    pub(super) terms: Terms,
+    pub(super) terms: CameraLimits,
     pub(super) rung: u32,
     pub(super) at_work: bool,
     pub(super) is_late: bool,
@@ -52,7 +52,7 @@ pub(super) struct Camera {
 }
 
 impl Camera {
-    pub(super) fn new(terms: Terms) -> Self {
+    pub(super) fn new(terms: CameraLimits) -> Self {
         Camera {
             terms,
             rung: 0,
@@ -69,12 +69,12 @@ impl Camera {
         }
     }
 
-    pub(super) fn given(&self) -> Given {
+    pub(super) fn given(&self) -> Allocation {
         self.terms.given(self.rung)
     }
 
     /// Takes in how it did in the time `passed`.
-    pub(super) fn take(&mut self, doing: &Doing, passed: Duration, config: &GovernorConfig) {
+    pub(super) fn take(&mut self, doing: &CameraLoad, passed: Duration, config: &GovernorConfig) {
         let late_share = config.late_share;
         self.terms = doing.terms;
         self.rung = self.rung.min(self.terms.rungs());
@@ -116,7 +116,7 @@ impl Camera {
     }
 
     /// How busy its chain's thread would be if every frame that it is given were analysed; 0 while nobody knows.
-    fn busy_with(&self, given: Given) -> f64 {
+    fn busy_with(&self, given: Allocation) -> f64 {
         f64::from(given.fps) * self.cost_s[usize::from(given.smaller)].unwrap_or(0.0)
     }
 

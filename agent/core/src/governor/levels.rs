@@ -8,7 +8,7 @@ const NEAR: f32 = 1.25;
 
 /// What a camera is to have, as its configuration says.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Terms {
+pub struct CameraLimits {
     /// Analysed frames a second.
     pub wanted_fps: f32,
     /// What it must have in any case; at most what is wanted.
@@ -21,14 +21,14 @@ pub struct Terms {
 
 /// What a camera is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Given {
+pub struct Allocation {
     /// Analysed frames a second, at most.
     pub fps: f32,
     /// Whether its smaller models do the work.
     pub smaller: bool,
 }
 
-impl Terms {
+impl CameraLimits {
     fn next_below(&self, fps: f32) -> Option<f32> {
         let floor = self.floor_fps.min(self.wanted_fps);
         let half = fps / 2.0;
@@ -52,11 +52,11 @@ impl Terms {
     }
 
     /// What the camera is given so many rungs down.
-    pub fn given(&self, rung: u32) -> Given {
+    pub fn given(&self, rung: u32) -> Allocation {
         let mut fps = self.wanted_fps;
         for _ in 0..rung.min(self.fps_rungs()) {
             fps = self.next_below(fps).unwrap_or(fps);
         }
-        Given { fps, smaller: self.has_smaller && rung > self.fps_rungs() }
+        Allocation { fps, smaller: self.has_smaller && rung > self.fps_rungs() }
     }
 }

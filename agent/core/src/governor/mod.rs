@@ -24,11 +24,11 @@ use serde::Serialize;
 
 use crate::id::Name;
 
-pub use camera::Doing;
+pub use camera::CameraLoad;
 use camera::{BUSY_AT_MOST, Camera};
 pub use config::GovernorConfig;
-pub use levels::{Given, Terms};
-pub use readings::{Hottest, Signs, Zone};
+pub use levels::{Allocation, CameraLimits};
+pub use readings::{BoardReadings, Hottest, Zone};
 
 /// A board that cools down by so much between two steps is on its way already.
 const FALLING_C: f32 = 0.5;
@@ -117,7 +117,7 @@ impl Governor {
     }
 
     /// What a camera is given; `None` for one that was not there at the last look.
-    pub fn given(&self, camera: &Name) -> Option<Given> {
+    pub fn given(&self, camera: &Name) -> Option<Allocation> {
         self.cameras.get(camera).map(Camera::given)
     }
 
@@ -137,8 +137,8 @@ impl Governor {
     pub fn look(
         &mut self,
         now: Duration,
-        signs: &Signs,
-        cameras: &BTreeMap<Name, Doing>,
+        signs: &BoardReadings,
+        cameras: &BTreeMap<Name, CameraLoad>,
         parallel: usize,
     ) -> bool {
         let before = (self.rungs(), self.reason());
@@ -183,7 +183,7 @@ impl Governor {
         down.map(|(id, camera)| (id.clone(), camera.rung)).collect()
     }
 
-    fn trouble(&self, signs: &Signs, over: Option<f32>) -> Option<Reason> {
+    fn trouble(&self, signs: &BoardReadings, over: Option<f32>) -> Option<Reason> {
         let warm = over.is_some_and(|over| over >= -WARM_C);
         if signs.under_voltage {
             Some(Reason::UnderVoltage)

@@ -28,7 +28,7 @@ pub struct Zone {
 
 /// What a board shows at a moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Signs {
+pub struct BoardReadings {
     /// Its thermal zones.
     pub zones: Vec<Zone>,
     /// The kernel or the firmware slows the processor down now.
@@ -85,7 +85,7 @@ impl GovernorConfig {
     }
 
     /// The zone that matters most; `None` if the board has none that counts.
-    pub fn hottest(&self, signs: &Signs) -> Option<Hottest> {
+    pub fn hottest(&self, signs: &BoardReadings) -> Option<Hottest> {
         let zones = signs.zones.iter().filter(|zone| self.counts(zone));
         zones
             .map(|z| Hottest { zone: z.name.clone(), celsius: z.celsius, limit_c: self.limit_c(z) })

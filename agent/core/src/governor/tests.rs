@@ -7,13 +7,13 @@ use super::*;
 /// The time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
 
-fn terms(wanted_fps: f32, priority: u8) -> Terms {
-    Terms { wanted_fps, floor_fps: 1.0, priority, has_smaller: false }
+fn terms(wanted_fps: f32, priority: u8) -> CameraLimits {
+    CameraLimits { wanted_fps, floor_fps: 1.0, priority, has_smaller: false }
 }
 
 /// Cameras that work and are never late.
-fn at_work(cameras: &[(&str, Terms)]) -> BTreeMap<Name, Doing> {
-    let doing = |terms: &Terms| Doing {
+fn at_work(cameras: &[(&str, CameraLimits)]) -> BTreeMap<Name, CameraLoad> {
+    let doing = |terms: &CameraLimits| CameraLoad {
         terms: *terms,
         at_work: true,
         smaller: false,
@@ -24,26 +24,31 @@ fn at_work(cameras: &[(&str, Terms)]) -> BTreeMap<Name, Doing> {
     cameras.iter().map(|(id, terms)| (id.parse().unwrap(), doing(terms))).collect()
 }
 
-fn hot(celsius: f32) -> Signs {
+fn hot(celsius: f32) -> BoardReadings {
     let zone = Zone { name: "cpu-thermal".into(), celsius, passive_c: vec![] };
-    Signs { zones: vec![zone], ..Signs::default() }
+    BoardReadings { zones: vec![zone], ..BoardReadings::default() }
 }
 
 /// A governor with its clock.
-struct Watch(Governor, Duration);
+struct Simulation(Governor, Duration);
 
-impl Watch {
+impl Simulation {
     fn new(config: GovernorConfig) -> Self {
-        Watch(Governor::new(config), Duration::ZERO)
+        Simulation(Governor::new(config), Duration::ZERO)
     }
 
-    fn look(&mut self, signs: &Signs, cameras: &BTreeMap<Name, Doing>) -> bool {
+    fn look(&mut self, signs: &BoardReadings, cameras: &BTreeMap<Name, CameraLoad>) -> bool {
         self.1 += LOOK;
         self.0.look(self.1, signs, cameras, 3)
     }
 
     /// Looks for so long; how often something changed.
-    fn look_for(&mut self, minutes: u32, signs: &Signs, cameras: &BTreeMap<Name, Doing>) -> usize {
+    fn look_for(
+        &mut self,
+        minutes: u32,
+        signs: &BoardReadings,
+        cameras: &BTreeMap<Name, CameraLoad>,
+    ) -> usize {
         (0..minutes * 12).filter(|_| self.look(signs, cameras)).count()
     }
 
@@ -54,7 +59,7 @@ impl Watch {
 
 #[test]
 fn a_hot_board_takes_frames_from_the_least_important_camera_first_and_stops_at_the_floors() {
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     let cameras = at_work(&[("door", terms(4.0, 9)), ("yard", terms(4.0, 1))]);
     let mut seen = vec![];
     for _ in 0..24 {
@@ -68,24 +73,24 @@ fn a_hot_board_takes_frames_from_the_least_important_camera_first_and_stops_at_t
 
 #[test]
 fn smaller_models_are_the_last_resort_and_the_first_to_go() {
-    let mut watch = Watch::new(GovernorConfig::default());
-    let with_smaller = Terms { has_smaller: true, ..terms(2.0, 5) };
+    let mut watch = Simulation::new(GovernorConfig::default());
+    let with_smaller = CameraLimits { has_smaller: true, ..terms(2.0, 5) };
     let cameras = at_work(&[("door", with_smaller), ("yard", terms(4.0, 7))]);
-    let door = |watch: &Watch| watch.0.given(&"door".parse().unwrap()).unwrap();
+    let door = |watch: &Simulation| watch.0.given(&"door".parse().unwrap()).unwrap();
     watch.look_for(2, &hot(80.0), &cameras);
-    assert_eq!(door(&watch), Given { fps: 1.0, smaller: true });
+    assert_eq!(door(&watch), Allocation { fps: 1.0, smaller: true });
     assert_eq!(watch.fps("yard"), 1.0);
     while !watch.look(&hot(50.0), &cameras) {}
-    assert_eq!(door(&watch), Given { fps: 1.0, smaller: false });
+    assert_eq!(door(&watch), Allocation { fps: 1.0, smaller: false });
     assert_eq!(watch.fps("yard"), 1.0, "one step at a time");
     watch.look_for(10, &hot(50.0), &cameras);
     assert_eq!((watch.0.level().0, watch.0.reason()), (0, None));
-    assert_eq!(door(&watch), Given { fps: 2.0, smaller: false });
+    assert_eq!(door(&watch), Allocation { fps: 2.0, smaller: false });
 }
 
 #[test]
 fn cameras_of_the_same_priority_step_together_and_those_that_do_not_work_are_left_alone() {
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     let mut cameras = at_work(&[("a", terms(8.0, 5)), ("b", terms(4.0, 5)), ("c", terms(4.0, 1))]);
     cameras.get_mut(&"c".parse().unwrap()).unwrap().at_work = false;
     while !watch.look(&hot(77.0), &cameras) {}
@@ -94,7 +99,7 @@ fn cameras_of_the_same_priority_step_together_and_those_that_do_not_work_are_lef
 
 #[test]
 fn between_warm_and_cool_nothing_moves() {
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     let cameras = at_work(&[("a", terms(8.0, 5))]);
     while !watch.look(&hot(76.0), &cameras) {}
     assert_eq!(watch.look_for(60, &hot(70.0), &cameras), 0, "hysteresis is 7 °C below 75");
@@ -104,12 +109,12 @@ fn between_warm_and_cool_nothing_moves() {
 #[test]
 fn a_board_that_cools_down_already_is_given_its_time_unless_it_is_at_its_trip_point() {
     let cameras = at_work(&[("a", terms(8.0, 5))]);
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     while !watch.look(&hot(79.0), &cameras) {}
     for tenths in (760..=785).rev().step_by(3) {
         assert!(!watch.look(&hot(tenths as f32 / 10.0), &cameras), "{tenths}");
     }
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     let steps = (0..12).filter(|n| watch.look(&hot(95.0 - *n as f32), &cameras)).count();
     assert_eq!(steps, 3, "still beyond the margin: the floor");
 }
@@ -119,7 +124,7 @@ fn a_trip_point_of_the_board_and_a_processor_that_regulates_itself_move_the_limi
     let config = GovernorConfig::default();
     let limit = |name: &str, passive_c: &[f32]| {
         let zone = Zone { name: name.into(), celsius: 50.0, passive_c: passive_c.to_vec() };
-        config.hottest(&Signs { zones: vec![zone], ..Signs::default() }).map(|h| h.limit_c)
+        config.hottest(&BoardReadings { zones: vec![zone], ..BoardReadings::default() }).map(|h| h.limit_c)
     };
     assert_eq!(limit("cpu-thermal", &[]), Some(75.0));
     assert_eq!(limit("soc-thermal", &[70.0, 85.0]), Some(65.0));
@@ -128,7 +133,7 @@ fn a_trip_point_of_the_board_and_a_processor_that_regulates_itself_move_the_limi
     assert_eq!(limit("iwlwifi_1", &[]), None);
     let own = GovernorConfig { zones: vec!["iwlwifi_1".into()], ..config.clone() };
     let zone = Zone { name: "iwlwifi_1".into(), celsius: 50.0, passive_c: vec![] };
-    assert!(own.hottest(&Signs { zones: vec![zone], ..Signs::default() }).is_some());
+    assert!(own.hottest(&BoardReadings { zones: vec![zone], ..BoardReadings::default() }).is_some());
     for nonsense in [f32::NAN, f32::INFINITY, -273.0, 1000.0] {
         assert_eq!(config.hottest(&hot(nonsense)), None, "{nonsense}");
     }
@@ -137,23 +142,23 @@ fn a_trip_point_of_the_board_and_a_processor_that_regulates_itself_move_the_limi
 #[test]
 fn throttling_and_a_weak_supply_count_at_any_temperature_and_a_cap_only_on_a_warm_board() {
     let cameras = at_work(&[("a", terms(8.0, 5))]);
-    let reason = |signs: Signs| {
-        let mut watch = Watch::new(GovernorConfig::default());
+    let reason = |signs: BoardReadings| {
+        let mut watch = Simulation::new(GovernorConfig::default());
         watch.look_for(1, &signs, &cameras);
         watch.0.reason()
     };
-    assert_eq!(reason(Signs { throttled: true, ..hot(40.0) }), Some(Reason::Throttled));
-    assert_eq!(reason(Signs { under_voltage: true, ..hot(40.0) }), Some(Reason::UnderVoltage));
-    assert_eq!(reason(Signs { capped: true, ..hot(40.0) }), None);
-    assert_eq!(reason(Signs { capped: true, ..hot(70.0) }), Some(Reason::Throttled));
-    assert_eq!(reason(Signs::default()), None, "a board without sensors is not in trouble");
+    assert_eq!(reason(BoardReadings { throttled: true, ..hot(40.0) }), Some(Reason::Throttled));
+    assert_eq!(reason(BoardReadings { under_voltage: true, ..hot(40.0) }), Some(Reason::UnderVoltage));
+    assert_eq!(reason(BoardReadings { capped: true, ..hot(40.0) }), None);
+    assert_eq!(reason(BoardReadings { capped: true, ..hot(70.0) }), Some(Reason::Throttled));
+    assert_eq!(reason(BoardReadings::default()), None, "a board without sensors is not in trouble");
 }
 
 /// One chain that takes `cost_s` a frame, seen through a slot one deep.
-fn loaded(terms: Terms, given: Given, cost_s: f64, seconds: f64) -> Doing {
+fn loaded(terms: CameraLimits, given: Allocation, cost_s: f64, seconds: f64) -> CameraLoad {
     let came = f64::from(given.fps) * seconds;
     let analysed = came.min(seconds / cost_s).floor();
-    Doing {
+    CameraLoad {
         terms,
         at_work: true,
         smaller: given.smaller,
@@ -165,18 +170,18 @@ fn loaded(terms: Terms, given: Given, cost_s: f64, seconds: f64) -> Doing {
 
 #[test]
 fn a_camera_that_is_too_slow_for_itself_steps_down_alone_and_stays_there() {
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     let (fast, slow) = (terms(5.0, 1), terms(16.0, 9));
     let mut steps = 0;
     for _ in 0..12 * 180 {
-        let given = |watch: &Watch, id: &str, terms: Terms| {
+        let given = |watch: &Simulation, id: &str, terms: CameraLimits| {
             watch.0.given(&id.parse().unwrap()).unwrap_or(terms.given(0))
         };
         let cameras = BTreeMap::from([
             ("fast".parse().unwrap(), loaded(fast, given(&watch, "fast", fast), 0.01, 5.0)),
             ("slow".parse().unwrap(), loaded(slow, given(&watch, "slow", slow), 0.2, 5.0)),
         ]);
-        steps += usize::from(watch.look(&Signs::default(), &cameras));
+        steps += usize::from(watch.look(&BoardReadings::default(), &cameras));
     }
     assert_eq!((watch.fps("fast"), watch.fps("slow")), (5.0, 4.0));
     assert_eq!(steps, 2, "16 → 8 → 4 and no attempt that must fail");
@@ -185,8 +190,8 @@ fn a_camera_that_is_too_slow_for_itself_steps_down_alone_and_stays_there() {
 
 #[test]
 fn a_camera_that_was_slow_once_is_tried_with_its_usual_models_again() {
-    let mut watch = Watch::new(GovernorConfig::default());
-    let wanted = Terms { floor_fps: 3.0, has_smaller: true, ..terms(3.0, 5) };
+    let mut watch = Simulation::new(GovernorConfig::default());
+    let wanted = CameraLimits { floor_fps: 3.0, has_smaller: true, ..terms(3.0, 5) };
     let mut slow = true;
     let mut smaller_seen = false;
     for _ in 0..12 * 40 {
@@ -201,7 +206,7 @@ fn a_camera_that_was_slow_once_is_tried_with_its_usual_models_again() {
             0.1
         };
         let doing = loaded(wanted, given, cost_s, LOOK.as_secs_f64());
-        watch.look(&Signs::default(), &BTreeMap::from([("door".parse().unwrap(), doing)]));
+        watch.look(&BoardReadings::default(), &BTreeMap::from([("door".parse().unwrap(), doing)]));
     }
     let given = watch.0.given(&"door".parse().unwrap()).unwrap();
     assert!(smaller_seen && !given.smaller, "{smaller_seen} {given:?}");
@@ -209,37 +214,37 @@ fn a_camera_that_was_slow_once_is_tried_with_its_usual_models_again() {
 
 #[test]
 fn a_node_whose_cameras_are_late_together_slows_the_least_important() {
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     let mut cameras = at_work(&[("a", terms(4.0, 8)), ("b", terms(4.0, 2))]);
     cameras.get_mut(&"a".parse().unwrap()).unwrap().late = 8;
-    while !watch.look(&Signs::default(), &cameras) {}
+    while !watch.look(&BoardReadings::default(), &cameras) {}
     assert_eq!((watch.fps("a"), watch.fps("b")), (4.0, 2.0));
 }
 
 #[test]
 fn a_slow_camera_is_late_between_its_frames_too_and_an_idle_one_is_not() {
-    let mut watch = Watch::new(GovernorConfig::default());
-    let slow = Terms { wanted_fps: 0.4, floor_fps: 0.1, priority: 5, has_smaller: false };
+    let mut watch = Simulation::new(GovernorConfig::default());
+    let slow = CameraLimits { wanted_fps: 0.4, floor_fps: 0.1, priority: 5, has_smaller: false };
     let mut cameras = at_work(&[("a", slow)]);
     for n in 0..12 {
         let a = cameras.get_mut(&"a".parse().unwrap()).unwrap();
         (a.analysed, a.late) = if n % 2 == 0 { (3, 3) } else { (0, 0) };
-        watch.look(&Signs::default(), &cameras);
+        watch.look(&BoardReadings::default(), &cameras);
     }
     assert_eq!(watch.fps("a"), 0.1);
     let a = cameras.get_mut(&"a".parse().unwrap()).unwrap();
     (a.analysed, a.late) = (0, 0);
-    watch.look_for(10, &Signs::default(), &cameras);
+    watch.look_for(10, &BoardReadings::default(), &cameras);
     assert_eq!(watch.fps("a"), 0.4, "nothing moves: nothing speaks against the usual rate");
 }
 
 #[test]
 fn a_few_late_frames_while_a_model_is_loaded_are_nobodys_fault() {
-    let mut watch = Watch::new(GovernorConfig::default());
+    let mut watch = Simulation::new(GovernorConfig::default());
     let mut cameras = at_work(&[("a", terms(4.0, 5))]);
     let a = cameras.get_mut(&"a".parse().unwrap()).unwrap();
     (a.at_work, a.analysed, a.late) = (false, 0, 100);
-    assert_eq!(watch.look_for(5, &Signs::default(), &cameras), 0);
+    assert_eq!(watch.look_for(5, &BoardReadings::default(), &cameras), 0);
 }
 
 /// A board whose temperature follows its load.
@@ -259,17 +264,17 @@ impl Board {
         self.now_c += (end - self.now_c) * (LOOK.as_secs_f32() / self.tau_s).min(1.0);
     }
 
-    fn signs(&self) -> Signs {
+    fn signs(&self) -> BoardReadings {
         // As kernels round it.
         let celsius = (self.now_c * 2.0).round() / 2.0;
         let zone = Zone { name: "soc-thermal".into(), celsius, passive_c: vec![85.0] };
-        Signs { zones: vec![zone], throttled: self.now_c >= 85.0, ..Signs::default() }
+        BoardReadings { zones: vec![zone], throttled: self.now_c >= 85.0, ..BoardReadings::default() }
     }
 }
 
 /// What is given of what is wanted; half a frame's work with a smaller model.
-fn load(watch: &Watch, cameras: &BTreeMap<Name, Doing>) -> f32 {
-    let given = |id: &Name, doing: &Doing| {
+fn load(watch: &Simulation, cameras: &BTreeMap<Name, CameraLoad>) -> f32 {
+    let given = |id: &Name, doing: &CameraLoad| {
         let given = watch.0.given(id).unwrap_or(doing.terms.given(0));
         given.fps * if given.smaller { 0.5 } else { 1.0 }
     };
@@ -277,9 +282,9 @@ fn load(watch: &Watch, cameras: &BTreeMap<Name, Doing>) -> f32 {
     sum / cameras.values().map(|d| d.terms.wanted_fps).sum::<f32>()
 }
 
-fn some_cameras() -> impl Strategy<Value = Vec<Terms>> {
+fn some_cameras() -> impl Strategy<Value = Vec<CameraLimits>> {
     let one = (1.0f32..15.0, 0.2f32..2.0, 1u8..=9, any::<bool>()).prop_map(
-        |(wanted_fps, floor_fps, priority, has_smaller)| Terms {
+        |(wanted_fps, floor_fps, priority, has_smaller)| CameraLimits {
             wanted_fps,
             floor_fps: floor_fps.min(wanted_fps),
             priority,
@@ -289,7 +294,7 @@ fn some_cameras() -> impl Strategy<Value = Vec<Terms>> {
     prop::collection::vec(one, 1..5)
 }
 
-fn named(list: &[Terms]) -> BTreeMap<Name, Doing> {
+fn named(list: &[CameraLimits]) -> BTreeMap<Name, CameraLoad> {
     let names = ["a", "b", "c", "d", "e"];
     at_work(&names.iter().copied().zip(list.iter().copied()).collect::<Vec<_>>())
 }
@@ -302,7 +307,7 @@ proptest! {
         list in some_cameras(), ambient_c in 10.0f32..45.0, rise_c in 10.0f32..70.0, tau_s in 120.0f32..900.0,
     ) {
         let cameras = named(&list);
-        let mut watch = Watch::new(GovernorConfig::default());
+        let mut watch = Simulation::new(GovernorConfig::default());
         let mut board = Board { ambient_c, rise_c, tau_s, now_c: ambient_c };
         let (mut changes, mut over, mut levels) = (vec![], 0u32, vec![]);
         let hours = 8u64;
@@ -338,12 +343,12 @@ proptest! {
         looks in prop::collection::vec((any::<f32>(), any::<[bool; 3]>(), 0u64..30, 0u64..30), 1..200),
     ) {
         let mut cameras = named(&list);
-        let mut watch = Watch::new(GovernorConfig { step_up_after_s: 5.0, ..GovernorConfig::default() });
+        let mut watch = Simulation::new(GovernorConfig { step_up_after_s: 5.0, ..GovernorConfig::default() });
         for (celsius, [throttled, under_voltage, capped], analysed, late) in looks {
             for doing in cameras.values_mut() {
                 (doing.analysed, doing.late) = (analysed, late);
             }
-            watch.look(&Signs { throttled, under_voltage, capped, ..hot(celsius) }, &cameras);
+            watch.look(&BoardReadings { throttled, under_voltage, capped, ..hot(celsius) }, &cameras);
             for (id, doing) in &cameras {
                 let given = watch.0.given(id).unwrap();
                 prop_assert!(given.fps >= doing.terms.floor_fps && given.fps <= doing.terms.wanted_fps);
@@ -360,7 +365,7 @@ proptest! {
         list in some_cameras(), temperatures in prop::collection::vec(60.0f32..90.0, 1..300),
     ) {
         let cameras = named(&list);
-        let mut watch = Watch::new(GovernorConfig::default());
+        let mut watch = Simulation::new(GovernorConfig::default());
         for celsius in temperatures {
             watch.look(&hot(celsius), &cameras);
             for (id, doing) in &cameras {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Colour, Picture, PixelFormat, Stamp, TimeSource};
+use crate::frame::{CaptureTime, Colour, Picture, PixelFormat, TimeSource};
 
 const SIZE: (usize, usize) = (320, 240);
 
@@ -55,7 +55,7 @@ fn frame(ms: u64, width: u32, height: u32, plane: Vec<u8>) -> Frame {
     let picture =
         Picture::new((width, height), PixelFormat::Gray8, Colour::SD, strides, Arc::new(plane)).unwrap();
     let elapsed = Duration::from_millis(ms);
-    let stamp = Stamp { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed };
+    let stamp = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed };
     Frame { source: "cam".parse().unwrap(), seq: ms, stamp, picture }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::runtime::stop::Stop;
+use crate::runtime::stop::StopToken;
 
 #[derive(Debug)]
 struct State<T> {
@@ -22,11 +22,11 @@ struct Shared<T> {
 
 /// The side that puts values in. Dropping it closes the slot.
 #[derive(Debug)]
-pub struct SlotSender<T>(Arc<Shared<T>>);
+pub struct LatestSlotSender<T>(Arc<Shared<T>>);
 
 /// The side that takes values out. Dropping it closes the slot.
 #[derive(Debug)]
-pub struct SlotReceiver<T>(Arc<Shared<T>>);
+pub struct LatestSlotReceiver<T>(Arc<Shared<T>>);
 
 /// What became of a value that was put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,15 +51,15 @@ pub enum Taken<T> {
 }
 
 /// A slot that holds one value.
-pub fn slot<T>() -> (SlotSender<T>, SlotReceiver<T>) {
+pub fn slot<T>() -> (LatestSlotSender<T>, LatestSlotReceiver<T>) {
     let shared = Arc::new(Shared {
         state: Mutex::new(State { waiting: None, closed: false, replaced: 0 }),
         changed: Condvar::new(),
     });
-    (SlotSender(shared.clone()), SlotReceiver(shared))
+    (LatestSlotSender(shared.clone()), LatestSlotReceiver(shared))
 }
 
-impl<T> SlotSender<T> {
+impl<T> LatestSlotSender<T> {
     /// Puts a value in, in place of one that still waits. Never blocks.
     pub fn put(&self, value: T) -> Put {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +78,7 @@ impl<T> SlotSender<T> {
 
     /// Puts a value in once the slot is free: for sources that can wait, so that nothing is lost. Gives up when
     /// the stop is requested (looked at every 100 ms).
-    pub fn put_when_free(&self, value: T, stop: &Stop) -> Put {
+    pub fn put_when_free(&self, value: T, stop: &StopToken) -> Put {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.waiting.is_some() && !state.closed && !stop.is_requested() {
             let (next, _) = self
@@ -103,7 +103,7 @@ impl<T> SlotSender<T> {
     }
 }
 
-impl<T> SlotReceiver<T> {
+impl<T> LatestSlotReceiver<T> {
     /// Waits for a value. A value that waits when the sender goes away is still handed out.
     pub fn take(&self, at_most: Duration) -> Taken<T> {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,13 +130,13 @@ fn close<T>(shared: &Shared<T>) {
     shared.changed.notify_all();
 }
 
-impl<T> Drop for SlotSender<T> {
+impl<T> Drop for LatestSlotSender<T> {
     fn drop(&mut self) {
         close(&self.0);
     }
 }
 
-impl<T> Drop for SlotReceiver<T> {
+impl<T> Drop for LatestSlotReceiver<T> {
     fn drop(&mut self) {
         close(&self.0);
         // A frame nobody will take goes back to its pool now, not when the sender ends.
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_source_that_can_wait_loses_nothing() {
         let (tx, rx) = slot();
-        let stop = Stop::new();
+        let stop = StopToken::new();
         std::thread::scope(|s| {
             s.spawn(|| (0..100).for_each(|n| assert_eq!(tx.put_when_free(n, &stop), Put::Stored)));
             for n in 0..100 {

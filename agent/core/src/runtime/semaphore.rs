@@ -10,9 +10,9 @@ struct Queue {
     serving: u64,
 }
 
-/// Permits to run an inference: first come, first served, so that no source starves another.
+/// FairSemaphore to run an inference: first come, first served, so that no source starves another.
 #[derive(Debug, Clone)]
-pub struct Permits {
+pub struct FairSemaphore {
     shared: Arc<(Mutex<Queue>, Condvar)>,
 }
 
@@ -22,11 +22,11 @@ pub struct Permit {
     shared: Arc<(Mutex<Queue>, Condvar)>,
 }
 
-impl Permits {
+impl FairSemaphore {
     /// `count` inferences may run at once; at least one.
     pub fn new(count: usize) -> Self {
         let queue = Queue { limit: count.max(1), out: 0, next_ticket: 0, serving: 0 };
-        Permits { shared: Arc::new((Mutex::new(queue), Condvar::new())) }
+        FairSemaphore { shared: Arc::new((Mutex::new(queue), Condvar::new())) }
     }
 
     /// From now on `count` may run at once, at least one. What runs already is not disturbed.
@@ -53,7 +53,7 @@ impl Permits {
     }
 }
 
-impl Permits {
+impl FairSemaphore {
     /// A permit, if one is free and nobody waits for it.
     pub fn try_acquire(&self) -> Option<Permit> {
         let mut queue = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_permitted_number_run_at_once() {
-        let permits = Permits::new(2);
+        let permits = FairSemaphore::new(2);
         let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|s| {
             for _ in 0..8 {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn another_limit_counts_for_those_who_wait() {
-        let permits = Permits::new(1);
+        let permits = FairSemaphore::new(1);
         let first = permits.acquire();
         std::thread::scope(|s| {
             let second = s.spawn(|| drop(permits.acquire()));
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn who_does_not_wait_gets_what_is_free_and_nothing_that_others_wait_for() {
-        let permits = Permits::new(2);
+        let permits = FairSemaphore::new(2);
         let first = permits.try_acquire().unwrap();
         let second = permits.try_acquire().unwrap();
         assert!(permits.try_acquire().is_none());
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_panic_gives_the_permit_back() {
-        let permits = Permits::new(1);
+        let permits = FairSemaphore::new(1);
         let inside = permits.clone();
         let caught = std::panic::catch_unwind(move || {
             let _permit = inside.acquire();

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 /// Shared by whoever asks for the stop and whoever obeys. Once requested it stays so.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
+pub struct StopToken {
     inner: Arc<(Mutex<bool>, Condvar)>,
 }
 
-impl Stop {
+impl StopToken {
     /// A stop that nobody has asked for yet.
     pub fn new() -> Self {
         Self::default()
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_the_stop_is_requested() {
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let other = stop.clone();
         std::thread::scope(|s| {
             let waiting = s.spawn(move || other.wait(Duration::from_secs(600)));

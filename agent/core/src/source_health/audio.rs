@@ -6,34 +6,34 @@
 //! any room has comes from a gain at zero or a hand on the microphone (`silent`).
 //!
 //! Invariant: a loss is told at the first window whose end lies so long after the beginning of what it rests on; it has
-//! ended once sound was there for [`HearingConfig::recover_s`].
+//! ended once sound was there for [`AudioHealthConfig::recover_s`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audio::Window;
+use crate::audio::AudioChunk;
 use crate::audio::level::{Level, Sums};
 use crate::event::Severity;
-use crate::source_health::debounce::Hold;
+use crate::source_health::debounce::Debounce;
 
 /// Samples that lie closer together than half the smallest step of 16 bits are the same: conversion leaves that much.
 const SAME: f32 = 1.0 / 65_536.0;
 
 /// Why a microphone hears nothing. Ordered from bad to worst: the worst is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Deafness {
+pub enum AudioFault {
     /// Below the floor.
     Silent,
     /// All samples are the same.
     Dead,
 }
 
-impl Deafness {
+impl AudioFault {
     /// As in states and events.
     pub fn as_str(self) -> &'static str {
         match self {
-            Deafness::Silent => "silent",
-            Deafness::Dead => "dead",
+            AudioFault::Silent => "silent",
+            AudioFault::Dead => "dead",
         }
     }
 }
@@ -41,7 +41,7 @@ impl Deafness {
 /// When a microphone counts as not hearing. The defaults prefer a late word to a false one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct HearingConfig {
+pub struct AudioHealthConfig {
     /// Whether samples are judged and losses told as events of kind `sight`. If not, `state/<microphone>/sight` still
     /// tells `stalled` and `failed`.
     pub enabled: bool,
@@ -61,9 +61,9 @@ pub struct HearingConfig {
     pub recover_s: f32,
 }
 
-impl Default for HearingConfig {
+impl Default for AudioHealthConfig {
     fn default() -> Self {
-        HearingConfig {
+        AudioHealthConfig {
             enabled: true,
             severity: Severity::Notice,
             away_after_s: 10.0,
@@ -75,7 +75,7 @@ impl Default for HearingConfig {
     }
 }
 
-impl HearingConfig {
+impl AudioHealthConfig {
     /// What is wrong with these settings: the field, and what to do. Empty if nothing is.
     pub fn check(&self) -> Vec<(String, String)> {
         outside(&[
@@ -100,33 +100,33 @@ pub(crate) fn outside(values: &[(&str, f32, f32, f32)]) -> Vec<(String, String)>
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
     /// The loss, or `None` when all is well again.
-    pub loss: Option<Deafness>,
+    pub loss: Option<AudioFault>,
     /// The level of the window that decided.
     pub level: Level,
 }
 
 /// Judges one microphone.
 #[derive(Debug)]
-pub struct Hearing {
-    config: HearingConfig,
-    dead: Hold,
-    silent: Hold,
-    told: Option<Deafness>,
+pub struct AudioHealthMonitor {
+    config: AudioHealthConfig,
+    dead: Debounce,
+    silent: Debounce,
+    told: Option<AudioFault>,
 }
 
-impl Hearing {
+impl AudioHealthMonitor {
     /// A judge who has heard nothing.
-    pub fn new(config: HearingConfig) -> Self {
-        Hearing { config, dead: Hold::default(), silent: Hold::default(), told: None }
+    pub fn new(config: AudioHealthConfig) -> Self {
+        AudioHealthMonitor { config, dead: Debounce::default(), silent: Debounce::default(), told: None }
     }
 
     /// Sound was away and comes again: it is judged from now on.
     pub fn reopened(&mut self) {
-        (self.dead, self.silent, self.told) = (Hold::default(), Hold::default(), None);
+        (self.dead, self.silent, self.told) = (Debounce::default(), Debounce::default(), None);
     }
 
     /// Listens to a window: its level, and the verdict if that has changed.
-    pub fn hear(&mut self, window: &Window) -> (Level, Option<Change>) {
+    pub fn hear(&mut self, window: &AudioChunk) -> (Level, Option<Change>) {
         let sums = Sums::of(window.samples.as_slice());
         let level = sums.level();
         if !self.config.enabled {
@@ -134,7 +134,7 @@ impl Hearing {
         }
         let c = &self.config;
         let (begin, end) = (window.stamp.elapsed, window.stamp.elapsed + window.samples.duration());
-        let judge = |hold: &mut Hold, seen: bool, after_s: f32| {
+        let judge = |hold: &mut Debounce, seen: bool, after_s: f32| {
             if after_s > 0.0 {
                 hold.step(Some(seen), begin, after_s, c.recover_s);
                 hold.step(Some(seen), end, after_s, c.recover_s);
@@ -143,9 +143,9 @@ impl Hearing {
         judge(&mut self.dead, sums.spread() <= SAME, c.dead_after_s);
         judge(&mut self.silent, level.rms_dbfs < c.silent_below_dbfs, c.silent_after_s);
         let loss = if self.dead.is_active() {
-            Some(Deafness::Dead)
+            Some(AudioFault::Dead)
         } else {
-            self.silent.is_active().then_some(Deafness::Silent)
+            self.silent.is_active().then_some(AudioFault::Silent)
         };
         let news = (loss != self.told).then_some(Change { loss, level });
         self.told = loss;

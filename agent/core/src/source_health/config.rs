@@ -3,19 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Loss;
+use super::VideoFault;
 use crate::event::Severity;
 
 /// When a camera counts as not seeing. The defaults prefer a late word to a false one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct SightConfig {
+pub struct VideoHealthConfig {
     /// Whether pictures are judged and losses of sight told as events. If not, `state/<source>/sight` still tells
     /// `stalled` and `failed`.
     pub enabled: bool,
     /// What pictures are judged for: `black`, `covered`, `frozen`, `moved`, `out_of_focus`. Leave `moved` out for a
     /// camera that turns.
-    pub look_for: Vec<Loss>,
+    pub look_for: Vec<VideoFault>,
     /// The severity of `stalled`, `failed`, `frozen` and `out_of_focus`: mostly a defect.
     pub severity: Severity,
     /// The severity of `black`, `covered` and `moved`: possibly somebody's deed.
@@ -56,11 +56,17 @@ pub struct SightConfig {
     pub relearn_after_s: f32,
 }
 
-impl Default for SightConfig {
+impl Default for VideoHealthConfig {
     fn default() -> Self {
-        SightConfig {
+        VideoHealthConfig {
             enabled: true,
-            look_for: vec![Loss::Black, Loss::Covered, Loss::Frozen, Loss::Moved, Loss::OutOfFocus],
+            look_for: vec![
+                VideoFault::Black,
+                VideoFault::Covered,
+                VideoFault::Frozen,
+                VideoFault::Moved,
+                VideoFault::OutOfFocus,
+            ],
             severity: Severity::Notice,
             tamper_severity: Severity::Alarm,
             away_after_s: 10.0,
@@ -78,7 +84,7 @@ impl Default for SightConfig {
     }
 }
 
-impl SightConfig {
+impl VideoHealthConfig {
     /// What is wrong with these settings: the field, and what to do. Empty if nothing is.
     pub fn check(&self) -> Vec<(String, String)> {
         let within = [
@@ -100,7 +106,7 @@ impl SightConfig {
             .collect()
     }
 
-    pub(super) fn looks_for(&self, loss: Loss) -> bool {
+    pub(super) fn looks_for(&self, loss: VideoFault) -> bool {
         self.enabled && self.look_for.contains(&loss)
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Hold {
+pub(crate) struct Debounce {
     active_since: Option<Duration>,
     /// Since when what is seen has contradicted that.
     pending_since: Option<Duration>,
 }
 
-impl Hold {
+impl Debounce {
     pub(crate) fn is_active(&self) -> bool {
         self.active_since.is_some()
     }
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn only_what_lasts_counts_and_only_what_is_over_for_a_while_has_ended() {
-        let mut hold = Hold::default();
+        let mut hold = Debounce::default();
         let mut at = |second: u64, seen| {
             hold.step(seen, Duration::from_secs(second), 3.0, 2.0);
             hold.is_active()

@@ -33,8 +33,8 @@ use serde::{Deserialize, Serialize};
 use crate::frame::{Frame, Picture};
 use crate::geometry::Polygon;
 
-pub use config::SightConfig;
-use debounce::Hold;
+pub use config::VideoHealthConfig;
+use debounce::Debounce;
 use rows::Rows;
 use structure::{Compared, Found, SAME, Structure};
 
@@ -66,7 +66,7 @@ const BACK: f32 = 0.45;
 /// Why a camera sees nothing, or not what it should. Ordered from bad to worst: the worst is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Loss {
+pub enum VideoFault {
     /// Edges are much softer than usual.
     OutOfFocus,
     /// The view has shifted, or is another one.
@@ -79,27 +79,27 @@ pub enum Loss {
     Black,
 }
 
-impl Loss {
+impl VideoFault {
     /// As in states and events.
     pub fn as_str(self) -> &'static str {
         match self {
-            Loss::OutOfFocus => "out_of_focus",
-            Loss::Moved => "moved",
-            Loss::Frozen => "frozen",
-            Loss::Covered => "covered",
-            Loss::Black => "black",
+            VideoFault::OutOfFocus => "out_of_focus",
+            VideoFault::Moved => "moved",
+            VideoFault::Frozen => "frozen",
+            VideoFault::Covered => "covered",
+            VideoFault::Black => "black",
         }
     }
 
     /// Whether somebody may have done it.
     pub fn may_be_tampering(self) -> bool {
-        matches!(self, Loss::Moved | Loss::Covered | Loss::Black)
+        matches!(self, VideoFault::Moved | VideoFault::Covered | VideoFault::Black)
     }
 }
 
 /// What was measured at the latest look: the evidence for a verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Measures {
+pub struct VideoMetrics {
     /// Mean level, 0..255.
     pub brightness: f32,
     /// The fraction of pixels that are not black.
@@ -121,17 +121,17 @@ pub struct Measures {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
     /// The loss, or `None` when all is well again.
-    pub loss: Option<Loss>,
+    pub loss: Option<VideoFault>,
     /// The former loss has ended because its view was taken for the usual one.
     pub relearnt: bool,
     /// What was measured.
-    pub measures: Measures,
+    pub measures: VideoMetrics,
 }
 
 /// Judges the sight of one source.
 #[derive(Debug)]
-pub struct Sight {
-    config: SightConfig,
+pub struct VideoHealthMonitor {
+    config: VideoHealthConfig,
     masks: Vec<Polygon>,
     rows: Rows,
     structure: Structure,
@@ -140,19 +140,19 @@ pub struct Sight {
     /// When it was last exactly so.
     same_at: Duration,
     frozen: bool,
-    black: Hold,
-    covered: Hold,
-    moved: Hold,
-    out_of_focus: Hold,
+    black: Debounce,
+    covered: Debounce,
+    moved: Debounce,
+    out_of_focus: Debounce,
     last_look: Option<Duration>,
-    told: Option<Loss>,
-    measures: Measures,
+    told: Option<VideoFault>,
+    measures: VideoMetrics,
 }
 
-impl Sight {
+impl VideoHealthMonitor {
     /// A judge who has seen nothing. What `masks` cover is not looked at.
-    pub fn new(config: SightConfig, masks: Vec<Polygon>) -> Self {
-        Sight {
+    pub fn new(config: VideoHealthConfig, masks: Vec<Polygon>) -> Self {
+        VideoHealthMonitor {
             config,
             masks,
             rows: Rows::default(),
@@ -160,13 +160,13 @@ impl Sight {
             same_since: None,
             same_at: Duration::ZERO,
             frozen: false,
-            black: Hold::default(),
-            covered: Hold::default(),
-            moved: Hold::default(),
-            out_of_focus: Hold::default(),
+            black: Debounce::default(),
+            covered: Debounce::default(),
+            moved: Debounce::default(),
+            out_of_focus: Debounce::default(),
             last_look: None,
             told: None,
-            measures: Measures::default(),
+            measures: VideoMetrics::default(),
         }
     }
 
@@ -176,13 +176,13 @@ impl Sight {
         self.same_since = None;
         self.frozen = false;
         for hold in [&mut self.black, &mut self.covered, &mut self.moved, &mut self.out_of_focus] {
-            *hold = Hold::default();
+            *hold = Debounce::default();
         }
         self.told = None;
     }
 
     /// What was measured at the latest look.
-    pub fn measures(&self) -> Measures {
+    pub fn measures(&self) -> VideoMetrics {
         self.measures
     }
 
@@ -206,11 +206,11 @@ impl Sight {
             relearnt = self.judge(&frame.picture, now, since_look.unwrap_or_default());
         }
         let active = [
-            (self.black.is_active(), Loss::Black),
-            (self.covered.is_active(), Loss::Covered),
-            (self.frozen, Loss::Frozen),
-            (self.moved.is_active(), Loss::Moved),
-            (self.out_of_focus.is_active(), Loss::OutOfFocus),
+            (self.black.is_active(), VideoFault::Black),
+            (self.covered.is_active(), VideoFault::Covered),
+            (self.frozen, VideoFault::Frozen),
+            (self.moved.is_active(), VideoFault::Moved),
+            (self.out_of_focus.is_active(), VideoFault::OutOfFocus),
         ];
         let loss = active.into_iter().find(|(is_active, _)| *is_active).map(|(_, loss)| loss);
         if loss == self.told {
@@ -241,7 +241,7 @@ impl Sight {
         let change = self.rows.change();
         if change.mean <= self.config.frozen_change {
             self.same_at = now;
-            self.frozen |= self.config.looks_for(Loss::Frozen) && lasted_s(since) >= after_s;
+            self.frozen |= self.config.looks_for(VideoFault::Frozen) && lasted_s(since) >= after_s;
         } else if change.clear > LIVELY || lasted_s(self.same_at) > SETTLE_S.min(after_s / 2.0) {
             self.rows.begin_kind();
             self.frozen &= lasted_s(since) >= after_s;
@@ -288,7 +288,7 @@ impl Sight {
         if may_learn {
             self.structure.learn(weight);
         }
-        self.measures = Measures {
+        self.measures = VideoMetrics {
             brightness: light.mean,
             bright_area: light.bright,
             same_s: self.measures.same_s,
@@ -341,21 +341,21 @@ impl Sight {
         out_of_focus: Option<bool>,
     ) -> bool {
         let c = &self.config;
-        let wanted = |loss: Loss, raw: Option<bool>| raw.filter(|_| c.looks_for(loss));
+        let wanted = |loss: VideoFault, raw: Option<bool>| raw.filter(|_| c.looks_for(loss));
         let (hold, recover) = (c.hold_s, c.recover_s);
-        self.black.step(wanted(Loss::Black, Some(black)), now, hold, recover);
-        self.covered.step(wanted(Loss::Covered, covered), now, hold, recover);
-        self.moved.step(wanted(Loss::Moved, moved), now, hold, recover);
-        self.out_of_focus.step(wanted(Loss::OutOfFocus, out_of_focus), now, c.focus_hold_s, recover);
+        self.black.step(wanted(VideoFault::Black, Some(black)), now, hold, recover);
+        self.covered.step(wanted(VideoFault::Covered, covered), now, hold, recover);
+        self.moved.step(wanted(VideoFault::Moved, moved), now, hold, recover);
+        self.out_of_focus.step(wanted(VideoFault::OutOfFocus, out_of_focus), now, c.focus_hold_s, recover);
         let mut relearnt = false;
         if self.moved.lasts(now, c.relearn_after_s) {
-            self.moved = Hold::default();
+            self.moved = Debounce::default();
             self.structure.begin_view();
             self.rows.forget_sharpness();
             relearnt = true;
         }
         if self.out_of_focus.lasts(now, c.relearn_after_s) {
-            self.out_of_focus = Hold::default();
+            self.out_of_focus = Debounce::default();
             self.rows.forget_sharpness();
             relearnt = true;
         }

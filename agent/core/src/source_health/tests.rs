@@ -1,4 +1,4 @@
-//! Sight before synthetic views with noise, changing light, passers-by and everything that can befall a camera.
+//! VideoHealthMonitor before synthetic views with noise, changing light, passers-by and everything that can befall a camera.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Colour, PixelFormat, Stamp, TimeSource};
+use crate::frame::{CaptureTime, Colour, PixelFormat, TimeSource};
 
 const SIZE: (usize, usize) = (320, 240);
 const SAME_LIGHT: (f32, f32) = (1.0, 0.0);
@@ -46,7 +46,7 @@ fn blurred(plane: &[f32], radius: i32) -> Vec<f32> {
 }
 
 struct Camera {
-    sight: Sight,
+    sight: VideoHealthMonitor,
     ms: u64,
     random: u64,
     noise: i32,
@@ -54,11 +54,11 @@ struct Camera {
 
 impl Camera {
     fn new(noise: i32) -> Self {
-        Self::with(SightConfig::default(), noise)
+        Self::with(VideoHealthConfig::default(), noise)
     }
 
-    fn with(config: SightConfig, noise: i32) -> Self {
-        Camera { sight: Sight::new(config, Vec::new()), ms: 0, random: 7, noise }
+    fn with(config: VideoHealthConfig, noise: i32) -> Self {
+        Camera { sight: VideoHealthMonitor::new(config, Vec::new()), ms: 0, random: 7, noise }
     }
 
     fn sample(&mut self) -> i32 {
@@ -78,7 +78,7 @@ impl Camera {
     }
 
     /// A frame a second, for so many seconds: what was told when, counted from the beginning of these.
-    fn watch(&mut self, seconds: u64, plane: &[f32], light: (f32, f32)) -> Vec<(u64, Option<Loss>)> {
+    fn watch(&mut self, seconds: u64, plane: &[f32], light: (f32, f32)) -> Vec<(u64, Option<VideoFault>)> {
         let told = |n| self.frame(1000, plane, light).map(|change| (n, change.loss));
         (0..seconds).filter_map(told).collect()
     }
@@ -88,7 +88,7 @@ fn frame(ms: u64, (w, h): (usize, usize), plane: Vec<u8>) -> Frame {
     let size = (w as u32, h as u32);
     let picture = Picture::new(size, PixelFormat::Gray8, Colour::SD, [w, 0, 0], Arc::new(plane)).unwrap();
     let elapsed = Duration::from_millis(ms);
-    let stamp = Stamp { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed };
+    let stamp = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed };
     Frame { source: "cam".parse().unwrap(), seq: ms, stamp, picture }
 }
 
@@ -104,7 +104,7 @@ fn a_lens_cap_is_black_after_its_time_and_ends_when_it_is_taken_off() {
     let (mut camera, plane) = settled(3);
     let black = vec![0.0; plane.len()];
     camera.noise = 1;
-    assert_eq!(camera.watch(12, &black, SAME_LIGHT), [(10, Some(Loss::Black))]);
+    assert_eq!(camera.watch(12, &black, SAME_LIGHT), [(10, Some(VideoFault::Black))]);
     camera.noise = 3;
     assert_eq!(camera.watch(10, &plane, SAME_LIGHT), [(3, None)]);
     assert_eq!(camera.watch(9, &black, SAME_LIGHT), [], "a moment is none");
@@ -133,7 +133,7 @@ fn a_night_with_noise_or_with_lights_is_no_loss() {
 fn a_cloth_before_the_lens_is_covered_and_not_moved_or_out_of_focus() {
     let (mut camera, plane) = settled(3);
     let cloth: Vec<f32> = (0..plane.len()).map(|n| 70.0 + (n % SIZE.0) as f32 * 0.1).collect();
-    assert_eq!(camera.watch(40, &cloth, SAME_LIGHT), [(10, Some(Loss::Covered))]);
+    assert_eq!(camera.watch(40, &cloth, SAME_LIGHT), [(10, Some(VideoFault::Covered))]);
     assert!(camera.sight.measures.gone > 0.9, "{:?}", camera.sight.measures);
     assert_eq!(camera.watch(60, &plane, SAME_LIGHT), [(3, None)]);
 }
@@ -156,18 +156,18 @@ fn a_lens_that_lost_its_focus_is_told_after_its_time() {
     let (mut camera, plane) = settled(2);
     let soft = blurred(&plane, 2);
     assert_eq!(camera.watch(29, &soft, SAME_LIGHT), []);
-    assert_eq!(camera.watch(30, &soft, SAME_LIGHT), [(1, Some(Loss::OutOfFocus))]);
+    assert_eq!(camera.watch(30, &soft, SAME_LIGHT), [(1, Some(VideoFault::OutOfFocus))]);
     assert!(camera.sight.measures.focus.unwrap() < 0.2, "{:?}", camera.sight.measures);
     assert_eq!(camera.watch(30, &plane, SAME_LIGHT), [(3, None)]);
 }
 
 #[test]
 fn a_camera_that_was_turned_to_another_scene_has_moved_until_that_is_the_usual_one() {
-    let config = SightConfig { relearn_after_s: 60.0, ..SightConfig::default() };
+    let config = VideoHealthConfig { relearn_after_s: 60.0, ..VideoHealthConfig::default() };
     let (mut camera, plane) = (Camera::with(config, 3), view(1, (0, 0)));
     assert_eq!(camera.watch(20, &plane, SAME_LIGHT), []);
     let other = view(2, (0, 0));
-    assert_eq!(camera.watch(90, &other, SAME_LIGHT), [(11, Some(Loss::Moved)), (71, None)]);
+    assert_eq!(camera.watch(90, &other, SAME_LIGHT), [(11, Some(VideoFault::Moved)), (71, None)]);
     assert_eq!(camera.sight.measures.shift, None, "it was not found anywhere");
     // Both views are known from now on: a camera that turns to and fro is learnt once.
     assert_eq!(camera.watch(60, &plane, SAME_LIGHT), []);
@@ -178,7 +178,7 @@ fn a_camera_that_was_turned_to_another_scene_has_moved_until_that_is_the_usual_o
 fn one_who_was_turned_while_it_was_away_is_noticed() {
     let (mut camera, _) = settled(3);
     camera.sight.reopened();
-    assert_eq!(camera.watch(20, &view(1, (60, 0)), SAME_LIGHT), [(11, Some(Loss::Moved))]);
+    assert_eq!(camera.watch(20, &view(1, (60, 0)), SAME_LIGHT), [(11, Some(VideoFault::Moved))]);
     let shift = camera.sight.measures.shift.unwrap();
     assert!((shift[0] + 60.0 / 320.0).abs() < 0.04 && shift[1].abs() < 0.03, "{shift:?}");
 }
@@ -190,14 +190,14 @@ fn a_clip_that_goes_from_view_to_view_has_not_moved_and_one_that_stays_has() {
         assert_eq!(camera.watch(4, &view(n, (0, 0)), SAME_LIGHT), [], "view {n}");
     }
     let told = camera.watch(20, &view(30, (0, 0)), SAME_LIGHT);
-    assert!(matches!(told[..], [(10 | 11, Some(Loss::Moved))]), "{told:?}");
+    assert!(matches!(told[..], [(10 | 11, Some(VideoFault::Moved))]), "{told:?}");
 }
 
 #[test]
 fn a_masked_picture_and_a_plain_wall_are_not_judged() {
     let whole = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]].into_iter().map(Into::into).collect();
     let mut camera = Camera::new(0);
-    camera.sight = Sight::new(SightConfig::default(), vec![Polygon(whole)]);
+    camera.sight = VideoHealthMonitor::new(VideoHealthConfig::default(), vec![Polygon(whole)]);
     let masked = vec![32.0; SIZE.0 * SIZE.1];
     assert_eq!(camera.watch(90, &masked, SAME_LIGHT), []);
     let mut wall = Camera::new(3);
@@ -208,19 +208,22 @@ fn a_masked_picture_and_a_plain_wall_are_not_judged() {
 
 #[test]
 fn what_is_not_looked_for_is_not_told() {
-    let look_for = vec![Loss::Black];
-    let mut camera = Camera::with(SightConfig { look_for, ..SightConfig::default() }, 0);
+    let look_for = vec![VideoFault::Black];
+    let mut camera = Camera::with(VideoHealthConfig { look_for, ..VideoHealthConfig::default() }, 0);
     assert_eq!(camera.watch(60, &view(1, (0, 0)), SAME_LIGHT), []);
     assert_eq!(camera.watch(60, &view(2, (0, 0)), SAME_LIGHT), []);
-    assert_eq!(camera.watch(60, &vec![0.0; SIZE.0 * SIZE.1], SAME_LIGHT), [(10, Some(Loss::Black))]);
-    camera.sight = Sight::new(SightConfig { enabled: false, ..SightConfig::default() }, Vec::new());
+    assert_eq!(camera.watch(60, &vec![0.0; SIZE.0 * SIZE.1], SAME_LIGHT), [(10, Some(VideoFault::Black))]);
+    camera.sight = VideoHealthMonitor::new(
+        VideoHealthConfig { enabled: false, ..VideoHealthConfig::default() },
+        Vec::new(),
+    );
     assert_eq!(camera.watch(60, &vec![0.0; SIZE.0 * SIZE.1], SAME_LIGHT), []);
 }
 
 #[test]
 fn a_frozen_picture_lives_again_with_the_second_change_not_with_one_picture_a_minute() {
     let (mut camera, plane) = settled(0);
-    assert_eq!(camera.watch(60, &plane, SAME_LIGHT), [(10, Some(Loss::Frozen))]);
+    assert_eq!(camera.watch(60, &plane, SAME_LIGHT), [(10, Some(VideoFault::Frozen))]);
     for n in 1..4 {
         assert_eq!(camera.watch(60, &plane, (1.0, n as f32)), [], "slide {n}");
     }
@@ -229,7 +232,7 @@ fn a_frozen_picture_lives_again_with_the_second_change_not_with_one_picture_a_mi
     camera.noise = 0;
     // The last noisy picture is waited for.
     let told = camera.watch(60, &plane, SAME_LIGHT);
-    assert!(matches!(told[..], [(30..=41, Some(Loss::Frozen))]), "{told:?}");
+    assert!(matches!(told[..], [(30..=41, Some(VideoFault::Frozen))]), "{told:?}");
     assert_eq!(camera.watch(1, &view(2, (0, 0)), SAME_LIGHT), []);
     assert_eq!(camera.watch(1, &plane, SAME_LIGHT), [(0, None)], "motion is life at once");
 }
@@ -250,7 +253,7 @@ fn a_frozen_picture_that_is_encoded_anew_is_frozen_and_a_smoothed_still_scene_is
             let flicker = if n % 5 == 0 { 1.0 } else { 0.0 };
             told.extend(camera.frame(1000, &whole, (1.0, flicker)).map(|c| c.loss));
         }
-        assert_eq!(told, if is_frozen { vec![Some(Loss::Frozen)] } else { vec![] });
+        assert_eq!(told, if is_frozen { vec![Some(VideoFault::Frozen)] } else { vec![] });
     }
 }
 
@@ -262,19 +265,20 @@ fn a_frozen_picture_with_a_running_clock_on_its_edge_is_frozen() {
         plane[SIZE.0 * 4..SIZE.0 * 16].iter_mut().for_each(|v| *v = (n * 5) as f32);
         told.extend(camera.frame(1000, &plane, SAME_LIGHT).map(|c| c.loss));
     }
-    assert_eq!(told, [Some(Loss::Frozen)]);
+    assert_eq!(told, [Some(VideoFault::Frozen)]);
 }
 
 #[test]
 fn settings_out_of_range_and_unknown_ones_are_refused() {
-    assert_eq!(SightConfig::default().check(), []);
-    let bad = SightConfig { covered_area: f32::NAN, frozen_after_s: 0.0, ..SightConfig::default() };
+    assert_eq!(VideoHealthConfig::default().check(), []);
+    let bad =
+        VideoHealthConfig { covered_area: f32::NAN, frozen_after_s: 0.0, ..VideoHealthConfig::default() };
     assert_eq!(
         bad.check().iter().map(|w| w.0.as_str()).collect::<Vec<_>>(),
         ["frozen_after_s", "covered_area"]
     );
-    assert!(serde_json::from_str::<SightConfig>(r#"{"frozen": 5}"#).is_err());
-    assert!(serde_json::from_str::<SightConfig>(r#"{"look_for": ["blue"]}"#).is_err());
+    assert!(serde_json::from_str::<VideoHealthConfig>(r#"{"frozen": 5}"#).is_err());
+    assert!(serde_json::from_str::<VideoHealthConfig>(r#"{"look_for": ["blue"]}"#).is_err());
 }
 
 proptest! {
@@ -282,7 +286,7 @@ proptest! {
 
     #[test]
     fn identical_frames_are_frozen_after_exactly_the_time(fps in 1u64..31, after in 1u64..9) {
-        let config = SightConfig { frozen_after_s: after as f32, ..SightConfig::default() };
+        let config = VideoHealthConfig { frozen_after_s: after as f32, ..VideoHealthConfig::default() };
         let (mut camera, plane) = (Camera::with(config, 0), view(1, (0, 0)));
         let interval = 1000 / fps;
         let mut at = None;
@@ -308,7 +312,7 @@ proptest! {
         let (mut camera, plane) = settled(2);
         for light in lights {
             let told = camera.watch(35, &plane, light);
-            let wrong = [Loss::Moved, Loss::Covered, Loss::OutOfFocus];
+            let wrong = [VideoFault::Moved, VideoFault::Covered, VideoFault::OutOfFocus];
             prop_assert!(!told.iter().any(|(_, l)| l.is_some_and(|l| wrong.contains(&l))), "{light:?}: {told:?}");
         }
     }
@@ -318,7 +322,7 @@ proptest! {
         x in prop_oneof![-70i32..-24, 24i32..70], y in -40i32..40
     ) {
         let (mut camera, plane) = settled(3);
-        prop_assert_eq!(camera.watch(15, &view(1, (x, y)), SAME_LIGHT), [(11, Some(Loss::Moved))]);
+        prop_assert_eq!(camera.watch(15, &view(1, (x, y)), SAME_LIGHT), [(11, Some(VideoFault::Moved))]);
         prop_assert_eq!(camera.watch(15, &plane, SAME_LIGHT), [(3, None)]);
     }
 
@@ -348,7 +352,7 @@ proptest! {
     fn no_picture_of_any_size_breaks_it(
         frames in prop::collection::vec((1usize..70, 1usize..70, any::<u8>(), 0u64..20_000), 1..12)
     ) {
-        let mut sight = Sight::new(SightConfig::default(), Vec::new());
+        let mut sight = VideoHealthMonitor::new(VideoHealthConfig::default(), Vec::new());
         let mut now = 0;
         for (w, h, seed, ms) in frames {
             now += ms;

@@ -38,7 +38,7 @@ pub use error::{HttpError, HttpErrorKind};
 pub use server::{Server, bind, serve};
 
 use crate::health::metrics::{self, HttpFigures};
-use crate::pipeline::views::Views;
+use crate::pipeline::views::ApiContext;
 use error::ApiError;
 use picture::Pictures;
 
@@ -49,7 +49,7 @@ pub const MAX_FOLLOWERS: usize = 32;
 
 /// What the routes share.
 pub(crate) struct App {
-    views: Views,
+    views: ApiContext,
     pictures: Pictures,
     viewers: Arc<Semaphore>,
     followers: Arc<Semaphore>,
@@ -62,7 +62,7 @@ pub(crate) struct App {
 type Shared = State<Arc<App>>;
 
 impl App {
-    fn new(views: Views, stop: CancellationToken) -> Self {
+    fn new(views: ApiContext, stop: CancellationToken) -> Self {
         App {
             views,
             pictures: Pictures::default(),

@@ -12,7 +12,7 @@ use axum::body::Bytes;
 
 use super::error::ApiError;
 use crate::jpeg;
-use crate::pipeline::views::Views;
+use crate::pipeline::views::ApiContext;
 
 /// A frame as JPEG.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Pictures {
     /// The frame as JPEG, no side longer than `max_side` pixels.
     pub(super) async fn get(
         &self,
-        views: &Views,
+        views: &ApiContext,
         frame: Frame,
         max_side: Option<u32>,
     ) -> Result<Encoded, ApiError> {
@@ -67,7 +67,7 @@ impl Pictures {
         Ok(encoded)
     }
 
-    fn place(&self, views: &Views, source: &str, factor: u32) -> Place {
+    fn place(&self, views: &ApiContext, source: &str, factor: u32) -> Place {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (source.to_owned(), factor);
         if let Some(place) = places.get(&key) {

@@ -24,7 +24,7 @@ use super::config::{HttpConfig, Token};
 use super::error::HttpError;
 use super::guard::Guard;
 use super::{App, routes};
-use crate::pipeline::views::Views;
+use crate::pipeline::views::ApiContext;
 
 /// Connections at the same time; more wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 128;
@@ -60,7 +60,7 @@ pub async fn bind(config: &HttpConfig) -> Result<Server, HttpError> {
 ///
 /// # Errors
 /// As [`bind`].
-pub async fn serve(config: HttpConfig, views: Views, stop: CancellationToken) -> Result<(), HttpError> {
+pub async fn serve(config: HttpConfig, views: ApiContext, stop: CancellationToken) -> Result<(), HttpError> {
     bind(&config).await?.run(views, stop).await;
     Ok(())
 }
@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// Answers until the stop, then ends the streams and gives connections two seconds to finish.
-    pub async fn run(self, views: Views, stop: CancellationToken) {
+    pub async fn run(self, views: ApiContext, stop: CancellationToken) {
         let app = Arc::new(App::new(views, stop.clone()));
         let router = routes(app.clone(), Guard { listen: self.address, token: self.token });
         let connections = TaskTracker::new();

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aimass_core::governor::{Signs, Zone};
+use aimass_core::governor::{BoardReadings, Zone};
 use serde::Serialize;
 
 /// Bits of the Raspberry Pi's `get_throttled` that hold now; those above 15 tell of the past.
@@ -31,21 +31,21 @@ pub struct Frequency {
 
 /// A look at the board.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Look {
+pub struct BoardSample {
     /// Its troubles.
-    pub signs: Signs,
+    pub signs: BoardReadings,
     /// Its frequency, where it can be told.
     pub frequency: Option<Frequency>,
 }
 
 /// The kernel's tree.
 #[derive(Debug, Clone)]
-pub struct Tree(PathBuf);
+pub struct Sysfs(PathBuf);
 
-impl Tree {
+impl Sysfs {
     /// Below this folder, which is `/sys` but in tests.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Tree(root.into())
+        Sysfs(root.into())
     }
 
     /// The board's own. In builds with debug assertions `AIMASS_TEST_SYS_ROOT` names another one, for tests of the
@@ -53,22 +53,22 @@ impl Tree {
     pub fn of_board() -> Self {
         #[cfg(debug_assertions)]
         if let Some(root) = std::env::var_os("AIMASS_TEST_SYS_ROOT") {
-            return Tree::at(root);
+            return Sysfs::at(root);
         }
-        Tree::at("/sys")
+        Sysfs::at("/sys")
     }
 
     /// Looks at the board.
-    pub fn look(&self) -> Look {
+    pub fn look(&self) -> BoardSample {
         let bits = self.firmware_bits();
         let frequency = self.frequency();
-        let signs = Signs {
+        let signs = BoardReadings {
             zones: self.zones(),
             throttled: bits & THROTTLED != 0 || self.is_cooled_by_slowing(),
             under_voltage: bits & UNDER_VOLTAGE != 0 || self.has_low_supply(),
             capped: frequency.is_some_and(|f| f.allowed_mhz < f.able_mhz),
         };
-        Look { signs, frequency }
+        BoardSample { signs, frequency }
     }
 
     fn below(&self, folder: &str, prefix: &str) -> Vec<PathBuf> {
@@ -158,10 +158,10 @@ pub(crate) mod tests {
         }
     }
 
-    fn look(files: &[(&str, &str)]) -> Look {
+    fn look(files: &[(&str, &str)]) -> BoardSample {
         let root = tempfile::tempdir().unwrap();
         put(root.path(), files);
-        Tree::at(root.path()).look()
+        Sysfs::at(root.path()).look()
     }
 
     #[test]
@@ -184,7 +184,11 @@ pub(crate) mod tests {
             ("devices/system/cpu/cpufreq/policy0/cpuinfo_max_freq", "1800000\n"),
         ]);
         let zone = Zone { name: "cpu-thermal".into(), celsius: 71.234, passive_c: vec![80.0] };
-        assert_eq!(look.signs, Signs { zones: vec![zone], ..Signs::default() }, "what was is no trouble now");
+        assert_eq!(
+            look.signs,
+            BoardReadings { zones: vec![zone], ..BoardReadings::default() },
+            "what was is no trouble now"
+        );
         assert_eq!(look.frequency, Some(Frequency { now_mhz: 1500, allowed_mhz: 1800, able_mhz: 1800 }));
     }
 
@@ -222,6 +226,6 @@ pub(crate) mod tests {
 
     #[test]
     fn a_machine_without_any_of_it_has_no_troubles() {
-        assert_eq!(look(&[]), Look::default());
+        assert_eq!(look(&[]), BoardSample::default());
     }
 }

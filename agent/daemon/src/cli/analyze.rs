@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::finding::Finding;
-use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::{Clock, SystemClock};
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::tracking::{Tracker, TrackerConfig};
 use aimass_core::traits::{Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
 use aimass_inference::ModelCache;
@@ -128,7 +128,7 @@ fn clip(uri: SourceUri, work: &mut Work) -> Result<(), Failure> {
     let mut source = options.build(SystemClock::shared()).map_err(source_failure)?;
     work.tracker = Some(Tracker::new(TrackerConfig::default()));
     work.bar = Progress::spinner("frames");
-    let outcome = source.run_once(work, &Stop::new());
+    let outcome = source.run_once(work, &StopToken::new());
     if let Some(failure) = work.failed.take() {
         return Err(failure);
     }
@@ -195,7 +195,7 @@ fn pictures(path: &Path, work: &mut Work) -> Result<(), Failure> {
 }
 
 fn still(source: &Name, seq: u64, picture: Picture, clock: &dyn Clock) -> Frame {
-    let stamp = Stamp { wall: clock.wall(), wall_from: TimeSource::File, elapsed: Duration::ZERO };
+    let stamp = CaptureTime { wall: clock.wall(), wall_from: TimeSource::File, elapsed: Duration::ZERO };
     Frame { source: source.clone(), seq, stamp, picture }
 }
 

@@ -79,7 +79,7 @@ pub enum Command {
     Bench(BenchArgs),
     /// Makes a key that signs configurations and commands; prints the lines that make a node trust it.
     Keygen(crate::cli::keygen::KeygenArgs),
-    /// Signs a configuration or a command for one node, and sends it if asked to.
+    /// BoardReadings a configuration or a command for one node, and sends it if asked to.
     Sign(Box<crate::cli::sign::SignArgs>),
     /// Tells who signed an envelope, for whom, and whether what it says is valid.
     Verify(crate::cli::verify::VerifyArgs),

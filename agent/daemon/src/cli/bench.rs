@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aimass_core::frame::Frame;
 use aimass_core::runtime::clock::SystemClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Flow, FrameSink, StreamInfo};
 use aimass_media::options::SourceOptions;
 use aimass_media::uri::SourceUri;
@@ -84,7 +84,7 @@ fn decode_only(uri: &SourceUri, flow: Flow) -> Result<(f64, f64), Failure> {
     options.fps = 1.0;
     let mut source = options.build(SystemClock::shared()).map_err(source_failure)?;
     let (before, mut last) = (process::cpu_seconds(), Last(Duration::ZERO, flow));
-    source.run_once(&mut last, &Stop::new()).map_err(source_failure)?;
+    source.run_once(&mut last, &StopToken::new()).map_err(source_failure)?;
     Ok((process::cpu_seconds() - before, last.0.as_secs_f64()))
 }
 

@@ -11,7 +11,7 @@ use aimass_media::probe::MediaReport;
 use serde::Serialize;
 
 use crate::board::process;
-use crate::board::sysfs::Tree;
+use crate::board::sysfs::Sysfs;
 use crate::cli::capacity::{self, board};
 use crate::config::{self, Config};
 use crate::exit::Failure;
@@ -170,7 +170,7 @@ fn look(config: Option<&Config>) -> Report {
         memory_bytes,
         memory_available_bytes,
         temperatures_c: process::temperatures_c(),
-        trouble: board::trouble(&Tree::of_board(), &governor),
+        trouble: board::trouble(&Sysfs::of_board(), &governor),
         disk,
         media,
         models,

@@ -51,7 +51,7 @@ pub struct PublishArgs {
 }
 
 /// What is sent.
-pub enum Errand {
+pub enum Publication {
     /// A configuration.
     Config {
         /// For whom.
@@ -103,7 +103,7 @@ fn by_option(error: &LinkError) -> String {
 ///
 /// # Errors
 /// `Unavailable` for a broker or a node that does not answer, and for a roll back; `BadInput` if the node refuses.
-pub fn run(args: &PublishArgs, envelope: String, errand: &Errand) -> Result<(), Failure> {
+pub fn run(args: &PublishArgs, envelope: String, errand: &Publication) -> Result<(), Failure> {
     let broker = args.broker().ok_or_else(|| Failure::Usage("--publish is missing".into()))?;
     let wait = args.wait.then(|| Duration::from_secs(args.wait_s));
     block_on(async {
@@ -114,8 +114,8 @@ pub fn run(args: &PublishArgs, envelope: String, errand: &Errand) -> Result<(), 
         let shot = OneShot::connect(&broker, client_id.clone(), clock, fine).await;
         let mut shot = shot.map_err(unavailable)?;
         let outcome = match errand {
-            Errand::Config { to, version } => push(&mut shot, envelope, to, *version, wait).await,
-            Errand::Command { to, name } => ask(&mut shot, envelope, to, name, wait).await,
+            Publication::Config { to, version } => push(&mut shot, envelope, to, *version, wait).await,
+            Publication::Command { to, name } => ask(&mut shot, envelope, to, name, wait).await,
         };
         shot.close().await;
         outcome

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::commands::prover;
 use crate::config::Problem;
-use crate::config::revisions::{Keeper, Start};
+use crate::config::revisions::{ConfigManager, Start};
 use crate::exit::Failure;
 use crate::identity::{Node, VERSION, clock_ok};
 use crate::node::command_ports;
@@ -31,7 +31,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         let mut signals = Signals::new()?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| Failure::Bug(e.to_string()))?;
         let clock = SystemClock::shared();
-        let (mut keeper, first) = Keeper::open(path, clock.clone(), Arc::new(clock_ok))?;
+        let (mut keeper, first) = ConfigManager::open(path, clock.clone(), Arc::new(clock_ok))?;
         let names = &first.choice.config.node;
         let node = Node::new(names.site.clone(), names.id.clone(), clock);
         tracing::info!(site = %node.site, node = %node.id, boot = %node.boot, version = VERSION, cameras = first.choice.config.camera.len(), config_version = first.choice.version, "Starting.");
@@ -46,7 +46,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         let (requests, mut asked) = controller::requests();
         let (views, store) = (running.views.clone(), running.store().clone());
         let own_file = path.to_owned();
-        running.obey(command_ports::Needs { prove, trust: known, own_file, requests, views, store });
+        running.obey(command_ports::Deps { prove, trust: known, own_file, requests, views, store });
         let mut control = Control::new(running, keeper, trust, trial);
         let outcome = tokio::select! {
             () = signals.wait() => Ok(()),
@@ -65,7 +65,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
 }
 
 /// Starts the node with what the keeper chose; if that is on trial and cannot even start, with the last known good.
-async fn begin(keeper: &mut Keeper, first: &Start, node: &Node) -> Result<(Running, bool), Failure> {
+async fn begin(keeper: &mut ConfigManager, first: &Start, node: &Node) -> Result<(Running, bool), Failure> {
     node.set_config_version(first.choice.version);
     if !first.trial {
         return Ok((running::start(&first.choice.config, node.clone()).await?, false));
@@ -158,7 +158,7 @@ impl Signals {
                 }
             }
             self.wait().await;
-            tracing::warn!("Told twice: leaving at once. What the store accepted is safe.");
+            tracing::warn!("EventBatch twice: leaving at once. What the store accepted is safe.");
             std::process::exit(0);
         });
     }

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use ulid::Ulid;
 
-use crate::cli::publish::{self, Errand, PublishArgs};
+use crate::cli::publish::{self, Publication, PublishArgs};
 use crate::config::overlay::{LOCAL_ONLY, pushable};
 use crate::config::{self, ConfigErrors};
 use crate::exit::Failure;
@@ -49,7 +49,7 @@ pub struct SignArgs {
     /// 60 s if nothing is said, a configuration for ever.
     #[arg(long)]
     pub not_after: Option<String>,
-    /// Signs a command of this name instead of a configuration.
+    /// BoardReadings a command of this name instead of a configuration.
     #[arg(long, requires_all = ["site", "node"])]
     pub command: Option<Name>,
     /// The command's nonce: 16 to 64 characters, never used before; `auto` makes one.
@@ -69,7 +69,7 @@ pub struct SignArgs {
     pub publish: PublishArgs,
 }
 
-/// Signs, writes, sends.
+/// BoardReadings, writes, sends.
 ///
 /// # Errors
 /// `BadInput` for a configuration or key that is wrong, and for a refusal by the node; `Unavailable` for a broker or
@@ -93,7 +93,11 @@ pub fn run(args: &SignArgs) -> Result<(), Failure> {
     if sent { publish::run(&args.publish, text, &errand) } else { Ok(()) }
 }
 
-fn configuration(args: &SignArgs, secret: &SecretKey, now: Timestamp) -> Result<(Envelope, Errand), Failure> {
+fn configuration(
+    args: &SignArgs,
+    secret: &SecretKey,
+    now: Timestamp,
+) -> Result<(Envelope, Publication), Failure> {
     let (Some(file), Some(version)) = (&args.file, args.version) else {
         return Err(Failure::Usage("give a configuration file and --version".into()));
     };
@@ -117,7 +121,7 @@ fn configuration(args: &SignArgs, secret: &SecretKey, now: Timestamp) -> Result<
         body,
     };
     let envelope = statement.sign(secret, args.id.clone()).map_err(bad)?;
-    Ok((envelope, Errand::Config { to: Recipient { site, node }, version }))
+    Ok((envelope, Publication::Config { to: Recipient { site, node }, version }))
 }
 
 fn command(
@@ -125,7 +129,7 @@ fn command(
     name: &Name,
     secret: &SecretKey,
     now: Timestamp,
-) -> Result<(Envelope, Errand), Failure> {
+) -> Result<(Envelope, Publication), Failure> {
     let (Some(site), Some(node)) = (args.site.clone(), args.node.clone()) else {
         return Err(Failure::Usage("a command needs --site and --node".into()));
     };
@@ -144,7 +148,7 @@ fn command(
         body,
     };
     let envelope = statement.sign(secret, args.id.clone()).map_err(bad)?;
-    Ok((envelope, Errand::Command { to: Recipient { site, node }, name: name.clone() }))
+    Ok((envelope, Publication::Command { to: Recipient { site, node }, name: name.clone() }))
 }
 
 /// What is wrong with a body, as far as that can be told without the node's own file.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aimass_core::runtime::clock::SharedClock;
 use aimass_signing::{
-    CommandStatement, Domain, Envelope, Life, NonceBook, Recipient, TrustConfig, TrustError,
+    CommandStatement, Domain, Envelope, Life, NonceStore, Recipient, TrustConfig, TrustError,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ pub fn prover(
     here: Recipient,
     boot: Ulid,
     clock: SharedClock,
-    book: NonceBook,
+    book: NonceStore,
 ) -> Arc<Prove> {
     let book = Mutex::new(book);
     Arc::new(move |name: &str, envelope: &[u8]| -> Result<Value, CommandError> {
@@ -75,7 +75,7 @@ mod tests {
         let here = Recipient { site: "s".parse().unwrap(), node: "n".parse().unwrap() };
         let boot = Ulid::from_parts(7, 7);
         let (trust, known) = watch::channel(trust);
-        let prove = prover(known, here, boot, SystemClock::shared(), NonceBook::in_memory());
+        let prove = prover(known, here, boot, SystemClock::shared(), NonceStore::in_memory());
         let kind = |name: &str, bytes: &[u8]| prove(name, bytes).map_err(|e| e.kind);
 
         let good = command(&secret, "n", "0123456789abcdef");

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::logging::Logs;
-use crate::pipeline::views::Views;
+use crate::pipeline::views::ApiContext;
 
 mod authenticate;
 mod error;
@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub type Answer = Box<dyn FnOnce(Bytes) + Send>;
 
 /// A command as it came.
-pub struct Asked {
+pub struct CommandRequest {
     /// The last level of its topic.
     pub name: String,
     /// The envelope.
@@ -77,13 +77,13 @@ pub struct CommandPorts {
     /// Folders whose files a probe may name.
     pub secret_folders: Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>,
     /// The sources and the clock.
-    pub views: Views,
+    pub views: ApiContext,
     /// How much is logged; `None` where nobody set that up.
     pub logs: Option<&'static Logs>,
 }
 
 /// The task: ends when the queue is closed and what was under way has been answered.
-pub async fn run(mut commands: mpsc::Receiver<Asked>, ports: CommandPorts) {
+pub async fn run(mut commands: mpsc::Receiver<CommandRequest>, ports: CommandPorts) {
     let shared = Arc::new(Shared {
         ports,
         probes: Arc::new(Semaphore::new(PROBES)),
@@ -93,7 +93,7 @@ pub async fn run(mut commands: mpsc::Receiver<Asked>, ports: CommandPorts) {
     let mut under_way = JoinSet::new();
     while let Some(asked) = commands.recv().await {
         // One after the other: whether a nonce is new must be known before the next command is looked at.
-        let Asked { name, payload, answer } = asked;
+        let CommandRequest { name, payload, answer } = asked;
         let request = match prove(shared.ports.prove.clone(), name.clone(), payload).await {
             Ok(request) => request,
             Err(error) => {

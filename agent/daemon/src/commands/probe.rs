@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aimass_core::frame::Frame;
 use aimass_core::runtime::clock::{SharedClock, Stopwatch};
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use aimass_media::options::SourceOptions;
 use aimass_media::uri::SourceUri;
@@ -46,7 +46,7 @@ pub(super) struct Surroundings {
 
 pub(super) async fn probe(request: ProbeRequest, around: Surroundings) -> Result<ProbeReply, CommandError> {
     let timeout = Duration::from_secs_f32(request.timeout_s);
-    let stop = Stop::new();
+    let stop = StopToken::new();
     let asked = stop.clone();
     let work = tokio::task::spawn_blocking(move || {
         let _place = around.place;
@@ -69,7 +69,7 @@ fn look(
     request: &ProbeRequest,
     clock: SharedClock,
     secret_folders: &[PathBuf],
-    stop: &Stop,
+    stop: &StopToken,
 ) -> Result<ProbeReply, CommandError> {
     let options = options(request, secret_folders)?;
     let mut source = options.build(clock).map_err(|e| CommandError::new(kind(e.kind), e.message))?;

@@ -22,7 +22,7 @@ pub enum Request {
     SetLogLevel(LogRequest),
     /// Stop looking and deliver what is left.
     Drain(DrainRequest),
-    /// Look again after a drain.
+    /// BoardSample again after a drain.
     Resume(Nothing),
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 use aimass_core::runtime::clock::SystemClock;
 use base64::Engine;
 use tokio::sync::{broadcast, oneshot, watch};
@@ -24,7 +24,7 @@ fn rig() -> Rig {
     let clock = SystemClock::shared();
     let view = Arc::new(SourceView::new("dock".parse().unwrap(), SourceFacts::default(), clock.wall()));
     let sources = watch::Sender::new(Arc::new(vec![view.clone()]));
-    let views = Views {
+    let views = ApiContext {
         sources: sources.subscribe(),
         events: broadcast::Sender::new(LIVE_EVENTS),
         log: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
@@ -73,7 +73,7 @@ fn rig() -> Rig {
 }
 
 /// The running task, as its requesters see it.
-struct Desk(mpsc::Sender<Asked>);
+struct Desk(mpsc::Sender<CommandRequest>);
 
 impl Desk {
     fn of(rig: &Rig) -> (Desk, tokio::task::JoinHandle<()>) {
@@ -84,7 +84,7 @@ impl Desk {
     async fn send(&self, name: &str, payload: impl Into<Bytes>) -> oneshot::Receiver<Value> {
         let (tx, rx) = oneshot::channel();
         let answer: Answer = Box::new(move |text| tx.send(serde_json::from_slice(&text).unwrap()).unwrap());
-        let asked = Asked { name: name.to_owned(), payload: payload.into(), answer: Some(answer) };
+        let asked = CommandRequest { name: name.to_owned(), payload: payload.into(), answer: Some(answer) };
         self.0.send(asked).await.unwrap();
         rx
     }
@@ -153,8 +153,11 @@ async fn a_snapshot_is_the_newest_frame_and_no_larger_than_asked_for() {
     let rig = rig();
     let (desk, _task) = Desk::of(&rig);
     for seq in 1..=2 {
-        let stamp =
-            Stamp { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed: Duration::ZERO };
+        let stamp = CaptureTime {
+            wall: Timestamp::UNIX_EPOCH,
+            wall_from: TimeSource::Clock,
+            elapsed: Duration::ZERO,
+        };
         let picture = Picture::from_rgb((640, 480), vec![90; 640 * 480 * 3]).unwrap();
         rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq, stamp, picture });
     }
@@ -177,7 +180,8 @@ async fn a_picture_that_compresses_badly_is_made_smaller_until_it_fits_an_answer
         (state >> 24) as u8
     });
     let picture = Picture::from_rgb((1920, 1080), noise.take(1920 * 1080 * 3).collect()).unwrap();
-    let stamp = Stamp { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed: Duration::ZERO };
+    let stamp =
+        CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed: Duration::ZERO };
     rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq: 1, stamp, picture });
     let answer = desk.ask("snapshot", r#"{"source":"dock","max_side_px":1920}"#).await;
     let (width, _) = jpeg_size(&answer["result"]["picture"]);

@@ -15,7 +15,7 @@ pub enum Change {
     /// It is new.
     Start,
     /// Other zones or lines, another floor or priority: nothing stops, tracks go on.
-    Redraw,
+    UpdateZones,
     /// It is opened anew, alone.
     Restart,
     /// It is gone.
@@ -122,7 +122,7 @@ fn change_of(
     if undrawn(before) != undrawn(after) || links(before, old) != links(after, new) {
         return Some(Change::Restart);
     }
-    (before != after).then_some(Change::Redraw)
+    (before != after).then_some(Change::UpdateZones)
 }
 
 #[cfg(test)]
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_moved_corner_of_a_zone_restarts_nothing() {
         let moved = changes(|c| c.camera[0].zone[0].polygon.0[1] = [0.9, 0.0].into());
-        assert_eq!(moved, [("dock".to_owned(), Change::Redraw)]);
+        assert_eq!(moved, [("dock".to_owned(), Change::UpdateZones)]);
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         for change in
             [|c: &mut Config| c.camera[0].priority = 9, |c: &mut Config| c.camera[0].min_fps = Some(2.0)]
         {
-            assert_eq!(changes(change), [("dock".to_owned(), Change::Redraw)]);
+            assert_eq!(changes(change), [("dock".to_owned(), Change::UpdateZones)]);
         }
     }
 

@@ -1,6 +1,6 @@
 //! One microphone, as a configuration has it.
 
-use aimass_core::audio::{HearingConfig, LevelConfig};
+use aimass_core::audio::{AudioHealthConfig, LevelConfig};
 use aimass_core::id::Name;
 use aimass_media::MicrophoneUri;
 use schemars::JsonSchema;
@@ -29,7 +29,7 @@ pub struct MicrophoneConfig {
     pub level: LevelConfig,
     /// When the microphone counts as not hearing: stalled, failed, dead, silent.
     #[serde(default)]
-    pub sight: HearingConfig,
+    pub sight: AudioHealthConfig,
 }
 
 impl MicrophoneConfig {

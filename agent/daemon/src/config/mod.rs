@@ -10,7 +10,7 @@ use aimass_core::geometry::Polygon;
 use aimass_core::governor::GovernorConfig;
 use aimass_core::id::Name;
 use aimass_core::motion::MotionConfig;
-use aimass_core::source_health::SightConfig;
+use aimass_core::source_health::VideoHealthConfig;
 use aimass_core::tracking::TrackerConfig;
 use aimass_inference::Backend;
 use aimass_inference::analyzer::AnalyzerConfig;
@@ -164,7 +164,7 @@ pub struct CameraConfig {
     pub motion: MotionConfig,
     /// When the camera counts as not seeing: stalled, black, covered, frozen, moved, out of focus.
     #[serde(default)]
-    pub sight: SightConfig,
+    pub sight: VideoHealthConfig,
     /// How findings become tracks.
     #[serde(default)]
     pub tracker: TrackerConfig,

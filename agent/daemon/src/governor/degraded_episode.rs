@@ -3,7 +3,7 @@
 //! Invariant: every `began` has exactly one `ended` with the same `thing`, also at shutdown (`ended_by`
 //! `node_stopping`); what a crash left open is kept in the store and ended by the next life (`restarted`).
 
-use aimass_core::event::{Happening, Kind, Phase, Severity};
+use aimass_core::event::{EventData, Kind, Phase, Severity};
 use aimass_core::finding::Attributes;
 use aimass_core::frame::TimeSource;
 use aimass_store::Store;
@@ -14,7 +14,7 @@ use ulid::Ulid;
 
 use super::health::GovernorHealth;
 use crate::identity::Node;
-use crate::pipeline::persist::Told;
+use crate::pipeline::persist::EventBatch;
 use crate::pipeline::source_health::node_source;
 
 /// The key of what is open.
@@ -29,12 +29,12 @@ struct Open {
 }
 
 /// What was told of the node being held back.
-pub(super) struct Book {
+pub(super) struct DegradedEpisode {
     node: Node,
     open: Option<Open>,
 }
 
-impl Book {
+impl DegradedEpisode {
     /// With what the former life has left open.
     pub(super) async fn load(node: Node, store: &Store) -> Self {
         let open = match store.get_value(OPEN).await {
@@ -44,7 +44,7 @@ impl Book {
                 None
             }
         };
-        Book { node, open }
+        DegradedEpisode { node, open }
     }
 
     /// Since when the node is held back.
@@ -53,7 +53,7 @@ impl Book {
     }
 
     /// Notes how it is now; what there is to tell.
-    pub(super) fn note(&mut self, health: &GovernorHealth) -> Option<Told> {
+    pub(super) fn note(&mut self, health: &GovernorHealth) -> Option<EventBatch> {
         let now = self.node.clock.wall();
         match (self.open, health.level > 0) {
             (None, false) => None,
@@ -69,7 +69,7 @@ impl Book {
     }
 
     /// Ends what is open.
-    pub(super) fn end(&mut self, by: &'static str) -> Option<Told> {
+    pub(super) fn end(&mut self, by: &'static str) -> Option<EventBatch> {
         let open = self.open.take()?;
         let lasted_s = self.node.clock.wall().duration_since(open.since).as_secs_f64().max(0.0);
         let facts = [
@@ -79,8 +79,8 @@ impl Book {
         Some(self.told(open, Phase::Ended, facts.into()))
     }
 
-    fn told(&self, open: Open, phase: Phase, attributes: Attributes) -> Told {
-        let happening = Happening {
+    fn told(&self, open: Open, phase: Phase, attributes: Attributes) -> EventBatch {
+        let happening = EventData {
             time: self.node.clock.wall(),
             time_source: TimeSource::Clock,
             source: node_source(),
@@ -99,7 +99,7 @@ impl Book {
             because: None,
         };
         let kept = serde_json::to_value(self.open).unwrap_or_default();
-        Told { happenings: vec![happening], values: vec![(OPEN.to_owned(), kept)] }
+        EventBatch { happenings: vec![happening], values: vec![(OPEN.to_owned(), kept)] }
     }
 }
 

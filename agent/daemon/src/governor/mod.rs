@@ -17,21 +17,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aimass_core::governor::{Doing, Given, Governor, GovernorConfig, Terms};
+use aimass_core::governor::{Allocation, CameraLimits, CameraLoad, Governor, GovernorConfig};
 use aimass_core::id::Name;
 use aimass_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::pipeline::throttle::{ChainModels, Share};
+pub use crate::pipeline::throttle::{ChainModels, Throttle};
 pub use health::{CameraShare, GovernorHealth};
 
-use crate::board::sysfs::{Look, Tree};
+use crate::board::sysfs::{BoardSample, Sysfs};
 use crate::identity::Node;
-use crate::pipeline::persist::Told;
+use crate::pipeline::persist::EventBatch;
 use crate::pipeline::views::SourceView;
-use degraded_episode::Book;
+use degraded_episode::DegradedEpisode;
 
 /// How much more seldom the board is looked at while no camera delivers.
 const SELDOM: u32 = 6;
@@ -39,7 +39,7 @@ const SELDOM: u32 = 6;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the governor needs of the node.
-pub struct Needs {
+pub struct Deps {
     /// Who the node is.
     pub node: Node,
     /// Where it keeps what it has told.
@@ -47,9 +47,9 @@ pub struct Needs {
     /// The cameras.
     pub sources: watch::Receiver<Arc<Vec<Arc<SourceView>>>>,
     /// To the task `accept`.
-    pub accept: mpsc::Sender<Told>,
+    pub accept: mpsc::Sender<EventBatch>,
     /// Where the kernel shows the board.
-    pub tree: Tree,
+    pub tree: Sysfs,
 }
 
 /// What may change while it runs.
@@ -71,26 +71,26 @@ struct Counted {
 
 /// The governor of one node.
 pub struct Task {
-    needs: Needs,
+    needs: Deps,
     settings: watch::Receiver<Settings>,
     told: watch::Sender<Arc<GovernorHealth>>,
     governor: Governor,
     before: HashMap<Name, Counted>,
-    book: Book,
+    book: DegradedEpisode,
     /// A look at the board that has not ended in time.
-    looking: Option<JoinHandle<Look>>,
+    looking: Option<JoinHandle<BoardSample>>,
     patience: Duration,
 }
 
 /// A governor, and what others see of it: the settings that it follows and its part of the health.
 pub async fn new(
-    needs: Needs,
+    needs: Deps,
     settings: Settings,
 ) -> (Task, watch::Sender<Settings>, watch::Receiver<Arc<GovernorHealth>>) {
     let governor = Governor::new(settings.governor.clone());
     let (asked, settings) = watch::channel(settings);
     let (told, health) = watch::channel(Arc::default());
-    let book = Book::load(needs.node.clone(), &needs.store).await;
+    let book = DegradedEpisode::load(needs.node.clone(), &needs.store).await;
     let (before, looking) = (HashMap::new(), None);
     let task = Task { needs, settings, told, governor, before, book, looking, patience: PATIENCE };
     (task, asked, health)
@@ -192,7 +192,7 @@ impl Task {
     }
 
     /// What the board shows; nothing while a sensor does not answer. A second thread is not sent after the first.
-    async fn look_at_board(&mut self) -> Look {
+    async fn look_at_board(&mut self) -> BoardSample {
         let tree = self.needs.tree.clone();
         let late = self.looking.take();
         let was_late = late.is_some();
@@ -207,13 +207,13 @@ impl Task {
                     );
                 }
                 self.looking = Some(looking);
-                Look::default()
+                BoardSample::default()
             }
         }
     }
 
     /// How the cameras did since the last look.
-    fn doing(&mut self, sources: &[Arc<SourceView>]) -> BTreeMap<Name, Doing> {
+    fn doing(&mut self, sources: &[Arc<SourceView>]) -> BTreeMap<Name, CameraLoad> {
         let mut all = BTreeMap::new();
         let mut counted = HashMap::new();
         for source in sources.iter().filter(|source| is_governed(source)) {
@@ -225,7 +225,7 @@ impl Task {
             };
             let before = self.before.get(&source.id).copied();
             let facts = source.facts();
-            let terms = Terms {
+            let terms = CameraLimits {
                 wanted_fps: facts.fps_wanted,
                 floor_fps: facts.fps_floor,
                 priority: facts.priority,
@@ -236,7 +236,7 @@ impl Task {
                 && source.share.is_ready()
                 && before.is_some();
             let before = before.unwrap_or(now);
-            let doing = Doing {
+            let doing = CameraLoad {
                 terms,
                 at_work,
                 smaller: source.share.is_smaller(),
@@ -251,11 +251,11 @@ impl Task {
         all
     }
 
-    fn health(&self, look: &Look, sources: &[Arc<SourceView>]) -> GovernorHealth {
+    fn health(&self, look: &BoardSample, sources: &[Arc<SourceView>]) -> GovernorHealth {
         let (level, levels) = self.governor.level();
         let share = |source: &Arc<SourceView>| {
             let (facts, models) = (source.facts(), source.share.models());
-            let whole = Given { fps: facts.fps_wanted, smaller: false };
+            let whole = Allocation { fps: facts.fps_wanted, smaller: false };
             let given = self.governor.given(&source.id).unwrap_or(whole);
             let models = match &models.smaller {
                 Some(smaller) if given.smaller => smaller.clone(),
@@ -291,7 +291,7 @@ impl Task {
         }
     }
 
-    async fn tell(&self, told: Option<Told>) {
+    async fn tell(&self, told: Option<EventBatch>) {
         if let Some(told) = told {
             // An error only when the program is ending beyond its deadline.
             self.needs.accept.send(told).await.ok();

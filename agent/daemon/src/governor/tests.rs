@@ -20,7 +20,7 @@ struct Rig {
     settings: watch::Sender<Settings>,
     health: watch::Receiver<Arc<GovernorHealth>>,
     sources: watch::Sender<Arc<Vec<Arc<SourceView>>>>,
-    accepted: mpsc::Receiver<Told>,
+    accepted: mpsc::Receiver<EventBatch>,
 }
 
 fn camera(id: &str, priority: u8, unpaced: bool) -> Arc<SourceView> {
@@ -50,7 +50,7 @@ async fn rig(cameras: Vec<Arc<SourceView>>) -> Rig {
     let (store, _) = Store::open(&config, shared, move |what| stamp.event(what)).unwrap();
     let (sources, seen) = watch::channel(Arc::new(cameras));
     let (accept, accepted) = mpsc::channel(64);
-    let needs = Needs { node, store, sources: seen, accept, tree: Tree::at(folder.path()) };
+    let needs = Deps { node, store, sources: seen, accept, tree: Sysfs::at(folder.path()) };
     let settings = Settings { governor: GovernorConfig::default(), parallel: 3 };
     let (task, settings, health) = new(needs, settings).await;
     Rig { folder, clock, task, settings, health, sources, accepted }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aimass_core::id::Name;
-use aimass_core::runtime::worker::{Health as WorkerStatus, Pulse, Watch};
-use aimass_mqtt::{LinkStatus, StateBoard};
+use aimass_core::runtime::worker::{Health as WorkerStatus, Heartbeat, WorkerRegistry};
+use aimass_mqtt::{LinkStatus, RetainedStates};
 use aimass_store::Store;
 use tokio::sync::watch;
 
@@ -18,7 +18,7 @@ use crate::board::process;
 use crate::governor::GovernorHealth;
 use crate::health::document::{BrokerHealth, HealthDocument, OutboxHealth, SourceHealth, WorkerHealth};
 use crate::identity::{Node, VERSION, clock_ok};
-use crate::pipeline::source_health::{ClockWatch, NodeTeller};
+use crate::pipeline::source_health::{ClockWatch, NodeHealthReporter};
 use crate::pipeline::views::SourceView;
 
 /// Rates and stage times are means over at least this.
@@ -69,7 +69,7 @@ struct Sampled {
 pub struct Monitor {
     node: Node,
     sources: Sources,
-    workers: Watch,
+    workers: WorkerRegistry,
     store: Store,
     link: watch::Receiver<Option<watch::Receiver<LinkStatus>>>,
     governor: watch::Receiver<Arc<GovernorHealth>>,
@@ -81,7 +81,7 @@ impl Monitor {
     pub fn new(
         node: Node,
         sources: Sources,
-        workers: Watch,
+        workers: WorkerRegistry,
         store: Store,
         link: watch::Receiver<Option<watch::Receiver<LinkStatus>>>,
         governor: watch::Receiver<Arc<GovernorHealth>>,
@@ -91,13 +91,13 @@ impl Monitor {
     }
 
     /// Samples every ten seconds, tells the health every minute; runs until it is aborted.
-    pub async fn run(self, board: Arc<StateBoard>, node: NodeTeller) {
+    pub async fn run(self, board: Arc<RetainedStates>, node: NodeHealthReporter) {
         let mut clock = ClockWatch::new(clock_ok);
         let mut every = tokio::time::interval(SAMPLE);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut samples = 0u32;
         // The store's thread shows life by answering.
-        let pulse = Pulse::new("store", self.node.clock.clone());
+        let pulse = Heartbeat::new("store", self.node.clock.clone());
         self.workers.adopt(&pulse);
         loop {
             every.tick().await;

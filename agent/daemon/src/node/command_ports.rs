@@ -11,17 +11,17 @@ use aimass_signing::TrustConfig;
 use aimass_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::commands::{self, Answer, Asked, CommandError, CommandPorts, Doing, Prove};
+use crate::commands::{self, Answer, CommandError, CommandPorts, CommandRequest, Doing, Prove};
 use crate::logging;
 use crate::node::controller::Request;
 use crate::node::running::MQTT_SINK;
-use crate::pipeline::views::Views;
+use crate::pipeline::views::ApiContext;
 
 /// Commands that may wait for the task.
 const WAITING: usize = 16;
 
 /// What the ports are made of.
-pub struct Needs {
+pub struct Deps {
     /// Signature, recipient, life time and nonce.
     pub prove: Arc<Prove>,
     /// `[trust]` as it counts now.
@@ -31,19 +31,19 @@ pub struct Needs {
     /// To the control task.
     pub requests: mpsc::Sender<Request>,
     /// The sources and the clock.
-    pub views: Views,
+    pub views: ApiContext,
     /// The outbox.
     pub store: Store,
 }
 
 /// The queue of commands, and the task that carries them out.
-pub fn start(needs: Needs) -> (mpsc::Sender<Asked>, impl Future<Output = ()> + Send + 'static) {
+pub fn start(needs: Deps) -> (mpsc::Sender<CommandRequest>, impl Future<Output = ()> + Send + 'static) {
     let (asked, queue) = mpsc::channel(WAITING);
     (asked, commands::run(queue, ports(needs)))
 }
 
 /// Hands on what comes over a link, until it ends.
-pub fn listen(link: &LinkHandle, asked: mpsc::Sender<Asked>) {
+pub fn listen(link: &LinkHandle, asked: mpsc::Sender<CommandRequest>) {
     let (Some(mut commands), replies) = (link.take_commands(), link.replies()) else { return };
     tokio::spawn(async move {
         while let Some(command) = commands.recv().await {
@@ -55,7 +55,7 @@ pub fn listen(link: &LinkHandle, asked: mpsc::Sender<Asked>) {
                     }
                 })
             });
-            let command = Asked { name: command.name, payload: command.payload, answer };
+            let command = CommandRequest { name: command.name, payload: command.payload, answer };
             if asked.send(command).await.is_err() {
                 return;
             }
@@ -63,8 +63,8 @@ pub fn listen(link: &LinkHandle, asked: mpsc::Sender<Asked>) {
     });
 }
 
-fn ports(needs: Needs) -> CommandPorts {
-    let Needs { prove, trust, own_file, requests, views, store } = needs;
+fn ports(needs: Deps) -> CommandPorts {
+    let Deps { prove, trust, own_file, requests, views, store } = needs;
     let (restart, close, open) = (requests.clone(), requests.clone(), requests);
     let known = views.clone();
     CommandPorts {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::config::Problem;
 use crate::config::diff::{Plan, needs_a_new_start};
-use crate::config::revisions::{Choice, Keeper, Verdict};
+use crate::config::revisions::{Candidate, ConfigManager, Decision};
 use crate::exit::Failure;
 use crate::node::baseline::Vitals;
 use crate::node::running::Running;
@@ -73,7 +73,7 @@ struct Trial {
 /// The running node and what is known of its configurations.
 pub struct Control {
     running: Running,
-    keeper: Keeper,
+    keeper: ConfigManager,
     trust: watch::Sender<TrustConfig>,
     restarts: mpsc::Receiver<Name>,
     trial: Option<Trial>,
@@ -86,7 +86,12 @@ pub struct Control {
 impl Control {
     /// Takes a node that was just started as the keeper said. On a `trial` the configuration it was started with
     /// must prove itself first. `trust` is told whenever `[trust]` changes.
-    pub fn new(mut running: Running, keeper: Keeper, trust: watch::Sender<TrustConfig>, trial: bool) -> Self {
+    pub fn new(
+        mut running: Running,
+        keeper: ConfigManager,
+        trust: watch::Sender<TrustConfig>,
+        trial: bool,
+    ) -> Self {
         let restarts = running.take_restarts();
         let settle_by = Instant::now() + keeper.probation();
         let (trial_of, drained, settled) = (None, None, false);
@@ -191,16 +196,16 @@ impl Control {
     }
 
     /// Does what the keeper decided; it has told the log why.
-    async fn follow(&mut self, verdict: Verdict) -> Result<(), Failure> {
+    async fn follow(&mut self, verdict: Decision) -> Result<(), Failure> {
         match verdict {
-            Verdict::Candidate(choice) => self.try_out(&choice).await?,
-            Verdict::Same | Verdict::Rejected => {}
+            Decision::Candidate(choice) => self.try_out(&choice).await?,
+            Decision::Same | Decision::Rejected => {}
         }
         self.tell();
         Ok(())
     }
 
-    async fn try_out(&mut self, choice: &Choice) -> Result<(), Failure> {
+    async fn try_out(&mut self, choice: &Candidate) -> Result<(), Failure> {
         let problems = needs_a_new_start(self.running.config(), &choice.config);
         if !problems.is_empty() {
             return self.put_off(problems).await;
@@ -293,7 +298,7 @@ impl Control {
         self.hold(good).await
     }
 
-    async fn hold(&mut self, good: Choice) -> Result<(), Failure> {
+    async fn hold(&mut self, good: Candidate) -> Result<(), Failure> {
         // What changes nothing ends no drain; what changes a part must not leave the rest closed.
         if *self.running.config() != good.config && self.drained.take().is_some() {
             self.running.open_sources().await?;

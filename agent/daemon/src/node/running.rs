@@ -12,39 +12,39 @@ use std::time::Duration;
 
 use aimass_core::event::Event;
 use aimass_core::id::Name;
-use aimass_core::runtime::semaphore::Permits;
-use aimass_core::runtime::worker::Watch;
+use aimass_core::runtime::semaphore::FairSemaphore;
+use aimass_core::runtime::worker::WorkerRegistry;
 use aimass_inference::Threads;
-use aimass_mqtt::{LinkHandle, LinkStatus, StateBoard};
+use aimass_mqtt::{LinkHandle, LinkStatus, RetainedStates};
 use aimass_store::Store;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::Asked;
+use crate::commands::CommandRequest;
 use crate::config::diff::{Plan, needs_a_new_start};
 use crate::config::{Config, Problem};
 use crate::exit::Failure;
 use crate::health::document::HealthDocument;
 use crate::health::monitor::Monitor;
 use crate::identity::Node;
-use crate::integrations::home_assistant::{HomeAssistant, Needs, listens_to};
+use crate::integrations::home_assistant::{Deps, HomeAssistant, listens_to};
 use crate::node::command_ports;
 use crate::pipeline::chain;
 use crate::pipeline::persist;
 use crate::pipeline::processor::{self, Outlets};
-use crate::pipeline::source_health::{NodeTeller, SightBook};
-use crate::pipeline::sources::{Fleet, Shared};
+use crate::pipeline::source_health::{FaultEpisodes, NodeHealthReporter};
+use crate::pipeline::sources::{Shared, Sources};
 use crate::pipeline::stale_states;
-use crate::pipeline::views::{LIVE_EVENTS, Views};
+use crate::pipeline::views::{ApiContext, LIVE_EVENTS};
 
 mod parts;
 mod sources;
 
 pub use parts::MQTT_SINK;
 pub(crate) use parts::parallel;
-use parts::{Api, Governing, Ground, STAGE_DEADLINE, bind, event_log, open_store, within, within_time};
+use parts::{Api, Governing, NodeContext, STAGE_DEADLINE, bind, event_log, open_store, within, within_time};
 
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
@@ -54,14 +54,14 @@ pub struct Running {
     /// Where the page is.
     pub address: SocketAddr,
     /// Everything that can be seen of it.
-    pub views: Views,
+    pub views: ApiContext,
     /// Who it is.
     pub node: Node,
     /// The heartbeats of its parts.
-    pub watch: Watch,
+    pub watch: WorkerRegistry,
     config: Config,
-    ground: Ground,
-    fleet: Fleet,
+    ground: NodeContext,
+    fleet: Sources,
     stop_events: CancellationToken,
     events: JoinHandle<()>,
     accept: JoinHandle<()>,
@@ -71,7 +71,7 @@ pub struct Running {
     governor: Governing,
     home: HomeAssistant,
     publisher: JoinHandle<()>,
-    commands: Option<(mpsc::Sender<Asked>, JoinHandle<()>)>,
+    commands: Option<(mpsc::Sender<CommandRequest>, JoinHandle<()>)>,
     monitor: JoinHandle<()>,
     api: Api,
 }
@@ -84,7 +84,7 @@ pub struct Running {
 pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let server = bind(config).await?;
     let address = server.address();
-    let permits = Permits::new(parallel(config));
+    let permits = FairSemaphore::new(parallel(config));
     let threads = Threads::new(config.inference.threads.map_or(1, usize::from), Some(permits.clone()));
     let models = Arc::new(
         chain::open_models(&config.inference.model_folders, config.inference.engine)
@@ -92,8 +92,8 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
             .with_threads(threads),
     );
     let store = open_store(config, &node).await?;
-    let ground = Ground {
-        watch: Watch::new(node.clock.clone()),
+    let ground = NodeContext {
+        watch: WorkerRegistry::new(node.clock.clone()),
         board: Arc::default(),
         broken: CancellationToken::new(),
         node: node.clone(),
@@ -115,11 +115,11 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let outlets =
         Outlets { board: ground.board.clone(), accept: accept_in.clone(), clock: node.clock.clone() };
     let stop_events = CancellationToken::new();
-    let sight = SightBook::load(node.clone(), &ground.store).await;
-    let teller = NodeTeller::new(&inputs);
+    let sight = FaultEpisodes::load(node.clone(), &ground.store).await;
+    let teller = NodeHealthReporter::new(&inputs);
     let events = ground.task("events", processor::run(findings, sight, outlets, stop_events.clone()));
 
-    let mut fleet = Fleet::new(Shared {
+    let mut fleet = Sources::new(Shared {
         node: node.clone(),
         store: ground.store.clone(),
         models,
@@ -136,7 +136,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     fleet.show(config);
     let (governor, held_back) = ground.govern(config, fleet.sources(), accept_in).await;
 
-    let needs = Needs {
+    let needs = Deps {
         board: ground.board.clone(),
         store: ground.store.clone(),
         sources: fleet.sources(),
@@ -153,7 +153,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
     let monitor =
         Monitor::new(node.clone(), fleet.sources(), watch, store, link_status.subscribe(), held_back);
     let health = monitor.clone();
-    let views = Views {
+    let views = ApiContext {
         sources: fleet.sources(),
         events: viewers,
         log: event_log(&ground.store),
@@ -202,12 +202,12 @@ impl Running {
     }
 
     /// States at the broker.
-    pub fn board(&self) -> &Arc<StateBoard> {
+    pub fn board(&self) -> &Arc<RetainedStates> {
         &self.ground.board
     }
 
     /// Obeys commands from now on, over this link and those that follow it.
-    pub fn obey(&mut self, needs: command_ports::Needs) {
+    pub fn obey(&mut self, needs: command_ports::Deps) {
         let (asked, carrying_out) = command_ports::start(needs);
         if let Some(link) = &self.link {
             command_ports::listen(link, asked.clone());

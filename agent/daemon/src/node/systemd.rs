@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::runtime::worker::{Health, Watch};
+use aimass_core::runtime::worker::{Health, WorkerRegistry};
 use sd_notify::NotifyState;
 
 use crate::health::document::HealthDocument;
@@ -39,7 +39,10 @@ pub fn stopping() {
 }
 
 /// Keeps the manager informed until the program ends: the status line, and the watchdog if there is one.
-pub async fn keep_told(watch: Watch, health: Arc<dyn Fn() -> HealthDocument + Send + Sync>) -> Infallible {
+pub async fn keep_told(
+    watch: WorkerRegistry,
+    health: Arc<dyn Fn() -> HealthDocument + Send + Sync>,
+) -> Infallible {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         std::future::pending::<()>().await;
     }

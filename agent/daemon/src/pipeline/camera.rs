@@ -12,11 +12,11 @@ use std::time::Duration;
 use aimass_core::frame::Frame;
 use aimass_core::motion::{MotionConfig, MotionGate};
 use aimass_core::runtime::clock::{SharedClock, Stopwatch};
-use aimass_core::runtime::latest_slot::{Put, SlotReceiver, SlotSender, Taken, slot};
-use aimass_core::runtime::semaphore::Permits;
-use aimass_core::runtime::stop::Stop;
-use aimass_core::runtime::worker::{RestartPolicy, Watch, Worker, WorkerContext};
-use aimass_core::source_health::SightConfig;
+use aimass_core::runtime::latest_slot::{LatestSlotReceiver, LatestSlotSender, Put, Taken, slot};
+use aimass_core::runtime::semaphore::FairSemaphore;
+use aimass_core::runtime::stop::StopToken;
+use aimass_core::runtime::worker::{RestartPolicy, Worker, WorkerContext, WorkerRegistry};
+use aimass_core::source_health::VideoHealthConfig;
 use aimass_core::traits::{Flow, FrameSink, Source, StreamInfo};
 use aimass_inference::{InferenceError, ModelCache};
 use aimass_media::options::SourceOptions;
@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use crate::board::process::thread_cpu;
 use crate::pipeline::chain::{self, Chain, Link};
 use crate::pipeline::processor::Input;
-use crate::pipeline::source_health::Eyes;
+use crate::pipeline::source_health::CameraHealth;
 use crate::pipeline::source_state;
 use crate::pipeline::views::SourceView;
 
@@ -46,7 +46,7 @@ pub struct CameraParts {
     /// The motion gate.
     pub motion: MotionConfig,
     /// What counts as a loss of sight.
-    pub sight: SightConfig,
+    pub sight: VideoHealthConfig,
     /// The analyzers.
     pub chain: Vec<Link>,
     /// Frames that were replaced in earlier lives of this camera: its slot counts from 0.
@@ -56,7 +56,7 @@ pub struct CameraParts {
     /// The models.
     pub models: Arc<ModelCache>,
     /// How many inferences may run at once.
-    pub permits: Permits,
+    pub permits: FairSemaphore,
     /// To the task `events`.
     pub events: mpsc::Sender<Input>,
     /// The program's clock.
@@ -67,7 +67,11 @@ pub struct CameraParts {
 ///
 /// # Errors
 /// The system refuses a thread.
-pub fn start(parts: &CameraParts, workers: &Watch, stop: &Stop) -> std::io::Result<[Worker; 2]> {
+pub fn start(
+    parts: &CameraParts,
+    workers: &WorkerRegistry,
+    stop: &StopToken,
+) -> std::io::Result<[Worker; 2]> {
     let id = parts.view.id.clone();
     let (to_chain, from_source) = slot();
     let (heads, tails) = (parts.clone(), parts.clone());
@@ -92,13 +96,13 @@ pub fn start(parts: &CameraParts, workers: &Watch, stop: &Stop) -> std::io::Resu
 
 fn run_source(
     parts: &CameraParts,
-    to_chain: &SlotSender<Frame>,
+    to_chain: &LatestSlotSender<Frame>,
     context: &WorkerContext,
 ) -> Result<(), String> {
     let view = &parts.view;
     let now = || parts.clock.wall();
     let mut options = parts.source.clone();
-    let eyes = RefCell::new(Eyes::new(parts.sight.clone(), &parts.source, parts.clock.clone()));
+    let eyes = RefCell::new(CameraHealth::new(parts.sight.clone(), &parts.source, parts.clock.clone()));
     let tell = |report| {
         // An error only when the program is ending.
         parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
@@ -116,7 +120,7 @@ fn run_source(
     };
     let paced = !view.facts().unpaced;
     let gate = MotionGate::new(parts.motion);
-    let mut sink = Head { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced };
+    let mut sink = FrameHandler { parts, to_chain, context, eyes: &eyes, gate, moving: None, paced };
     let mut failures = source_state::Failures::default();
     run_forever(
         source.as_mut() as &mut dyn Source,
@@ -149,17 +153,17 @@ fn quiet_at_most(source: &SourceOptions, floor_fps: f32) -> Duration {
 }
 
 /// What a source delivers to: counts, shows, gates, hands on.
-struct Head<'a> {
+struct FrameHandler<'a> {
     parts: &'a CameraParts,
-    to_chain: &'a SlotSender<Frame>,
+    to_chain: &'a LatestSlotSender<Frame>,
     context: &'a WorkerContext,
-    eyes: &'a RefCell<Eyes>,
+    eyes: &'a RefCell<CameraHealth>,
     gate: MotionGate,
     moving: Option<bool>,
     paced: bool,
 }
 
-impl FrameSink for Head<'_> {
+impl FrameSink for FrameHandler<'_> {
     fn opened(&mut self, info: &StreamInfo) {
         // While it was away, `events` took the motion for over: it is told anew.
         self.moving = None;
@@ -175,7 +179,7 @@ impl FrameSink for Head<'_> {
     }
 }
 
-impl Head<'_> {
+impl FrameHandler<'_> {
     fn take(&mut self, frame: Frame) -> Flow {
         if self.context.stop().is_requested() {
             return Flow::Stop;
@@ -222,7 +226,7 @@ impl Head<'_> {
 
 fn run_chain(
     parts: &CameraParts,
-    frames: &SlotReceiver<Frame>,
+    frames: &LatestSlotReceiver<Frame>,
     context: &WorkerContext,
 ) -> Result<(), String> {
     let view = &parts.view;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aimass_core::analytics::State;
-use aimass_core::audio::{HearingConfig, Level, LevelConfig, Meter, Window};
+use aimass_core::analytics::StateValue;
+use aimass_core::audio::{AudioChunk, AudioHealthConfig, Level, LevelConfig, Meter};
 use aimass_core::runtime::clock::{SharedClock, Stopwatch};
-use aimass_core::runtime::stop::Stop;
-use aimass_core::runtime::worker::{RestartPolicy, Watch, Worker, WorkerContext};
+use aimass_core::runtime::stop::StopToken;
+use aimass_core::runtime::worker::{RestartPolicy, Worker, WorkerContext, WorkerRegistry};
 use aimass_core::traits::{Flow, FrameSink, StreamInfo};
 use aimass_media::run::{camera_backoff, run_forever};
 use aimass_media::sound::MicrophoneOptions;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::config::MicrophoneConfig;
 use crate::exit::Failure;
 use crate::pipeline::processor::Input;
-use crate::pipeline::source_health::Ears;
+use crate::pipeline::source_health::MicrophoneHealth;
 use crate::pipeline::source_state;
 use crate::pipeline::views::SourceView;
 
@@ -38,7 +38,7 @@ pub struct MicrophoneParts {
     /// When its level is told.
     pub level: LevelConfig,
     /// What counts as a loss.
-    pub hearing: HearingConfig,
+    pub hearing: AudioHealthConfig,
     /// Figures for viewers.
     pub view: Arc<SourceView>,
     /// To the task `events`.
@@ -71,7 +71,7 @@ pub fn level_value(level: Option<Level>) -> Value {
 ///
 /// # Errors
 /// The system refuses a thread.
-pub fn start(parts: MicrophoneParts, workers: &Watch, stop: &Stop) -> std::io::Result<Worker> {
+pub fn start(parts: MicrophoneParts, workers: &WorkerRegistry, stop: &StopToken) -> std::io::Result<Worker> {
     let name = format!("mic-{}", parts.view.id);
     workers.spawn(&name, RestartPolicy::default(), stop.clone(), move |context| listen(&parts, context))
 }
@@ -79,7 +79,7 @@ pub fn start(parts: MicrophoneParts, workers: &Watch, stop: &Stop) -> std::io::R
 fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String> {
     let view = &parts.view;
     let now = || parts.clock.wall();
-    let ears = RefCell::new(Ears::new(parts.hearing.clone(), parts.clock.clone()));
+    let ears = RefCell::new(MicrophoneHealth::new(parts.hearing.clone(), parts.clock.clone()));
     let tell = |report| {
         // An error only when the program is ending.
         parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
@@ -96,7 +96,7 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
     };
     let quiet = parts.source.open_timeout.max(parts.source.stall_after) + MARGIN;
     let meter = Meter::new(parts.level.clone());
-    let mut sink = Head { parts, context, ears: &ears, meter, quiet };
+    let mut sink = FrameHandler { parts, context, ears: &ears, meter, quiet };
     let mut failures = source_state::Failures::default();
     run_forever(source.as_mut(), &mut sink, context.stop(), &mut camera_backoff(&view.id), |state| {
         let quiet = quiet + state.wait();
@@ -119,16 +119,16 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
 }
 
 /// What a microphone delivers to.
-struct Head<'a> {
+struct FrameHandler<'a> {
     parts: &'a MicrophoneParts,
     context: &'a WorkerContext,
-    ears: &'a RefCell<Ears>,
+    ears: &'a RefCell<MicrophoneHealth>,
     meter: Meter,
     /// How long the next window may take.
     quiet: Duration,
 }
 
-impl FrameSink<Window> for Head<'_> {
+impl FrameSink<AudioChunk> for FrameHandler<'_> {
     fn opened(&mut self, info: &StreamInfo) {
         if self.ears.borrow_mut().opened() {
             self.meter.reopened();
@@ -136,7 +136,7 @@ impl FrameSink<Window> for Head<'_> {
         self.parts.view.set_stream(info.clone());
     }
 
-    fn frame(&mut self, window: Window) -> Flow {
+    fn frame(&mut self, window: AudioChunk) -> Flow {
         self.context.beat();
         let flow = self.take(&window);
         self.context.allow(self.quiet);
@@ -144,8 +144,8 @@ impl FrameSink<Window> for Head<'_> {
     }
 }
 
-impl Head<'_> {
-    fn take(&mut self, window: &Window) -> Flow {
+impl FrameHandler<'_> {
+    fn take(&mut self, window: &AudioChunk) -> Flow {
         if self.context.stop().is_requested() {
             return Flow::Stop;
         }
@@ -159,7 +159,7 @@ impl Head<'_> {
         let source = || view.id.clone();
         let sight = report.map(|report| Input::Sight { source: source(), report });
         let level = news.map(|level| {
-            let state = State { name: LEVEL.to_owned(), value: level_value(Some(level)) };
+            let state = StateValue { name: LEVEL.to_owned(), value: level_value(Some(level)) };
             Input::State { source: source(), state }
         });
         for input in sight.into_iter().chain(level) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::event::{Event, Happening};
+use aimass_core::event::{Event, EventData};
 use aimass_store::{ErrorKind, Store, StoreError};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
@@ -20,23 +20,23 @@ const WAITING: usize = 64;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What a scene has told at one moment, on its way to disk.
-pub struct Told {
+pub struct EventBatch {
     /// What happened, in order.
-    pub happenings: Vec<Happening>,
+    pub happenings: Vec<EventData>,
     /// Keys and values that outlive restarts: line totals, committed together with the crossings that they count,
     /// and the names of states.
     pub values: Vec<(String, serde_json::Value)>,
 }
 
 /// The queue in front of the task.
-pub fn queue() -> (mpsc::Sender<Told>, mpsc::Receiver<Told>) {
+pub fn queue() -> (mpsc::Sender<EventBatch>, mpsc::Receiver<EventBatch>) {
     mpsc::channel(WAITING)
 }
 
 /// The task `accept`: stores what happened, in order, then shows it to viewers. Ends when its queue is closed.
 pub async fn run(
     node: Node,
-    mut queue: mpsc::Receiver<Told>,
+    mut queue: mpsc::Receiver<EventBatch>,
     store: Store,
     viewers: broadcast::Sender<Arc<Event>>,
 ) {
@@ -47,7 +47,7 @@ pub async fn run(
             events.extend(told.happenings.into_iter().map(|what| node.event(what)));
             values.extend(told.values);
         }
-        // Asked for together, they are committed together.
+        // Requested together, they are committed together.
         let (seqs, ()) = tokio::join!(keep(&store, &events), keep_values(&store, values));
         for (event, seq) in events.iter_mut().zip(seqs) {
             event.seq = seq.unwrap_or(0);

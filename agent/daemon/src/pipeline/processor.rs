@@ -12,21 +12,21 @@ use std::time::Duration;
 
 use aimass_core::analytics::line::LineConfig;
 use aimass_core::analytics::zone::ZoneConfig;
-use aimass_core::analytics::{Observation, Scene, State};
+use aimass_core::analytics::{CameraAnalytics, Observation, StateValue};
 use aimass_core::finding::Findings;
-use aimass_core::frame::{Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, TimeSource};
 use aimass_core::geometry::Point;
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::{SharedClock, Stopwatch};
-use aimass_mqtt::StateBoard;
+use aimass_mqtt::RetainedStates;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::publish::{note_told, set_state, tell_sight};
 use crate::pipeline::microphone::{LEVEL, level_value};
-use crate::pipeline::persist::Told;
-use crate::pipeline::source_health::{Report, SightBook, node_source};
+use crate::pipeline::persist::EventBatch;
+use crate::pipeline::source_health::{FaultEpisodes, Report, node_source};
 use crate::pipeline::views::{Overlay, OverlayTrack, SourceView};
 
 /// Analysed frames that may wait for the rules.
@@ -43,7 +43,7 @@ pub enum Input {
         /// The source.
         source: Name,
         /// The frame's number and time.
-        frame: (u64, Stamp),
+        frame: (u64, CaptureTime),
         /// What was found in it.
         findings: Findings,
     },
@@ -57,7 +57,7 @@ pub enum Input {
     /// A source begins, or begins anew: what was followed there before has ended.
     Watch(Box<Watched>),
     /// Other zones and lines from now on; tracks go on.
-    Redraw {
+    UpdateZones {
         /// The source.
         source: Name,
         /// All its zones.
@@ -80,7 +80,7 @@ pub enum Input {
         /// The source.
         source: Name,
         /// Its name and value.
-        state: State,
+        state: StateValue,
     },
     /// How a source, or the node itself, sees.
     Sight {
@@ -94,7 +94,7 @@ pub enum Input {
 /// One source's scene, with what its viewers see.
 pub struct Watched {
     /// Its laws.
-    pub scene: Scene,
+    pub scene: CameraAnalytics,
     /// Where its viewers look.
     pub view: Arc<SourceView>,
     last: Option<Last>,
@@ -117,7 +117,7 @@ struct Last {
 
 impl Watched {
     /// Nothing seen yet in this life; `told` are the names of states that earlier ones told.
-    pub fn new(scene: Scene, view: Arc<SourceView>, told: BTreeSet<String>) -> Self {
+    pub fn new(scene: CameraAnalytics, view: Arc<SourceView>, told: BTreeSet<String>) -> Self {
         Watched {
             scene,
             view,
@@ -162,9 +162,9 @@ impl Watched {
 /// Where states and happenings go.
 pub struct Outlets {
     /// Retained values at the broker.
-    pub board: Arc<StateBoard>,
+    pub board: Arc<RetainedStates>,
     /// To the task `accept`.
-    pub accept: mpsc::Sender<Told>,
+    pub accept: mpsc::Sender<EventBatch>,
     /// The program's clock.
     pub clock: SharedClock,
 }
@@ -178,7 +178,7 @@ pub fn totals_key(source: &Name) -> String {
 /// lasts was ended.
 pub async fn run(
     mut input: mpsc::Receiver<Input>,
-    mut sight: SightBook,
+    mut sight: FaultEpisodes,
     out: Outlets,
     stop: CancellationToken,
 ) {
@@ -227,7 +227,7 @@ async fn begin(scenes: &mut HashMap<Name, Watched>, mut new: Watched, out: &Outl
             if new.scene.watches(&name) {
                 new.states.insert(name, value);
             } else {
-                set_state(&id, &mut new.states, State { name, value: serde_json::Value::Null }, out);
+                set_state(&id, &mut new.states, StateValue { name, value: serde_json::Value::Null }, out);
             }
         }
     }
@@ -244,7 +244,7 @@ async fn forget(scenes: &mut HashMap<Name, Watched>, source: &Name, out: &Outlet
     }
 }
 
-async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut SightBook, input: Input, out: &Outlets) {
+async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut FaultEpisodes, input: Input, out: &Outlets) {
     match input {
         Input::Watch(watched) => {
             let lost = sight.end(&watched.view.id, "source_restarted");
@@ -256,7 +256,7 @@ async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut SightBook, input:
             tell_sight(sight, lost, out).await;
             forget(scenes, &source, out).await;
         }
-        Input::Redraw { source, zones, lines } => {
+        Input::UpdateZones { source, zones, lines } => {
             let Some(watched) = scenes.get_mut(&source) else { return };
             // Before the first frame there is no time at the source, and nothing that could end.
             let now = watched.now(&out.clock).map(|(elapsed, wall, _)| (elapsed, wall));
@@ -296,7 +296,7 @@ async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut SightBook, input:
         Input::Motion { source, moving } => {
             let Some(watched) = scenes.get_mut(&source) else { return };
             watched.view.motion.store(moving, Ordering::Relaxed);
-            let state = State { name: "motion".to_owned(), value: moving.into() };
+            let state = StateValue { name: "motion".to_owned(), value: moving.into() };
             set_state(&source, &mut watched.states, state, out);
             watched.show();
         }
@@ -319,18 +319,18 @@ async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut SightBook, input:
 
 /// Tells how a source sees; without one, how the node itself does.
 fn see(watched: Option<&mut Watched>, source: &Name, report: &Report, out: &Outlets) {
-    let state = State { name: "sight".to_owned(), value: report.state.into() };
+    let state = StateValue { name: "sight".to_owned(), value: report.state.into() };
     let Some(watched) = watched else { return set_state(source, &mut BTreeMap::new(), state, out) };
     set_state(source, &mut watched.states, state, out);
     watched.view.set_sight(Some(report.state));
     // A camera that sees badly still delivers: what is found in its pictures goes on.
     watched.blind = report.is_blind();
     if watched.blind && watched.states.contains_key(LEVEL) {
-        let state = State { name: LEVEL.to_owned(), value: level_value(None) };
+        let state = StateValue { name: LEVEL.to_owned(), value: level_value(None) };
         set_state(source, &mut watched.states, state, out);
     }
     if watched.blind && watched.view.motion.swap(false, Ordering::Relaxed) {
-        let state = State { name: "motion".to_owned(), value: false.into() };
+        let state = StateValue { name: "motion".to_owned(), value: false.into() };
         set_state(source, &mut watched.states, state, out);
     }
 }

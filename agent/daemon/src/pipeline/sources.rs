@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::analytics::{LineTotals, Scene, SceneConfig};
+use aimass_core::analytics::{AnalyticsConfig, CameraAnalytics, LineTotals};
 use aimass_core::geometry::Polygon;
 use aimass_core::id::Name;
-use aimass_core::runtime::semaphore::Permits;
-use aimass_core::runtime::stop::Stop;
-use aimass_core::runtime::worker::{Watch, Worker};
+use aimass_core::runtime::semaphore::FairSemaphore;
+use aimass_core::runtime::stop::StopToken;
+use aimass_core::runtime::worker::{Worker, WorkerRegistry};
 use aimass_core::tracking::TrackerConfig;
 use aimass_inference::ModelCache;
 use aimass_media::options::SourceOptions;
@@ -46,31 +46,31 @@ pub struct Shared {
     /// The models.
     pub models: Arc<ModelCache>,
     /// How many inferences may run at once.
-    pub permits: Permits,
+    pub permits: FairSemaphore,
     /// The named threads.
-    pub watch: Watch,
+    pub watch: WorkerRegistry,
     /// To the task `events`.
     pub inputs: mpsc::Sender<Input>,
 }
 
 /// A source with its threads.
-struct AtWork {
+struct SourceHandle {
     view: Arc<SourceView>,
-    stop: Stop,
+    stop: StopToken,
     workers: Vec<Worker>,
 }
 
 /// All sources of the node.
-pub struct Fleet {
+pub struct Sources {
     shared: Shared,
-    sources: BTreeMap<Name, AtWork>,
+    sources: BTreeMap<Name, SourceHandle>,
     shown: watch::Sender<Arc<Vec<Arc<SourceView>>>>,
 }
 
-impl Fleet {
+impl Sources {
     /// None at work yet.
     pub fn new(shared: Shared) -> Self {
-        Fleet { shared, sources: BTreeMap::new(), shown: watch::Sender::default() }
+        Sources { shared, sources: BTreeMap::new(), shown: watch::Sender::default() }
     }
 
     /// What can be seen of them, in the order of the configuration.
@@ -79,11 +79,11 @@ impl Fleet {
     }
 
     /// How many inferences may run at once.
-    pub fn permits(&self) -> &Permits {
+    pub fn permits(&self) -> &FairSemaphore {
         &self.shared.permits
     }
 
-    /// Opens a camera that is not at work, as `config` has it. Viewers see it once [`Fleet::show`] is called.
+    /// Opens a camera that is not at work, as `config` has it. Viewers see it once [`Sources::show`] is called.
     ///
     /// # Errors
     /// A chain or a source that cannot be built, or the system refuses a thread. A camera that is away is none.
@@ -115,20 +115,20 @@ impl Fleet {
             events: self.shared.inputs.clone(),
             clock: self.shared.node.clock.clone(),
         };
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let workers = camera::start(&parts, &self.shared.watch, &stop).map_err(|e| {
             // One of the two may run.
             stop.request();
             Failure::Unavailable(format!("camera {}: cannot start its threads: {e}", camera.id))
         })?;
-        self.sources.insert(camera.id.clone(), AtWork { view, stop, workers: workers.into() });
+        self.sources.insert(camera.id.clone(), SourceHandle { view, stop, workers: workers.into() });
         Ok(())
     }
 
     /// Closes a camera and opens it as `config` has it; its viewers and figures go on.
     ///
     /// # Errors
-    /// As [`Fleet::start`]; the camera is closed then.
+    /// As [`Sources::start`]; the camera is closed then.
     pub async fn restart(&mut self, camera: &CameraConfig, config: &Config) -> Result<(), Failure> {
         if let Some(known) = self.sources.get(&camera.id) {
             end(&[known]).await;
@@ -142,7 +142,7 @@ impl Fleet {
         let Some(known) = self.sources.get(&camera.id) else { return };
         known.view.set_facts(facts_of(camera));
         let (source, zones, lines) = (camera.id.clone(), camera.zone.clone(), camera.line.clone());
-        self.tell(Input::Redraw { source, zones, lines }).await;
+        self.tell(Input::UpdateZones { source, zones, lines }).await;
     }
 
     /// Closes a source for good: what was in view has ended, what it told is withdrawn.
@@ -192,18 +192,18 @@ impl Fleet {
         self.shared.inputs.send(input).await.ok();
     }
 
-    fn scene(&self, id: &Name, laws: SceneConfig) -> Scene {
+    fn scene(&self, id: &Name, laws: AnalyticsConfig) -> CameraAnalytics {
         let ids = self.shared.node.clone();
-        Scene::new(id.clone(), laws, Box::new(move |unix_ms| ids.make_id(unix_ms)))
+        CameraAnalytics::new(id.clone(), laws, Box::new(move |unix_ms| ids.make_id(unix_ms)))
     }
 
     /// For a source without pictures: nothing goes on before it.
-    fn scene_without_laws(&self, id: &Name) -> Scene {
-        self.scene(id, SceneConfig::default())
+    fn scene_without_laws(&self, id: &Name) -> CameraAnalytics {
+        self.scene(id, AnalyticsConfig::default())
     }
 
-    async fn scene_of(&self, camera: &CameraConfig, tracker: TrackerConfig) -> Scene {
-        let laws = SceneConfig { tracker, zones: camera.zone.clone(), lines: camera.line.clone() };
+    async fn scene_of(&self, camera: &CameraConfig, tracker: TrackerConfig) -> CameraAnalytics {
+        let laws = AnalyticsConfig { tracker, zones: camera.zone.clone(), lines: camera.line.clone() };
         let mut scene = self.scene(&camera.id, laws);
         let known = self.shared.store.get_value(&processor::totals_key(&camera.id)).await;
         let totals = match known {
@@ -222,7 +222,7 @@ impl Fleet {
 }
 
 /// Stops the threads of cameras, all at once, and waits for them within the deadline.
-async fn end(cameras: &[&AtWork]) {
+async fn end(cameras: &[&SourceHandle]) {
     cameras.iter().for_each(|camera| camera.stop.request());
     let workers = || cameras.iter().flat_map(|camera| &camera.workers);
     let ended = async {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use aimass_core::id::Name;
-use aimass_mqtt::StateBoard;
+use aimass_mqtt::RetainedStates;
 use aimass_store::Store;
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ fn of_camera(state: &str, camera: &CameraConfig) -> Fate {
 
 /// Settles the states of the former life. What cannot be read is left as it is: a wrong retained value must not
 /// keep the node from its work.
-pub async fn settle(config: &Config, store: &Store, board: &StateBoard) {
+pub async fn settle(config: &Config, store: &Store, board: &RetainedStates) {
     let sources: BTreeSet<Name> = read(store, SOURCES).await.unwrap_or_default();
     for source in &sources {
         for state in read::<BTreeSet<String>>(store, &key(source)).await.unwrap_or_default() {

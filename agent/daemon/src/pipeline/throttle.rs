@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aimass_core::governor::Given;
+use aimass_core::governor::Allocation;
 use aimass_media::Pace;
 
 /// The models of a chain, in its order.
@@ -19,7 +19,7 @@ pub struct ChainModels {
 
 /// A camera's share of what the board can carry.
 #[derive(Debug, Default)]
-pub struct Share {
+pub struct Throttle {
     /// Slows the source down.
     pub pace: Pace,
     wants_smaller: AtomicBool,
@@ -28,16 +28,16 @@ pub struct Share {
     models: Mutex<Arc<ChainModels>>,
 }
 
-impl Share {
+impl Throttle {
     /// Gives so much from now on.
-    pub fn give(&self, given: Given) {
+    pub fn give(&self, given: Allocation) {
         self.pace.set_most(given.fps);
         self.wants_smaller.store(given.smaller, Ordering::Relaxed);
     }
 
     /// Gives all that is wanted.
     pub fn give_all(&self) {
-        self.give(Given { fps: f32::INFINITY, smaller: false });
+        self.give(Allocation { fps: f32::INFINITY, smaller: false });
     }
 
     /// The models of its chain.

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
-use crate::governor::Share;
+use crate::governor::Throttle;
 
 /// Events that a slow viewer may fall behind before it is told that it missed some.
 pub const LIVE_EVENTS: usize = 128;
@@ -182,7 +182,7 @@ pub struct SourceView {
     /// Figures.
     pub counters: Counters,
     /// What it is given of what the board can carry.
-    pub share: Share,
+    pub share: Throttle,
     /// Whether the motion gate sees motion.
     pub motion: AtomicBool,
     misconfigured: AtomicBool,
@@ -205,7 +205,7 @@ impl SourceView {
             unanalysed: AtomicBool::new(false),
             facts: Mutex::new(Arc::new(facts)),
             counters: Counters::default(),
-            share: Share::default(),
+            share: Throttle::default(),
             motion: AtomicBool::new(false),
             misconfigured: AtomicBool::new(false),
             status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
@@ -361,7 +361,7 @@ pub type EventLog = Arc<dyn Fn(EventQuery) -> EventAnswer + Send + Sync>;
 
 /// Everything that can be seen of the node.
 #[derive(Clone)]
-pub struct Views {
+pub struct ApiContext {
     /// The sources, in the order of the configuration. Replaced as a whole when the configuration changes.
     pub sources: watch::Receiver<Arc<Vec<Arc<SourceView>>>>,
     /// Events as they are accepted.
@@ -374,7 +374,7 @@ pub struct Views {
     pub clock: SharedClock,
 }
 
-impl Views {
+impl ApiContext {
     /// The source of this name, if there is one.
     pub fn source(&self, id: &str) -> Option<Arc<SourceView>> {
         self.sources.borrow().iter().find(|s| s.id.as_str() == id).cloned()

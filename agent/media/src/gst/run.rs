@@ -6,9 +6,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aimass_core::frame::{Frame, Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, Frame, TimeSource};
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         seq: &mut u64,
         elapsed: &mut Duration,
         sink: &mut dyn FrameSink,
-        stop: &Stop,
+        stop: &StopToken,
     ) -> Result<Ended, Problem> {
         // Where position 0 of the file lies on the timeline, of this run and of the source.
         let (mut run_base, source_base) = (Duration::ZERO, *elapsed);
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
             let picture =
                 self.frames.picture(&sample).map_err(|text| Problem::new(SourceErrorKind::NotMedia, text))?;
             let stamp = match self.timeline {
-                Timeline::Live => Stamp {
+                Timeline::Live => CaptureTime {
                     wall: self.clock.wall(),
                     wall_from: TimeSource::Clock,
                     elapsed: self.clock.monotonic(),
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
                     last_position = position_of(&sample).unwrap_or(last_position).max(last_position);
                     let position = run_base + last_position;
                     *elapsed = (*elapsed).max(source_base + position + self.frame_time());
-                    Stamp {
+                    CaptureTime {
                         wall: self.opened_wall.checked_add(position).unwrap_or(self.opened_wall),
                         wall_from: TimeSource::File,
                         elapsed: source_base + position,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
 
 use super::run::Run;
@@ -34,7 +34,7 @@ impl GstSource {
 }
 
 impl Source for GstSource {
-    fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &Stop) -> Result<Ended, SourceError> {
+    fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &StopToken) -> Result<Ended, SourceError> {
         let before = self.seq;
         let result = Run::open(&self.options, self.udp, self.clock.clone())
             .and_then(|mut run| run.deliver(&mut self.seq, &mut self.elapsed, sink, stop));

@@ -14,7 +14,7 @@ mod tests;
 
 use std::time::Duration;
 
-use aimass_core::audio::Window;
+use aimass_core::audio::AudioChunk;
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::{Source, SourceError, SourceErrorKind};
@@ -65,7 +65,7 @@ impl MicrophoneOptions {
     ///
     /// # Errors
     /// [`SourceErrorKind::Config`]: an option that cannot be, or GStreamer that cannot start.
-    pub fn build(self, clock: SharedClock) -> Result<Box<dyn Source<Window>>, SourceError> {
+    pub fn build(self, clock: SharedClock) -> Result<Box<dyn Source<AudioChunk>>, SourceError> {
         let config = |problem: String| Err(self.error(SourceErrorKind::Config, problem));
         if !WINDOWS.contains(&self.window) {
             return config(format!("a window of {:?}: give 10 ms to 10 s", self.window));

@@ -7,10 +7,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aimass_core::audio::{Samples, Window, duration_of};
-use aimass_core::frame::{Stamp, TimeSource};
+use aimass_core::audio::{AudioChunk, Samples, duration_of};
+use aimass_core::frame::{CaptureTime, TimeSource};
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -118,8 +118,8 @@ impl<'a> Run<'a> {
         &mut self,
         seq: &mut u64,
         elapsed: &mut Duration,
-        sink: &mut dyn FrameSink<Window>,
-        stop: &Stop,
+        sink: &mut dyn FrameSink<AudioChunk>,
+        stop: &StopToken,
     ) -> Result<Ended, Problem> {
         let base = *elapsed;
         // Samples that were delivered in this run.
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
                 let samples = Samples::from(&self.rest[n * size..][..size]);
                 told += size as u64;
                 *elapsed = stamp.elapsed + self.options.window;
-                let window = Window { source: self.options.id.clone(), seq: *seq, stamp, samples };
+                let window = AudioChunk { source: self.options.id.clone(), seq: *seq, stamp, samples };
                 *seq += 1;
                 if sink.frame(window) == Flow::Stop {
                     return Ok(Ended::Stopped);
@@ -193,18 +193,18 @@ impl<'a> Run<'a> {
     }
 
     /// The time of a window that begins so many samples before the end of what was heard.
-    fn stamp(&self, base: Duration, told: u64, before: usize) -> Stamp {
+    fn stamp(&self, base: Duration, told: u64, before: usize) -> CaptureTime {
         if self.by_position {
             let position = duration_of(told);
             let wall = self.opened_wall.checked_add(position).unwrap_or(self.opened_wall);
-            return Stamp { wall, wall_from: TimeSource::File, elapsed: base + position };
+            return CaptureTime { wall, wall_from: TimeSource::File, elapsed: base + position };
         }
         let ago = duration_of(before as u64);
         let now = self.clock.wall();
         let wall = now.checked_sub(ago).unwrap_or(now);
         // After a reopening the clock has gone on for longer than a window lasts.
         let elapsed = self.clock.monotonic().saturating_sub(ago).max(base);
-        Stamp { wall, wall_from: TimeSource::Clock, elapsed }
+        CaptureTime { wall, wall_from: TimeSource::Clock, elapsed }
     }
 
     /// Adds the buffer's samples to what waits.

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use aimass_core::audio::Window;
+use aimass_core::audio::AudioChunk;
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
 
 use super::MicrophoneOptions;
@@ -28,8 +28,12 @@ impl SoundSource {
     }
 }
 
-impl Source<Window> for SoundSource {
-    fn run_once(&mut self, sink: &mut dyn FrameSink<Window>, stop: &Stop) -> Result<Ended, SourceError> {
+impl Source<AudioChunk> for SoundSource {
+    fn run_once(
+        &mut self,
+        sink: &mut dyn FrameSink<AudioChunk>,
+        stop: &StopToken,
+    ) -> Result<Ended, SourceError> {
         let result = Run::open(&self.options, self.clock.clone())
             .and_then(|mut run| run.deliver(&mut self.seq, &mut self.elapsed, sink, stop));
         result.map_err(|problem| self.options.error(problem.kind, problem.text))

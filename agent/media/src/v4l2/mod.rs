@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
+use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::latest_slot::{Put, SlotReceiver, SlotSender, Taken, slot};
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::latest_slot::{LatestSlotReceiver, LatestSlotSender, Put, Taken, slot};
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
 
 use self::formats::Offer;
@@ -56,7 +56,7 @@ impl V4l2Source {
 
     /// Gives the capture thread a second to let go of the device.
     fn await_capture(&mut self) {
-        let ended = Stop::new();
+        let ended = StopToken::new();
         for _ in 0..50 {
             if self.capture.as_ref().is_none_or(JoinHandle::is_finished) {
                 self.capture = None;
@@ -67,7 +67,11 @@ impl V4l2Source {
         tracing::warn!(source = %self.options.id, "the camera's driver does not let go");
     }
 
-    fn start(&mut self, captured: Arc<AtomicU64>, halt: Stop) -> Result<SlotReceiver<Shot>, Problem> {
+    fn start(
+        &mut self,
+        captured: Arc<AtomicU64>,
+        halt: StopToken,
+    ) -> Result<LatestSlotReceiver<Shot>, Problem> {
         let SourceUri::V4l2(device) = &self.options.uri else {
             return Err((SourceErrorKind::Config, "is not a camera on this board".into()));
         };
@@ -91,10 +95,10 @@ impl V4l2Source {
 
     fn deliver(
         &mut self,
-        shots: &SlotReceiver<Shot>,
+        shots: &LatestSlotReceiver<Shot>,
         captured: &AtomicU64,
         sink: &mut dyn FrameSink,
-        stop: &Stop,
+        stop: &StopToken,
     ) -> Result<Ended, Problem> {
         let (mut last, mut seen, mut opened) = (self.clock.monotonic(), 0, false);
         loop {
@@ -130,7 +134,7 @@ impl V4l2Source {
                     description: format!("V4L2, {}, by {}", about.offer.format.name(), about.through),
                 });
             }
-            let stamp = Stamp { wall: self.clock.wall(), wall_from: TimeSource::Clock, elapsed: now };
+            let stamp = CaptureTime { wall: self.clock.wall(), wall_from: TimeSource::Clock, elapsed: now };
             let frame = Frame { source: self.options.id.clone(), seq: self.seq, stamp, picture };
             self.seq += 1;
             if sink.frame(frame) == Flow::Stop {
@@ -141,8 +145,8 @@ impl V4l2Source {
 }
 
 impl Source for V4l2Source {
-    fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &Stop) -> Result<Ended, SourceError> {
-        let (captured, halt) = (Arc::new(AtomicU64::new(0)), Stop::new());
+    fn run_once(&mut self, sink: &mut dyn FrameSink, stop: &StopToken) -> Result<Ended, SourceError> {
+        let (captured, halt) = (Arc::new(AtomicU64::new(0)), StopToken::new());
         let result = self.start(captured.clone(), halt.clone()).and_then(|shots| {
             let result = self.deliver(&shots, &captured, sink, stop);
             halt.request();
@@ -160,8 +164,8 @@ fn capture(
     options: &SourceOptions,
     clock: &SharedClock,
     captured: &AtomicU64,
-    halt: &Stop,
-    shots: &SlotSender<Shot>,
+    halt: &StopToken,
+    shots: &LatestSlotSender<Shot>,
 ) -> Result<(), Problem> {
     let (offer, stride) = set_up(device, options)?;
     let mut stream = Stream::open(&device.path, &offer, options.open_timeout)?;

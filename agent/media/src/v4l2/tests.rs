@@ -31,7 +31,7 @@ impl FrameSink for Nobody {
 fn failure(uri: &str) -> SourceError {
     let options = SourceOptions::new("dock".parse().unwrap(), uri.parse().unwrap());
     let mut source = options.build(SystemClock::shared()).unwrap();
-    source.run_once(&mut Nobody, &Stop::new()).unwrap_err()
+    source.run_once(&mut Nobody, &StopToken::new()).unwrap_err()
 }
 
 #[test]

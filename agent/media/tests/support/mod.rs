@@ -8,7 +8,7 @@ use std::time::Duration;
 use aimass_core::frame::{Frame, Picture, TimeSource};
 use aimass_core::geometry::{Point, Polygon};
 use aimass_core::runtime::clock::SystemClock;
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, StreamInfo};
 use aimass_media::{SourceOptions, SourceUri};
 use gstreamer as gst;
@@ -164,7 +164,7 @@ pub fn run(options: SourceOptions, most: usize) -> (Result<Ended, SourceError>, 
 
 pub fn run_into(options: SourceOptions, mut recorder: Recorder) -> (Result<Ended, SourceError>, Recorder) {
     within(PATIENCE, move || {
-        let result = source(options).run_once(&mut recorder, &Stop::new());
+        let result = source(options).run_once(&mut recorder, &StopToken::new());
         (result, recorder)
     })
 }

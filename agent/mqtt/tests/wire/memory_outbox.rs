@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aimass_core::event::{EVENT_SCHEMA, Event, Happening, Kind, Phase, Severity};
+use aimass_core::event::{EVENT_SCHEMA, Event, EventData, Kind, Phase, Severity};
 use aimass_core::finding::Attributes;
 use aimass_core::frame::TimeSource;
 use aimass_core::traits::{NeverTaken, Outbox, OutboxError};
@@ -60,7 +60,7 @@ impl MemoryOutbox {
             site: "site".parse().unwrap(),
             node: "node".parse().unwrap(),
             config_version: 1,
-            what: Happening {
+            what: EventData {
                 time: "2026-11-23T08:15:30.123Z".parse().unwrap(),
                 time_source: TimeSource::Clock,
                 source: source.parse().unwrap(),

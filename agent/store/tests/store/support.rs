@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::event::{Because, Event, Happening, Kind, Phase, Severity};
+use aimass_core::event::{Because, Event, EventData, Kind, Phase, Severity};
 use aimass_core::finding::{Attributes, ModelRef};
 use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
@@ -19,7 +19,7 @@ pub(crate) const NOON: i64 = 1_795_000_000;
 /// An event of the node, as a camera would make it.
 pub(crate) fn event(severity: Severity, n: u64) -> Event {
     let score = 0.5 + (n % 997) as f32 / 2000.0;
-    stamp(Happening {
+    stamp(EventData {
         time: Timestamp::from_millisecond(NOON * 1000 + n as i64).unwrap(),
         time_source: TimeSource::Clock,
         source: "dock".parse().unwrap(),
@@ -39,7 +39,7 @@ pub(crate) fn event(severity: Severity, n: u64) -> Event {
     })
 }
 
-pub(crate) fn stamp(what: Happening) -> Event {
+pub(crate) fn stamp(what: EventData) -> Event {
     Event {
         schema: 1,
         id: Ulid::new(),

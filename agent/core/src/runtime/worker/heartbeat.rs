@@ -12,20 +12,20 @@ use std::time::Duration;
 use super::{Entry, Health, WorkerState};
 use crate::runtime::clock::SharedClock;
 
-/// A heartbeat without a thread. Cheap to clone; [`super::Watch::adopt`] puts it on the list.
+/// A heartbeat without a thread. Cheap to clone; [`super::WorkerRegistry::adopt`] puts it on the list.
 #[derive(Clone)]
-pub struct Pulse(pub(super) Arc<Entry>);
+pub struct Heartbeat(pub(super) Arc<Entry>);
 
-impl fmt::Debug for Pulse {
+impl fmt::Debug for Heartbeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pulse({:?})", self.health())
+        write!(f, "Heartbeat({:?})", self.health())
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// The pulse of something that begins now.
     pub fn new(name: &str, clock: SharedClock) -> Self {
-        Pulse(Entry::new(name, clock))
+        Heartbeat(Entry::new(name, clock))
     }
 
     /// A sign of life.

@@ -19,11 +19,11 @@ use serde::Serialize;
 
 use crate::runtime::backoff::Backoff;
 use crate::runtime::clock::SharedClock;
-use crate::runtime::stop::Stop;
+use crate::runtime::stop::StopToken;
 
 mod heartbeat;
 
-pub use heartbeat::Pulse;
+pub use heartbeat::Heartbeat;
 
 /// When a failed body is run again, and when no more.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,7 +68,7 @@ pub enum WorkerState {
     /// Its body failed and will be run again.
     Restarting,
     /// It failed too often: somebody must look.
-    GaveUp,
+    Failed,
     /// It did what it had to do, or was told to stop.
     Ended,
 }
@@ -156,7 +156,7 @@ impl Entry {
 /// What a body gets to work with.
 pub struct WorkerContext {
     entry: Arc<Entry>,
-    stop: Stop,
+    stop: StopToken,
 }
 
 impl WorkerContext {
@@ -166,7 +166,7 @@ impl WorkerContext {
     }
 
     /// The stop to obey.
-    pub fn stop(&self) -> &Stop {
+    pub fn stop(&self) -> &StopToken {
         &self.stop
     }
 
@@ -190,21 +190,21 @@ impl WorkerContext {
 
 /// All workers of the program and how they are. Cheap to clone.
 #[derive(Clone)]
-pub struct Watch {
+pub struct WorkerRegistry {
     clock: SharedClock,
     entries: Arc<Mutex<Vec<Arc<Entry>>>>,
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for WorkerRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.list()).finish()
     }
 }
 
-impl Watch {
+impl WorkerRegistry {
     /// A registry without workers.
     pub fn new(clock: SharedClock) -> Self {
-        Watch { clock, entries: Arc::default() }
+        WorkerRegistry { clock, entries: Arc::default() }
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
@@ -237,7 +237,7 @@ impl Watch {
         &self,
         name: &str,
         policy: RestartPolicy,
-        stop: Stop,
+        stop: StopToken,
         mut body: impl FnMut(&WorkerContext) -> Result<(), String> + Send + 'static,
     ) -> io::Result<Worker> {
         let entry = Entry::new(name, self.clock.clone());
@@ -251,7 +251,7 @@ impl Watch {
 
     /// Puts the pulse of something that is no worker of ours on the list: a task, a thread of a library. One of the
     /// same name, from before, leaves it.
-    pub fn adopt(&self, pulse: &Pulse) {
+    pub fn adopt(&self, pulse: &Heartbeat) {
         self.enter(pulse.0.clone());
     }
 
@@ -266,7 +266,7 @@ impl Watch {
 /// A started worker. Dropping it leaves the thread running.
 pub struct Worker {
     entry: Arc<Entry>,
-    stop: Stop,
+    stop: StopToken,
     thread: JoinHandle<()>,
 }
 
@@ -296,7 +296,7 @@ impl Worker {
     pub fn join(self) -> Health {
         if self.thread.join().is_err() {
             // The body is caught, so this is the frame around it: there is nothing left to run.
-            self.entry.condition().state = WorkerState::GaveUp;
+            self.entry.condition().state = WorkerState::Failed;
         }
         self.entry.health()
     }
@@ -335,7 +335,7 @@ fn run(
             condition.state = match (stopped, again) {
                 (true, _) => WorkerState::Ended,
                 (false, true) => WorkerState::Restarting,
-                (false, false) => WorkerState::GaveUp,
+                (false, false) => WorkerState::Failed,
             };
         }
         if stopped {

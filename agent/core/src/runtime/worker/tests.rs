@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::*;
 use crate::runtime::clock::SimulatedClock;
 
-fn watch() -> (Watch, SimulatedClock) {
+fn watch() -> (WorkerRegistry, SimulatedClock) {
     let clock = SimulatedClock::at(Timestamp::UNIX_EPOCH);
-    (Watch::new(Arc::new(clock.clone())), clock)
+    (WorkerRegistry::new(Arc::new(clock.clone())), clock)
 }
 
 const QUICK: RestartPolicy = RestartPolicy {
@@ -28,7 +28,7 @@ fn a_panicking_body_is_run_again_and_may_still_succeed() {
         assert!(runs > 2, "boom {runs}");
         Ok(())
     };
-    let health = watch.spawn("an-dock", QUICK, Stop::new(), body).unwrap().join();
+    let health = watch.spawn("an-dock", QUICK, StopToken::new(), body).unwrap().join();
     assert_eq!((health.state, health.restarts), (WorkerState::Ended, 2));
     assert_eq!(health.last_error.as_deref(), Some("panicked: boom 2"));
 }
@@ -36,8 +36,8 @@ fn a_panicking_body_is_run_again_and_may_still_succeed() {
 #[test]
 fn a_body_that_fails_too_often_is_given_up_and_stays_on_the_list() {
     let (watch, _) = watch();
-    let worker = watch.spawn("src-dock", QUICK, Stop::new(), |_| Err("no camera".into())).unwrap();
-    assert_eq!(worker.join().state, WorkerState::GaveUp);
+    let worker = watch.spawn("src-dock", QUICK, StopToken::new(), |_| Err("no camera".into())).unwrap();
+    assert_eq!(worker.join().state, WorkerState::Failed);
     let list = watch.list();
     assert_eq!((list.len(), list[0].restarts, list[0].last_error.as_deref()), (1, 3, Some("no camera")));
     watch.forget("src-dock");
@@ -53,7 +53,7 @@ fn failures_that_are_far_apart_never_add_up() {
         clock.advance(Duration::from_secs(61));
         if runs < 20 { Err("again".into()) } else { Ok(()) }
     };
-    let health = watch.spawn("src-a", QUICK, Stop::new(), body).unwrap().join();
+    let health = watch.spawn("src-a", QUICK, StopToken::new(), body).unwrap().join();
     assert_eq!((health.state, health.restarts), (WorkerState::Ended, 19));
 }
 
@@ -67,7 +67,7 @@ fn a_stop_cuts_the_wait_before_a_restart_short() {
         tx.send(()).unwrap();
         Err("no".into())
     };
-    let worker = watch.spawn("src-a", patient, Stop::new(), body).unwrap();
+    let worker = watch.spawn("src-a", patient, StopToken::new(), body).unwrap();
     rx.recv().unwrap();
     worker.stop();
     assert_eq!(worker.join().state, WorkerState::Ended);
@@ -85,7 +85,7 @@ fn a_silent_worker_is_stuck_and_a_beating_one_is_not() {
         }
         Ok(())
     };
-    let worker = watch.spawn("an-a", QUICK, Stop::new(), body).unwrap();
+    let worker = watch.spawn("an-a", QUICK, StopToken::new(), body).unwrap();
     ask.send(()).unwrap();
     answered.recv().unwrap();
     clock.advance(Duration::from_secs(31));
@@ -102,7 +102,7 @@ fn a_silent_worker_is_stuck_and_a_beating_one_is_not() {
 #[test]
 fn a_long_step_that_was_allowed_and_a_wait_for_others_are_not_stuck() {
     let (watch, clock) = watch();
-    let pulse = Pulse::new("an-a", Arc::new(clock.clone()));
+    let pulse = Heartbeat::new("an-a", Arc::new(clock.clone()));
     watch.adopt(&pulse);
     let limit = Duration::from_secs(30);
     pulse.allow(Duration::from_secs(300));
@@ -124,7 +124,7 @@ fn a_task_that_waits_is_alive_one_that_blocks_in_a_poll_is_stuck_and_one_that_is
     use std::task::{Context, Poll, Waker};
 
     let (watch, clock) = watch();
-    let pulse = Pulse::new("events", Arc::new(clock.clone()));
+    let pulse = Heartbeat::new("events", Arc::new(clock.clone()));
     watch.adopt(&pulse);
     let limit = Duration::from_secs(30);
     let mut polls = 0;
@@ -157,13 +157,13 @@ fn a_thread_that_hangs_stays_on_the_list_though_another_takes_its_name() {
     let (let_go, held) = sync_channel::<()>(0);
     let (ready, is_ready) = sync_channel(1);
     let deaf = watch
-        .spawn("an-dock", RestartPolicy::NEVER, Stop::new(), move |_| {
+        .spawn("an-dock", RestartPolicy::NEVER, StopToken::new(), move |_| {
             held.recv().ok();
             Ok(())
         })
         .unwrap();
     deaf.stop();
-    let stop = Stop::new();
+    let stop = StopToken::new();
     let next = watch
         .spawn("an-dock", RestartPolicy::NEVER, stop.clone(), move |context| {
             context.rest();

@@ -101,7 +101,7 @@ async fn an_event_between_subscription_and_log_comes_once() {
     let mut feed = Feed::open(&node, "after_seq=1", "Accept: text/event-stream\r\n").await;
     assert_eq!(feed.next().await.0, "2");
     assert_eq!(feed.next().await.0, "3");
-    // Told again, as if it had been announced late.
+    // Sent again, as if it had been announced late.
     node.news.send(Arc::new(event(3, "dock", Kind::Object))).unwrap();
     node.accept(event(4, "dock", Kind::Object));
     assert_eq!(feed.next().await.0, "4");

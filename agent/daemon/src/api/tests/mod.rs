@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aimass_core::event::{Event, Happening, Kind, Phase, Severity};
-use aimass_core::frame::{Frame, Picture, Stamp, TimeSource};
+use aimass_core::event::{Event, EventData, Kind, Phase, Severity};
+use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 use aimass_core::geometry::{Point, Polygon, Region};
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::SystemClock;
@@ -47,7 +47,7 @@ fn event(seq: u64, source: &str, kind: Kind) -> Event {
         site: name("warehouse-1"),
         node: name("dock-3"),
         config_version: 7,
-        what: Happening {
+        what: EventData {
             time: Timestamp::from_second(1_700_000_000 + seq as i64).unwrap(),
             time_source: TimeSource::Clock,
             source: name(source),
@@ -74,7 +74,7 @@ fn frame(seq: u64, size: (u32, u32)) -> Frame {
     Frame {
         source: name("dock"),
         seq,
-        stamp: Stamp {
+        stamp: CaptureTime {
             wall: Timestamp::from_second(1_700_000_000).unwrap(),
             wall_from: TimeSource::Clock,
             elapsed: Duration::from_millis(seq),
@@ -115,7 +115,7 @@ impl Node {
         let log: Arc<Mutex<Vec<Event>>> = Arc::default();
         let healthy = Arc::new(Mutex::new(true));
         let (read, fine) = (log.clone(), healthy.clone());
-        let views = Views {
+        let views = ApiContext {
             sources: sources.subscribe(),
             events: news.clone(),
             log: Arc::new(move |asked| {

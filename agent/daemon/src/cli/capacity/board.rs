@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aimass_core::governor::{GovernorConfig, Hottest};
 use serde::Serialize;
 
-use crate::board::sysfs::{Frequency, Tree};
+use crate::board::sysfs::{Frequency, Sysfs};
 
 /// The file system of the store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,7 +48,7 @@ fn named(raw: &[u8]) -> Option<String> {
 }
 
 /// Looks at temperature, supply and frequency.
-pub fn trouble(tree: &Tree, config: &GovernorConfig) -> Trouble {
+pub fn trouble(tree: &Sysfs, config: &GovernorConfig) -> Trouble {
     let look = tree.look();
     Trouble {
         hottest: config.hottest(&look.signs),

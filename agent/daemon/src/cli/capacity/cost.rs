@@ -10,7 +10,7 @@ use aimass_core::finding::StageTimes;
 use aimass_core::frame::Frame;
 use aimass_core::motion::{MotionConfig, MotionGate};
 use aimass_core::runtime::clock::{SharedClock, Stopwatch, SystemClock};
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
 use aimass_inference::{AnalyzerConfig, ModelCache};
 use aimass_media::options::SourceOptions;
@@ -117,7 +117,7 @@ fn test_frame(max_side_px: u32) -> Result<Frame, SourceError> {
     let mut options = SourceOptions::new(id, uri);
     (options.fps, options.max_side_px) = (0.0, max_side_px);
     let mut first = First(None);
-    options.build(SystemClock::shared())?.run_once(&mut first, &Stop::new())?;
+    options.build(SystemClock::shared())?.run_once(&mut first, &StopToken::new())?;
     first.0.ok_or_else(|| SourceError::new(SourceErrorKind::NotMedia, "the test picture does not come"))
 }
 
@@ -172,7 +172,7 @@ pub fn source(mut options: SourceOptions) -> Result<SourceCost, SourceError> {
         frames: 0,
         info: None,
     };
-    options.build(clock)?.run_once(&mut sink, &Stop::new())?;
+    options.build(clock)?.run_once(&mut sink, &StopToken::new())?;
     let (begun, cpu_before) = sink.since.unwrap_or_default();
     let seconds = sink.now.saturating_sub(begun).as_secs_f64();
     if sink.frames < 2 || seconds < 0.1 {

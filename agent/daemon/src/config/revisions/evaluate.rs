@@ -6,19 +6,19 @@ use super::base_config::Local;
 use super::open::past;
 use super::rejection::Refusal;
 use super::state::{
-    Answered, Content, Entry, Judged, LocalAnswer, Origin, Outcome, ReportState, Stage, Trial,
+    Answered, Entry, Judged, LocalAnswer, Origin, Outcome, ReportState, RevisionBody, Stage, Trial,
 };
-use super::{Keeper, Verdict};
+use super::{ConfigManager, Decision};
 use crate::config::overlay::{LOCAL_ONLY, pushable};
 use crate::config::{Config, ConfigErrors, Problem};
 use crate::identity::VERSION;
 
-impl Keeper {
+impl ConfigManager {
     /// A message of `config/desired`, as it came. An empty one (the retained one was removed) asks for nothing.
-    pub fn offer_push(&mut self, message: &[u8]) -> Verdict {
+    pub fn offer_push(&mut self, message: &[u8]) -> Decision {
         let digest = sha256_hex(message);
         if message.is_empty() || self.is_known(&digest) {
-            return Verdict::Same;
+            return Decision::Same;
         }
         let mut refusal = Refusal {
             origin: Origin::Push,
@@ -38,7 +38,7 @@ impl Keeper {
             }
         };
         let (base, base_digest) = self.base_for_push();
-        let content = Content { version: statement.version, base, body: Some(statement.body) };
+        let content = RevisionBody { version: statement.version, base, body: Some(statement.body) };
         let config = match self.config_of(&content, &self.state.trust) {
             Ok(config) => config,
             Err(errors) => {
@@ -61,7 +61,7 @@ impl Keeper {
     }
 
     /// What SIGHUP asks for: a roll back if one was requested, else the node's own file.
-    pub fn offer_reload(&mut self) -> Verdict {
+    pub fn offer_reload(&mut self) -> Decision {
         let (verdict, file_digest) = match self.judge_request() {
             Some(verdict) => (verdict, String::new()),
             None => {
@@ -71,11 +71,11 @@ impl Keeper {
             }
         };
         let answered = match (&verdict, &self.state.trial) {
-            (Verdict::Rejected, _) => Answered::Refused(self.state.answer.errors.clone()),
-            (Verdict::Candidate(choice), _) => Answered::Trial(choice.revision),
+            (Decision::Rejected, _) => Answered::Refused(self.state.answer.errors.clone()),
+            (Decision::Candidate(choice), _) => Answered::Trial(choice.revision),
             // Somebody asked for it before.
-            (Verdict::Same, Some(trial)) => Answered::Trial(trial.entry.revision),
-            (Verdict::Same, None) => Answered::Same,
+            (Decision::Same, Some(trial)) => Answered::Trial(trial.entry.revision),
+            (Decision::Same, None) => Answered::Same,
         };
         let answer = LocalAnswer { nonce: ulid::Ulid::new().to_string(), file_digest, answered };
         if let Err(error) = self.files.leave_answer(&answer) {
@@ -85,14 +85,14 @@ impl Keeper {
     }
 
     /// The node's own file, as it is now. One that was rolled back before is tried again: somebody asks for it.
-    pub fn offer_local(&mut self) -> Verdict {
+    pub fn offer_local(&mut self) -> Decision {
         let own = Local::read(&self.local);
         self.judge_local(own)
     }
 
     /// A configuration that was committed before: that revision, or the last one before the present. While one is tried,
     /// that is the last known good.
-    pub fn offer_rollback(&mut self, to: Option<u64>) -> Verdict {
+    pub fn offer_rollback(&mut self, to: Option<u64>) -> Decision {
         let present = self.good.1.revision;
         let mut kept = self.state.kept();
         kept.retain(|revision| self.state.trial.is_some() || *revision != present);
@@ -125,8 +125,10 @@ impl Keeper {
         };
         let made = old.ok_or_else(lost).and_then(|(old, _)| {
             let content = match old.body {
-                Some(body) => Content { version: old.version, base: base.clone(), body: Some(body) },
-                None => Content { version: old.version, base: with_tables_of(&old.base, base), body: None },
+                Some(body) => RevisionBody { version: old.version, base: base.clone(), body: Some(body) },
+                None => {
+                    RevisionBody { version: old.version, base: with_tables_of(&old.base, base), body: None }
+                }
             };
             self.config_of(&content, &self.state.trust).map(|config| (content, config))
         });
@@ -153,7 +155,7 @@ impl Keeper {
     }
 
     /// A request that `config rollback` left.
-    pub(super) fn judge_request(&mut self) -> Option<Verdict> {
+    pub(super) fn judge_request(&mut self) -> Option<Decision> {
         match self.files.take_request()? {
             Ok(to) => Some(self.offer_rollback(to)),
             Err(problem) => {
@@ -165,7 +167,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn judge_local(&mut self, own: Local) -> Verdict {
+    pub(super) fn judge_local(&mut self, own: Local) -> Decision {
         let mut refusal = self.own_refusal(own.digest.clone());
         let mut next = self.state.clone();
         next.local_digest.clone_from(&own.digest);
@@ -188,11 +190,11 @@ impl Keeper {
                 self.save_or_warn(next);
                 self.renew_good();
             }
-            return Verdict::Same;
+            return Decision::Same;
         }
         // A file that changed only in what is its own keeps what was pushed: what is being tried, else what is good.
         let pushed = pushable(&base);
-        let mut pushes: Vec<(Entry, Content)> = self.tried().into_iter().collect();
+        let mut pushes: Vec<(Entry, RevisionBody)> = self.tried().into_iter().collect();
         pushes.extend(self.state.committed.clone().map(|entry| (entry, self.good.0.clone())));
         let keeps = pushes.into_iter().find(|(entry, content)| {
             entry.origin == Origin::Push && content.body.is_some() && pushable(&content.base) == pushed
@@ -201,7 +203,7 @@ impl Keeper {
             Some((entry, content)) => (Origin::Push, entry.version, entry.key, content.body),
             None => (Origin::Local, 0, None, None),
         };
-        let content = Content { version: self.state.highest_version, base, body };
+        let content = RevisionBody { version: self.state.highest_version, base, body };
         self.state = next;
         let config = match self.config_of(&content, &self.state.trust) {
             Ok(config) => config,
@@ -270,7 +272,7 @@ impl Keeper {
     }
 
     /// What is being tried. Its file may be gone; after a start it may not be read yet.
-    fn tried(&self) -> Option<(Entry, Content)> {
+    fn tried(&self) -> Option<(Entry, RevisionBody)> {
         let entry = self.state.trial.as_ref()?.entry.clone();
         let kept = || self.files.get(entry.revision).filter(|(_, digest)| *digest == entry.digest);
         let content = self.trial.as_ref().map(|(content, _)| content.clone());
@@ -296,11 +298,11 @@ impl Keeper {
     fn stage(
         &mut self,
         mut entry: Entry,
-        content: Content,
+        content: RevisionBody,
         config: Config,
         judged: Option<Judged>,
         mut refusal: Refusal,
-    ) -> Verdict {
+    ) -> Decision {
         let mut next = self.state.clone();
         entry.revision = next.number();
         let folder = self.files.folder().to_owned();
@@ -335,7 +337,7 @@ impl Keeper {
                     version = entry.version,
                     "A new configuration is going to be tried."
                 );
-                Verdict::Candidate(Box::new(choice))
+                Decision::Candidate(Box::new(choice))
             }
             Err(problem) => {
                 refusal.message = None;

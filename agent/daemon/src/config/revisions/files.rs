@@ -13,7 +13,7 @@ use aimass_signing::sha256_hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::state::{Content, LocalAnswer, State};
+use super::state::{LocalAnswer, RevisionBody, State};
 use crate::node::baseline::Vitals;
 
 const COPIES: [&str; 2] = ["state-a", "state-b"];
@@ -113,14 +113,14 @@ impl Files {
     }
 
     /// Writes a revision's content; its digest.
-    pub(super) fn put(&mut self, revision: u64, content: &Content) -> io::Result<String> {
+    pub(super) fn put(&mut self, revision: u64, content: &RevisionBody) -> io::Result<String> {
         let (bytes, digest) = sealed(content)?;
         self.disk.write(&self.content_path(revision), &bytes)?;
         Ok(digest)
     }
 
     /// A revision's content, if it is whole, and its digest.
-    pub(super) fn get(&self, revision: u64) -> Option<(Content, String)> {
+    pub(super) fn get(&self, revision: u64) -> Option<(RevisionBody, String)> {
         read(&self.content_path(revision)).ok().flatten()
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::files::{Files, Found};
 use super::report::shown;
-use super::state::{Past, State};
+use super::state::{HistoryEntry, State};
 use super::{base_config, config_of};
 use crate::exit::Failure;
 
@@ -23,7 +23,7 @@ pub struct History {
     /// Those that `config rollback` can bring back, newest first.
     pub kept: Vec<u64>,
     /// What was offered, oldest first.
-    pub entries: Vec<Past>,
+    pub entries: Vec<HistoryEntry>,
 }
 
 /// The history of the node with this file.

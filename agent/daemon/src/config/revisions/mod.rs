@@ -9,7 +9,7 @@
 //!      └──► Rejected or Same: nothing changes
 //! ```
 //!
-//! - [`Keeper::begun`] is called **before** the first change is applied: whoever loses power after that comes back
+//! - [`ConfigManager::begun`] is called **before** the first change is applied: whoever loses power after that comes back
 //!   with the last known good. Losing it before means that the trial is begun anew.
 //! - The node's own file and pushes take the same way. A push's body is laid over the tables that only the file says
 //!   ([`crate::config::overlay`]). A file that changes only in those keeps the pushed body; one that changes in others
@@ -18,7 +18,7 @@
 //!   it does not come back.
 //! - A push counts as accepted when it is verified, valid and staged. Its version is then spent, even if it is
 //!   rolled back later.
-//! - The same message again is [`Verdict::Same`]: retained messages come on every connect, and are judged again only
+//! - The same message again is [`Decision::Same`]: retained messages come on every connect, and are judged again only
 //!   when something changed that a refusal depended on.
 //! - A refused push is logged and written to disk at most once a minute, because whoever has the broker's password
 //!   can cause them.
@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::runtime::clock::SharedClock;
-use aimass_signing::{NonceBook, Recipient, TrustConfig};
+use aimass_signing::{NonceStore, Recipient, TrustConfig};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -57,15 +57,15 @@ pub use command::{Before, ask_for_rollback, await_verdict, reload};
 use files::Files;
 pub use history::{History, body_of, history};
 pub use report::Report;
-use state::{Content, Entry, Outcome, Stage, State, Trial};
-pub use state::{Origin, Past, ReportState};
+use state::{Entry, Outcome, RevisionBody, Stage, State, Trial};
+pub use state::{HistoryEntry, Origin, ReportState};
 
 /// Whether a wall-clock time can be relied on: [`crate::identity::clock_ok`] in the program.
 pub type ClockOk = Arc<dyn Fn(Timestamp) -> bool + Send + Sync>;
 
 /// A configuration to run, and which one it is.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
+pub struct Candidate {
     /// What to run.
     pub config: Config,
     /// The version, for `status` and events; 0 for the node's own file.
@@ -80,40 +80,40 @@ pub struct Choice {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Start {
     /// What to run.
-    pub choice: Choice,
-    /// It is a candidate: call [`Keeper::begun`], run it, watch it, and commit or roll back.
+    pub choice: Candidate,
+    /// It is a candidate: call [`ConfigManager::begun`], run it, watch it, and commit or roll back.
     pub trial: bool,
 }
 
 /// What to do with something that was offered.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum Decision {
     /// Known already. Publish the report again if asked; nothing else.
     Same,
-    /// Refused; [`Keeper::report`] says why.
+    /// Refused; [`ConfigManager::report`] says why.
     Rejected,
-    /// To be tried: [`Keeper::begun`], apply, watch, [`Keeper::commit`] or [`Keeper::roll_back`].
-    Candidate(Box<Choice>),
+    /// To be tried: [`ConfigManager::begun`], apply, watch, [`ConfigManager::commit`] or [`ConfigManager::roll_back`].
+    Candidate(Box<Candidate>),
 }
 
 /// The keeper.
-pub struct Keeper {
+pub struct ConfigManager {
     files: Files,
     local: PathBuf,
     clock: SharedClock,
     clock_ok: ClockOk,
     state: State,
     /// The last known good, ready to run.
-    good: (Content, Choice),
+    good: (RevisionBody, Candidate),
     /// The candidate, ready to run.
-    trial: Option<(Content, Choice)>,
+    trial: Option<(RevisionBody, Candidate)>,
     /// When a refused push was last written to disk.
     noted: Option<Duration>,
     /// Refused pushes that the log does not tell, since then.
     unsaid: u64,
 }
 
-impl Keeper {
+impl ConfigManager {
     /// `[trust]` as it counts now.
     pub fn trust(&self) -> &TrustConfig {
         &self.state.trust
@@ -137,12 +137,12 @@ impl Keeper {
     }
 
     /// The book of obeyed commands, which lies in the keeper's folder.
-    pub fn nonce_book(&self) -> NonceBook {
-        NonceBook::open(self.files.folder().join("commands.json"))
+    pub fn nonce_book(&self) -> NonceStore {
+        NonceStore::open(self.files.folder().join("commands.json"))
     }
 
-    /// What runs now, as far as the keeper was told: the candidate from [`Keeper::begun`] on.
-    pub fn running(&self) -> &Choice {
+    /// What runs now, as far as the keeper was told: the candidate from [`ConfigManager::begun`] on.
+    pub fn running(&self) -> &Candidate {
         match (&self.trial, &self.state.trial) {
             (Some((_, choice)), Some(trial)) if trial.stage == Stage::Probation => choice,
             _ => &self.good.1,
@@ -150,7 +150,7 @@ impl Keeper {
     }
 
     /// The last known good: what a roll back brings back.
-    pub fn last_known_good(&self) -> &Choice {
+    pub fn last_known_good(&self) -> &Candidate {
         &self.good.1
     }
 
@@ -240,17 +240,17 @@ impl Keeper {
 
     /// The candidate did not prove good. What is returned is to be run again. A disk that does not take it changes
     /// nothing: the next start rolls back too.
-    pub fn roll_back(&mut self, reasons: Vec<Problem>) -> Choice {
+    pub fn roll_back(&mut self, reasons: Vec<Problem>) -> Candidate {
         self.take_back(reasons, false)
     }
 
-    /// The candidate changes what a running node cannot change. As [`Keeper::roll_back`], but the next start tries
+    /// The candidate changes what a running node cannot change. As [`ConfigManager::roll_back`], but the next start tries
     /// the node's own file again.
-    pub fn put_off(&mut self, reasons: Vec<Problem>) -> Choice {
+    pub fn put_off(&mut self, reasons: Vec<Problem>) -> Candidate {
         self.take_back(reasons, true)
     }
 
-    fn take_back(&mut self, reasons: Vec<Problem>, again: bool) -> Choice {
+    fn take_back(&mut self, reasons: Vec<Problem>, again: bool) -> Candidate {
         let mut next = self.state.clone();
         if let Some(trial) = next.trial.take() {
             // A file that was judged by itself, before or since, stays judged.
@@ -266,7 +266,7 @@ impl Keeper {
     }
 
     /// A content as a configuration, under `[trust]` as it is now.
-    fn config_of(&self, content: &Content, trust: &TrustConfig) -> Result<Config, ConfigErrors> {
+    fn config_of(&self, content: &RevisionBody, trust: &TrustConfig) -> Result<Config, ConfigErrors> {
         config_of(&self.local, content, trust)
     }
 
@@ -295,8 +295,8 @@ impl Keeper {
         self.files.keep_only(&kept);
     }
 
-    fn choice(config: Config, entry: &Entry) -> Choice {
-        Choice { config, version: entry.version, origin: entry.origin, revision: entry.revision }
+    fn choice(config: Config, entry: &Entry) -> Candidate {
+        Candidate { config, version: entry.version, origin: entry.origin, revision: entry.revision }
     }
 }
 
@@ -315,7 +315,7 @@ fn rolled_back(state: &mut State, entry: &Entry, reasons: Vec<Problem>, now: Tim
     state.answer.time = now;
 }
 
-fn config_of(local: &Path, content: &Content, trust: &TrustConfig) -> Result<Config, ConfigErrors> {
+fn config_of(local: &Path, content: &RevisionBody, trust: &TrustConfig) -> Result<Config, ConfigErrors> {
     let base = with_trust(content.base.clone(), trust);
     match &content.body {
         None => config::from_document(base),

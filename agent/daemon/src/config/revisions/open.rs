@@ -6,17 +6,21 @@ use aimass_core::runtime::clock::SharedClock;
 
 use super::base_config::{self, Local};
 use super::files::{Disk, Files, Found, RealDisk};
-use super::state::{Answer, Content, Entry, Origin, Outcome, Past, ReportState, Stage, State};
-use super::{Choice, ClockOk, Keeper, Start, Verdict, config_of, failed, rolled_back};
+use super::state::{Answer, Entry, HistoryEntry, Origin, Outcome, ReportState, RevisionBody, Stage, State};
+use super::{Candidate, ClockOk, ConfigManager, Decision, Start, config_of, failed, rolled_back};
 use crate::config::{ConfigErrors, Problem};
 use crate::exit::Failure;
 
-impl Keeper {
+impl ConfigManager {
     /// Opens the keeper of the node with this file and decides what to start with.
     ///
     /// # Errors
     /// `BadInput` if the file is wrong and nothing else is known to be good.
-    pub fn open(local: &Path, clock: SharedClock, clock_ok: ClockOk) -> Result<(Keeper, Start), Failure> {
+    pub fn open(
+        local: &Path,
+        clock: SharedClock,
+        clock_ok: ClockOk,
+    ) -> Result<(ConfigManager, Start), Failure> {
         Self::open_in(base_config::folder(local), local, clock, clock_ok, Box::new(RealDisk))
     }
 
@@ -26,7 +30,7 @@ impl Keeper {
         clock: SharedClock,
         clock_ok: ClockOk,
         disk: Box<dyn Disk>,
-    ) -> Result<(Keeper, Start), Failure> {
+    ) -> Result<(ConfigManager, Start), Failure> {
         let files = Files::new(folder, disk);
         let own = Local::read(path);
         let (mut state, repair) = match files.load() {
@@ -43,7 +47,7 @@ impl Keeper {
             let choice = keeper.good.1.clone();
             return Ok((keeper, Start { choice, trial: false }));
         };
-        let mut keeper = Keeper {
+        let mut keeper = ConfigManager {
             files,
             local: path.to_owned(),
             clock,
@@ -74,7 +78,7 @@ impl Keeper {
         clock: SharedClock,
         clock_ok: ClockOk,
         mut state: State,
-    ) -> Result<Keeper, Failure> {
+    ) -> Result<ConfigManager, Failure> {
         let (base, config) =
             own.outcome.map_err(|e| Failure::BadInput(format!("{}:\n{e}", path.display())))?;
         let mut entry = Entry {
@@ -87,10 +91,10 @@ impl Keeper {
             rollback_of: None,
             set_aside: None,
         };
-        let content = Content { version: state.highest_version, base, body: None };
+        let content = RevisionBody { version: state.highest_version, base, body: None };
         let choice = Self::choice(*config, &entry);
         let good = (content.clone(), choice);
-        let mut keeper = Keeper {
+        let mut keeper = ConfigManager {
             files,
             local: path.to_owned(),
             clock,
@@ -117,7 +121,7 @@ impl Keeper {
             time,
             errors: next.answer.errors,
         };
-        next.note(Past { time, outcome: Outcome::Committed, ..past(&entry, time) });
+        next.note(HistoryEntry { time, outcome: Outcome::Committed, ..past(&entry, time) });
         next.committed = Some(entry);
         keeper.save_or_warn(next);
         Ok(keeper)
@@ -163,7 +167,7 @@ impl Keeper {
     fn decide_start(&mut self, own: Local) -> Start {
         let changed = own.digest != self.state.local_digest;
         let digest = own.digest.clone();
-        if changed && let Verdict::Candidate(choice) = self.judge_local(own) {
+        if changed && let Decision::Candidate(choice) = self.judge_local(own) {
             return Start { choice: *choice, trial: true };
         }
         if let Some(choice) = self.staged_again() {
@@ -177,7 +181,7 @@ impl Keeper {
             }
             return Start { choice, trial: true };
         }
-        if let Some(Verdict::Candidate(choice)) = self.judge_request() {
+        if let Some(Decision::Candidate(choice)) = self.judge_request() {
             return Start { choice: *choice, trial: true };
         }
         if let Some(good) = &self.state.committed
@@ -204,7 +208,7 @@ impl Keeper {
     }
 
     /// The trial that had been staged, if it still can be tried.
-    fn staged_again(&mut self) -> Option<Choice> {
+    fn staged_again(&mut self) -> Option<Candidate> {
         let trial = self.state.trial.clone()?;
         match load(&self.files, &self.local, &self.state, &trial.entry) {
             Ok((content, choice)) => {
@@ -234,8 +238,8 @@ fn all_lost(state: &mut State) {
 }
 
 /// A line of the history for an entry that is being tried.
-pub(super) fn past(entry: &Entry, time: jiff::Timestamp) -> Past {
-    Past {
+pub(super) fn past(entry: &Entry, time: jiff::Timestamp) -> HistoryEntry {
+    HistoryEntry {
         revision: entry.revision,
         origin: entry.origin,
         version: Some(entry.version),
@@ -266,7 +270,7 @@ fn after_damage(files: &Files, clock: &SharedClock) -> State {
 }
 
 /// The last known good, or the newest before it that can still be read and run.
-fn known_good(files: &Files, local: &Path, state: &State) -> Option<(Entry, Content, Choice)> {
+fn known_good(files: &Files, local: &Path, state: &State) -> Option<(Entry, RevisionBody, Candidate)> {
     let committed = state.committed.clone()?;
     match load(files, local, state, &committed) {
         Ok((content, choice)) => return Some((committed, content, choice)),
@@ -299,7 +303,7 @@ pub(super) fn load(
     local: &Path,
     state: &State,
     entry: &Entry,
-) -> Result<(Content, Choice), ConfigErrors> {
+) -> Result<(RevisionBody, Candidate), ConfigErrors> {
     let lost = || {
         ConfigErrors(vec![Problem::new(
             "",
@@ -311,5 +315,5 @@ pub(super) fn load(
         return Err(lost());
     }
     let config = config_of(local, &content, &state.trust)?;
-    Ok((content, Keeper::choice(config, entry)))
+    Ok((content, ConfigManager::choice(config, entry)))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aimass_core::id::Name;
 
-use super::state::{Judged, Origin, Outcome, Past, ReportState};
-use super::{Keeper, Verdict};
+use super::state::{HistoryEntry, Judged, Origin, Outcome, ReportState};
+use super::{ConfigManager, Decision};
 use crate::config::Problem;
 
 /// Refused pushes are logged and written to disk at most so often.
@@ -30,8 +30,8 @@ pub(super) struct Refusal {
     pub(super) errors: Vec<Problem>,
 }
 
-impl Keeper {
-    pub(super) fn refuse(&mut self, refusal: Refusal) -> Verdict {
+impl ConfigManager {
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Decision {
         let (now, monotonic) = (self.clock.wall(), self.clock.monotonic());
         let mut next = self.state.clone();
         if let Some(digest) = refusal.message {
@@ -47,11 +47,11 @@ impl Keeper {
         } else {
             self.unsaid += 1;
         }
-        let is_it = |p: &Past| p.digest == refusal.digest && p.outcome == Outcome::Rejected;
+        let is_it = |p: &HistoryEntry| p.digest == refusal.digest && p.outcome == Outcome::Rejected;
         let known = !refusal.digest.is_empty() && next.history.iter().any(is_it);
         if refusal.ours && !known {
             let revision = next.number();
-            next.note(Past {
+            next.note(HistoryEntry {
                 revision,
                 origin: refusal.origin,
                 version: refusal.version,
@@ -77,6 +77,6 @@ impl Keeper {
             // Written with the next thing that is written; until then a restart judges the message anew.
             self.state = next;
         }
-        Verdict::Rejected
+        Decision::Rejected
     }
 }

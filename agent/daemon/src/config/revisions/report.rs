@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Keeper;
+use super::ConfigManager;
 use super::state::{Origin, ReportState};
 use crate::config::{Config, Problem};
 
@@ -38,7 +38,7 @@ pub struct Report {
     pub time: Timestamp,
 }
 
-impl Keeper {
+impl ConfigManager {
     /// What `config/reported` should say now.
     pub fn report(&self) -> Report {
         let running = self.running();

@@ -90,7 +90,7 @@ impl Entry {
 
 /// What an entry consists of; a file of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Content {
+pub(super) struct RevisionBody {
     /// For a state that was lost: no push up to here is new.
     pub(super) version: u64,
     /// The node's own file, as a tree.
@@ -183,7 +183,7 @@ pub(super) enum Answered {
 
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Past {
+pub struct HistoryEntry {
     /// Counts up with everything that was offered.
     pub revision: u64,
     /// Where it came from.
@@ -222,7 +222,7 @@ pub(super) struct State {
     /// `[trust]` of the node's own file when it could last be read.
     pub(super) trust: TrustConfig,
     pub(super) answer: Answer,
-    pub(super) history: Vec<Past>,
+    pub(super) history: Vec<HistoryEntry>,
 }
 
 impl State {
@@ -251,7 +251,7 @@ impl State {
     }
 
     /// Adds a line; the oldest of what matters least goes.
-    pub(super) fn note(&mut self, mut past: Past) {
+    pub(super) fn note(&mut self, mut past: HistoryEntry) {
         past.errors.truncate(MOST_ERRORS);
         self.history.push(past);
         let refused = self.history.iter().filter(|p| p.outcome == Outcome::Rejected).count();

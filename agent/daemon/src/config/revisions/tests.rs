@@ -100,16 +100,16 @@ impl Rig {
         write_atomically(&self.file(), text.as_bytes()).unwrap();
     }
 
-    pub(super) fn open(&self) -> (Keeper, Start) {
+    pub(super) fn open(&self) -> (ConfigManager, Start) {
         self.open_with(TiredDisk::new(i64::MAX))
     }
 
-    fn open_with(&self, disk: TiredDisk) -> (Keeper, Start) {
+    fn open_with(&self, disk: TiredDisk) -> (ConfigManager, Start) {
         self.try_open(disk).unwrap()
     }
 
-    fn try_open(&self, disk: TiredDisk) -> Result<(Keeper, Start), Failure> {
-        Keeper::open_in(
+    fn try_open(&self, disk: TiredDisk) -> Result<(ConfigManager, Start), Failure> {
+        ConfigManager::open_in(
             folder(&self.file()),
             &self.file(),
             Arc::new(self.clock.clone()),
@@ -144,19 +144,19 @@ fn body(mark: u16) -> Value {
 }
 
 /// What tells one configuration from another in these tests.
-pub(super) fn mark(choice: &Choice) -> u16 {
+pub(super) fn mark(choice: &Candidate) -> u16 {
     choice.config.camera[0].stall_after_s as u16
 }
 
-fn candidate(verdict: Verdict) -> Choice {
+fn candidate(verdict: Decision) -> Candidate {
     match verdict {
-        Verdict::Candidate(choice) => *choice,
+        Decision::Candidate(choice) => *choice,
         other => panic!("{other:?} instead of a candidate"),
     }
 }
 
 /// A push that proves good.
-fn take(keeper: &mut Keeper, message: &[u8]) -> Choice {
+fn take(keeper: &mut ConfigManager, message: &[u8]) -> Candidate {
     let choice = candidate(keeper.offer_push(message));
     keeper.begun().unwrap();
     keeper.commit(&[]).unwrap();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use aimass_core::id::Name;
-use aimass_mqtt::{LinkHandle, LinkState, LinkStatus, Notice, StateBoard};
+use aimass_mqtt::{LinkHandle, LinkState, LinkStatus, Notice, RetainedStates};
 use aimass_store::Store;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -19,9 +19,9 @@ use crate::pipeline::views::SourceView;
 const WAITING: usize = 16;
 
 /// What the publisher needs of the node.
-pub struct Needs {
+pub struct Deps {
     /// Where documents and states are told.
-    pub board: Arc<StateBoard>,
+    pub board: Arc<RetainedStates>,
     /// What was published before.
     pub store: Store,
     /// The sources.
@@ -41,7 +41,7 @@ pub struct HomeAssistant {
 
 impl HomeAssistant {
     /// The task, to be started by the caller, and what it hangs on.
-    pub fn new(config: &Config, needs: Needs) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(config: &Config, needs: Deps) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let config = Arc::new(config.clone());
         let (asked, restarts) = mpsc::channel(WAITING);
         let restart = move |id: &Name| {
@@ -86,7 +86,7 @@ impl HomeAssistant {
 
 /// The board, as the publisher sees it.
 struct AtBroker {
-    board: Arc<StateBoard>,
+    board: Arc<RetainedStates>,
     link: watch::Receiver<Option<watch::Receiver<LinkStatus>>>,
 }
 

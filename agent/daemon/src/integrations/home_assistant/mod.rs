@@ -20,7 +20,7 @@ mod entities;
 mod publish;
 
 pub use actions::NodeActions;
-pub use attach::{HomeAssistant, Needs};
+pub use attach::{Deps, HomeAssistant};
 pub use controls::{Control, control_of};
 pub use publish::{Actions, Documents, Publisher};
 

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::runtime::worker::{Pulse, Watch};
-use aimass_mqtt::{BrokerConfig, Extras, Link, LinkHandle, NodeIdentity, StateBoard};
+use aimass_core::runtime::worker::{Heartbeat, WorkerRegistry};
+use aimass_mqtt::{BrokerConfig, Extras, Link, LinkHandle, NodeIdentity, RetainedStates};
 use aimass_store::{ErrorKind, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, HttpErrorKind};
-use crate::board::sysfs::Tree;
+use crate::board::sysfs::Sysfs;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::governor::{self, GovernorHealth, Settings};
 use crate::identity::{Node, clock_ok};
-use crate::pipeline::persist::Told;
-use crate::pipeline::views::{EventLog, SourceView, Views};
+use crate::pipeline::persist::EventBatch;
+use crate::pipeline::views::{ApiContext, EventLog, SourceView};
 
 /// How long any one stage may take to end.
 pub(super) const STAGE_DEADLINE: Duration = Duration::from_secs(2);
@@ -64,16 +64,16 @@ impl Drop for Unasked {
 }
 
 /// What all parts of a node stand on.
-pub(super) struct Ground {
+pub(super) struct NodeContext {
     pub(super) node: Node,
     pub(super) store: Store,
-    pub(super) board: Arc<StateBoard>,
-    pub(super) watch: Watch,
+    pub(super) board: Arc<RetainedStates>,
+    pub(super) watch: WorkerRegistry,
     /// Cancelled when a task ends though nobody asked it to.
     pub(super) broken: CancellationToken,
 }
 
-impl Ground {
+impl NodeContext {
     /// Starts a task whose end, whatever its cause, is noticed, and which has a pulse.
     pub(super) fn task(
         &self,
@@ -81,7 +81,7 @@ impl Ground {
         task: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
         let ended = self.broken.clone().drop_guard();
-        let pulse = Pulse::new(name, self.node.clock.clone());
+        let pulse = Heartbeat::new(name, self.node.clock.clone());
         self.watch.adopt(&pulse);
         tokio::spawn(async move {
             // Dropped at the end of the task, by a panic too.
@@ -95,21 +95,21 @@ impl Ground {
         &self,
         config: &Config,
         sources: watch::Receiver<Arc<Vec<Arc<SourceView>>>>,
-        accept: mpsc::Sender<Told>,
+        accept: mpsc::Sender<EventBatch>,
     ) -> (Governing, watch::Receiver<Arc<GovernorHealth>>) {
         let (node, store) = (self.node.clone(), self.store.clone());
-        let needs = governor::Needs { node, store, sources, accept, tree: Tree::of_board() };
+        let needs = governor::Deps { node, store, sources, accept, tree: Sysfs::of_board() };
         let (task, settings, health) = governor::new(needs, settings_of(config)).await;
         let stop = CancellationToken::new();
         let task = self.task("governor", task.run(stop.clone()));
         (Governing { settings, stop, task }, health)
     }
 
-    pub(super) fn serve(&self, server: api::Server, views: &Views) -> Api {
+    pub(super) fn serve(&self, server: api::Server, views: &ApiContext) -> Api {
         let stop = CancellationToken::new();
         let (views, asked) = (views.clone(), stop.clone());
         let guard = Unasked { asked: asked.clone(), broken: self.broken.clone() };
-        let pulse = Pulse::new("api", self.node.clock.clone());
+        let pulse = Heartbeat::new("api", self.node.clock.clone());
         self.watch.adopt(&pulse);
         let task = tokio::spawn(async move {
             // Dropped at the end of the task, by a panic or an abort too.

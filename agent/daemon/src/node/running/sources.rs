@@ -39,7 +39,7 @@ impl Running {
         match (change, camera) {
             (Change::Start, Some(camera)) => self.fleet.start(camera, new).await?,
             (Change::Restart, Some(camera)) => self.fleet.restart(camera, new).await?,
-            (Change::Redraw, Some(camera)) => self.fleet.redraw(camera).await,
+            (Change::UpdateZones, Some(camera)) => self.fleet.redraw(camera).await,
             (_, _) => self.fleet.remove(id).await,
         }
         Ok(())

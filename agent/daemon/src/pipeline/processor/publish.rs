@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use aimass_core::analytics::State;
-use aimass_core::event::{Happening, Phase};
+use aimass_core::analytics::StateValue;
+use aimass_core::event::{EventData, Phase};
 use aimass_core::id::Name;
 
 use super::{Outlets, Watched};
-use crate::pipeline::persist::Told;
-use crate::pipeline::source_health::SightBook;
+use crate::pipeline::persist::EventBatch;
+use crate::pipeline::source_health::FaultEpisodes;
 use crate::pipeline::stale_states;
 
 /// Hands losses of sight on, with what is open from then on: kept together, so that the next life can end it.
-pub(super) async fn tell_sight(sight: &SightBook, happenings: Vec<Happening>, out: &Outlets) {
-    for Happening { source, label, phase, .. } in &happenings {
+pub(super) async fn tell_sight(sight: &FaultEpisodes, happenings: Vec<EventData>, out: &Outlets) {
+    for EventData { source, label, phase, .. } in &happenings {
         match phase {
             Phase::Began => tracing::warn!(%source, loss = %label, "A source does not see as it should."),
             Phase::Ended => {
@@ -24,14 +24,14 @@ pub(super) async fn tell_sight(sight: &SightBook, happenings: Vec<Happening>, ou
     }
     if !happenings.is_empty() {
         // An error only when the program is ending beyond its deadline.
-        out.accept.send(Told { happenings, values: vec![sight.value()] }).await.ok();
+        out.accept.send(EventBatch { happenings, values: vec![sight.value()] }).await.ok();
     }
 }
 
 /// Hands happenings and values to the store, with the names of states that were never told before.
 pub(super) async fn note_told(
     watched: &mut Watched,
-    happenings: Vec<Happening>,
+    happenings: Vec<EventData>,
     mut values: Vec<(String, serde_json::Value)>,
     out: &Outlets,
 ) {
@@ -42,14 +42,14 @@ pub(super) async fn note_told(
     }
     if !values.is_empty() || !happenings.is_empty() {
         // An error only when the program is ending beyond its deadline.
-        out.accept.send(Told { happenings, values }).await.ok();
+        out.accept.send(EventBatch { happenings, values }).await.ok();
     }
 }
 
 pub(super) fn set_state(
     source: &Name,
     states: &mut BTreeMap<String, serde_json::Value>,
-    state: State,
+    state: StateValue,
     out: &Outlets,
 ) {
     let topic = format!("state/{source}/{}", state.name);

@@ -3,7 +3,7 @@
 use aimass_core::finding::Attributes;
 use aimass_core::frame::Frame;
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::source_health::{Change, Loss, Measures, Sight, SightConfig};
+use aimass_core::source_health::{Change, VideoFault, VideoHealthConfig, VideoHealthMonitor, VideoMetrics};
 use aimass_core::traits::SourceError;
 use aimass_media::options::SourceOptions;
 use aimass_media::run::SourceState;
@@ -15,21 +15,21 @@ use super::presence::Presence;
 use super::{Meaning, Report};
 
 /// The eyes of one source.
-pub struct Eyes {
-    config: SightConfig,
-    sight: Sight,
+pub struct CameraHealth {
+    config: VideoHealthConfig,
+    sight: VideoHealthMonitor,
     presence: Presence,
 }
 
-impl Eyes {
-    /// Eyes that have seen nothing. A source that may rightly show one picture for long is not judged for `frozen`.
-    pub fn new(mut config: SightConfig, source: &SourceOptions, clock: SharedClock) -> Self {
+impl CameraHealth {
+    /// CameraHealth that have seen nothing. A source that may rightly show one picture for long is not judged for `frozen`.
+    pub fn new(mut config: VideoHealthConfig, source: &SourceOptions, clock: SharedClock) -> Self {
         if may_stand_still(&source.uri) {
-            config.look_for.retain(|loss| *loss != Loss::Frozen);
+            config.look_for.retain(|loss| *loss != VideoFault::Frozen);
         }
-        let sight = Sight::new(config.clone(), source.masks.clone());
+        let sight = VideoHealthMonitor::new(config.clone(), source.masks.clone());
         let presence = Presence::new(config.enabled, config.severity, config.away_after_s, clock);
-        Eyes { config, sight, presence }
+        CameraHealth { config, sight, presence }
     }
 
     /// Pictures are about to come, perhaps after a while without.
@@ -78,29 +78,29 @@ fn may_stand_still(uri: &SourceUri) -> bool {
 
 /// The figures that a verdict rests on.
 fn facts(change: &Change) -> Attributes {
-    let m: &Measures = &change.measures;
+    let m: &VideoMetrics = &change.measures;
     let rounded = |v: f32| Value::from((f64::from(v) * 1000.0).round() / 1000.0);
     let mut facts = Attributes::new();
     let mut say = |name: &'static str, value: f32| drop(facts.insert(name.into(), rounded(value)));
     match change.loss {
         None => {}
-        Some(Loss::Black) => {
+        Some(VideoFault::Black) => {
             say("brightness", m.brightness);
             say("bright_area", m.bright_area);
         }
-        Some(Loss::Covered) => {
+        Some(VideoFault::Covered) => {
             say("brightness", m.brightness);
             say("edges_gone", m.gone);
         }
-        Some(Loss::Frozen) => say("same_s", m.same_s),
-        Some(Loss::Moved) => {
+        Some(VideoFault::Frozen) => say("same_s", m.same_s),
+        Some(VideoFault::Moved) => {
             say("alike", m.alike);
             if let Some([x, y]) = m.shift {
                 say("shift_x", x);
                 say("shift_y", y);
             }
         }
-        Some(Loss::OutOfFocus) => say("sharpness", m.focus.unwrap_or_default()),
+        Some(VideoFault::OutOfFocus) => say("sharpness", m.focus.unwrap_or_default()),
     }
     facts
 }

@@ -22,12 +22,12 @@ pub fn node_source() -> Name {
 /// The way of the node's own reports to the task `events`. It keeps nothing open: once the sources are gone and the
 /// node stops, what is told goes nowhere.
 #[derive(Clone)]
-pub struct NodeTeller(mpsc::WeakSender<Input>);
+pub struct NodeHealthReporter(mpsc::WeakSender<Input>);
 
-impl NodeTeller {
+impl NodeHealthReporter {
     /// Tells through this queue.
     pub fn new(inputs: &mpsc::Sender<Input>) -> Self {
-        NodeTeller(inputs.downgrade())
+        NodeHealthReporter(inputs.downgrade())
     }
 
     /// Tells how the node itself sees; waits while the queue is full.

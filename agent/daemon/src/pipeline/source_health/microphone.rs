@@ -1,6 +1,6 @@
 //! How one microphone hears, said on its thread: from the states of its connection and from its windows.
 
-use aimass_core::audio::{Hearing, HearingConfig, Level, Window};
+use aimass_core::audio::{AudioChunk, AudioHealthConfig, AudioHealthMonitor, Level};
 use aimass_core::event::Severity;
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::SourceError;
@@ -11,18 +11,18 @@ use super::presence::Presence;
 use super::{Meaning, Report};
 
 /// The ears of one microphone.
-pub struct Ears {
-    hearing: Hearing,
+pub struct MicrophoneHealth {
+    hearing: AudioHealthMonitor,
     severity: Severity,
     presence: Presence,
 }
 
-impl Ears {
-    /// Ears that have heard nothing.
-    pub fn new(config: HearingConfig, clock: SharedClock) -> Self {
+impl MicrophoneHealth {
+    /// MicrophoneHealth that have heard nothing.
+    pub fn new(config: AudioHealthConfig, clock: SharedClock) -> Self {
         let (enabled, severity) = (config.enabled, config.severity);
         let presence = Presence::new(enabled, severity, config.away_after_s, clock);
-        Ears { hearing: Hearing::new(config), severity, presence }
+        MicrophoneHealth { hearing: AudioHealthMonitor::new(config), severity, presence }
     }
 
     /// Sound is about to come, perhaps after a while without. True unless it went on.
@@ -44,7 +44,7 @@ impl Ears {
     }
 
     /// The level of a window, and what it means for sight, if that changed.
-    pub fn window(&mut self, window: &Window) -> (Level, Option<Report>) {
+    pub fn window(&mut self, window: &AudioChunk) -> (Level, Option<Report>) {
         self.presence.seen();
         let (level, change) = self.hearing.hear(window);
         let report = change.map(|change| {

@@ -1,6 +1,6 @@
 //! Losses of sight as states and events.
 //!
-//! [`Eyes`] live on a camera's thread and say how it sees, [`Ears`] on a microphone's; the task `events` owns the [`SightBook`], which makes
+//! [`CameraHealth`] live on a camera's thread and say how it sees, [`MicrophoneHealth`] on a microphone's; the task `events` owns the [`FaultEpisodes`], which makes
 //! happenings of that: one loss a source at a time, the worst. A source without pictures is worst, whether it stalled
 //! or failed; then come black, covered, frozen, moved, out of focus. Frames of a camera that sees badly still go to
 //! the gate and the chain: what is found in them is found, and who reads `sight` knows what it is worth.
@@ -18,7 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use aimass_core::event::{Happening, Kind, Phase, Severity};
+use aimass_core::event::{EventData, Kind, Phase, Severity};
 use aimass_core::finding::Attributes;
 use aimass_core::frame::TimeSource;
 use aimass_core::id::Name;
@@ -30,9 +30,9 @@ use ulid::Ulid;
 
 use crate::identity::Node;
 
-pub use camera::Eyes;
-pub use clock::{ClockWatch, NodeTeller, node_source};
-pub use microphone::Ears;
+pub use camera::CameraHealth;
+pub use clock::{ClockWatch, NodeHealthReporter, node_source};
+pub use microphone::MicrophoneHealth;
 
 /// The key of the losses that are open, by source.
 const OPEN: &str = "sight_open";
@@ -44,7 +44,7 @@ const AWAY: [&str; 2] = ["stalled", "failed"];
 pub enum Meaning {
     /// All is well, or is no longer looked at, for this reason: what was lost has ended.
     Well(&'static str),
-    /// Sight is lost: what the state says has begun.
+    /// VideoHealthMonitor is lost: what the state says has begun.
     Lost(Severity),
     /// Nothing yet: the state alone is told.
     StateOnly,
@@ -85,12 +85,12 @@ struct Open {
 }
 
 /// The losses of all sources, and of the node itself.
-pub struct SightBook {
+pub struct FaultEpisodes {
     node: Node,
     open: BTreeMap<Name, Open>,
 }
 
-impl SightBook {
+impl FaultEpisodes {
     /// With what the former life has left open. What cannot be read is left: it must not keep the node from its work.
     pub async fn load(node: Node, store: &Store) -> Self {
         let open = match store.get_value(OPEN).await {
@@ -100,7 +100,7 @@ impl SightBook {
                 BTreeMap::new()
             }
         };
-        SightBook { node, open }
+        FaultEpisodes { node, open }
     }
 
     /// What is open, to be kept together with the happenings that made it so.
@@ -109,7 +109,7 @@ impl SightBook {
     }
 
     /// Takes a report in.
-    pub fn take(&mut self, source: &Name, report: &Report) -> Vec<Happening> {
+    pub fn take(&mut self, source: &Name, report: &Report) -> Vec<EventData> {
         let at = report.at.unwrap_or_else(|| (self.node.clock.wall(), TimeSource::Clock));
         let mut happenings = Vec::new();
         match report.meaning {
@@ -130,13 +130,13 @@ impl SightBook {
     }
 
     /// Ends what is open at a source that is no longer watched.
-    pub fn end(&mut self, source: &Name, reason: &'static str) -> Vec<Happening> {
+    pub fn end(&mut self, source: &Name, reason: &'static str) -> Vec<EventData> {
         let now = (self.node.clock.wall(), TimeSource::Clock);
         self.close(source, reason, now).into_iter().collect()
     }
 
     /// Ends everything that is open.
-    pub fn end_all(&mut self, reason: &'static str) -> Vec<Happening> {
+    pub fn end_all(&mut self, reason: &'static str) -> Vec<EventData> {
         let sources: Vec<Name> = self.open.keys().cloned().collect();
         sources.iter().flat_map(|source| self.end(source, reason)).collect()
     }
@@ -147,7 +147,7 @@ impl SightBook {
         report: &Report,
         severity: Severity,
         at: (Timestamp, TimeSource),
-    ) -> Happening {
+    ) -> EventData {
         let thing = self.node.make_id(at.0.as_millisecond().max(0) as u64);
         let open = Open { thing, label: report.state.to_owned(), severity, since: at.0 };
         let told = happening(source, &open, Phase::Began, at, report.facts.clone());
@@ -160,7 +160,7 @@ impl SightBook {
         source: &Name,
         reason: &'static str,
         at: (Timestamp, TimeSource),
-    ) -> Option<Happening> {
+    ) -> Option<EventData> {
         let open = self.open.remove(source)?;
         let lasted_s = at.0.duration_since(open.since).as_secs_f64().max(0.0);
         let facts = [
@@ -177,8 +177,8 @@ fn happening(
     phase: Phase,
     (time, time_source): (Timestamp, TimeSource),
     attributes: Attributes,
-) -> Happening {
-    Happening {
+) -> EventData {
+    EventData {
         time,
         time_source,
         source: source.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::runtime::clock::{SharedClock, SimulatedClock};
-use aimass_core::source_health::SightConfig;
+use aimass_core::source_health::VideoHealthConfig;
 use aimass_core::traits::{Ended, SourceError, SourceErrorKind, StreamInfo};
 use aimass_media::options::SourceOptions;
 use aimass_media::run::SourceState;
@@ -15,14 +15,14 @@ fn clock() -> SimulatedClock {
     SimulatedClock::at(Timestamp::from_second(1_800_000_000).unwrap())
 }
 
-fn book(clock: &SimulatedClock) -> SightBook {
+fn book(clock: &SimulatedClock) -> FaultEpisodes {
     let node = Node::new("s".parse().unwrap(), "n".parse().unwrap(), Arc::new(clock.clone()));
-    SightBook { node, open: BTreeMap::new() }
+    FaultEpisodes { node, open: BTreeMap::new() }
 }
 
-fn eyes(clock: &SimulatedClock) -> Eyes {
+fn eyes(clock: &SimulatedClock) -> CameraHealth {
     let source = SourceOptions::new("dock".parse().unwrap(), "rtsp://10.0.0.7/a".parse().unwrap());
-    Eyes::new(SightConfig::default(), &source, Arc::new(clock.clone()))
+    CameraHealth::new(VideoHealthConfig::default(), &source, Arc::new(clock.clone()))
 }
 
 fn failed() -> SourceState {
@@ -35,8 +35,8 @@ fn stalled() -> SourceState {
 }
 
 /// "began black", with the reason of an end.
-fn words(happenings: &[Happening]) -> Vec<String> {
-    let word = |h: &Happening| match h.phase {
+fn words(happenings: &[EventData]) -> Vec<String> {
+    let word = |h: &EventData| match h.phase {
         Phase::Began => format!("began {}", h.label),
         _ => format!("ended {}: {}", h.label, h.attributes["reason"].as_str().unwrap()),
     };
@@ -124,7 +124,7 @@ fn what_is_open_is_kept_as_a_value_that_the_next_life_reads() {
     let mut book = book(&clock);
     let began = book.take(&"dock".parse().unwrap(), &Report::new("black", Meaning::Lost(Severity::Alarm)));
     let (_, value) = book.value();
-    let mut next = SightBook { node: book.node.clone(), open: serde_json::from_value(value).unwrap() };
+    let mut next = FaultEpisodes { node: book.node.clone(), open: serde_json::from_value(value).unwrap() };
     clock.advance(Duration::from_secs(90));
     let ended = next.end_all("restarted");
     assert_eq!((ended[0].thing, ended[0].severity), (began[0].thing, Severity::Alarm));
@@ -155,7 +155,7 @@ fn a_clock_that_stays_wrong_is_a_loss_and_one_that_is_set_in_time_is_none() {
 #[tokio::test]
 async fn the_nodes_own_reports_go_through_the_sources_queue_and_keep_it_not_open() {
     let (inputs, mut queue) = tokio::sync::mpsc::channel(4);
-    let teller = NodeTeller::new(&inputs);
+    let teller = NodeHealthReporter::new(&inputs);
     teller.sight(Report::new("clock_not_set", Meaning::StateOnly)).await;
     let got = queue.recv().await;
     assert!(

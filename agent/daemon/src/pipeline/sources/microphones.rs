@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use aimass_core::runtime::stop::Stop;
+use aimass_core::runtime::stop::StopToken;
 
-use super::{AtWork, Fleet, end};
+use super::{SourceHandle, Sources, end};
 use crate::config::MicrophoneConfig;
 use crate::exit::Failure;
 use crate::pipeline::microphone::{self, MicrophoneParts};
@@ -12,8 +12,8 @@ use crate::pipeline::processor::{Input, Watched};
 use crate::pipeline::stale_states;
 use crate::pipeline::views::{SourceFacts, SourceKind, SourceView};
 
-impl Fleet {
-    /// Opens a microphone that is not at work. Viewers see it once [`Fleet::show`] is called.
+impl Sources {
+    /// Opens a microphone that is not at work. Viewers see it once [`Sources::show`] is called.
     ///
     /// # Errors
     /// A source that cannot be built, or the system refuses a thread. A microphone that is away is none.
@@ -36,17 +36,17 @@ impl Fleet {
             events: shared.inputs.clone(),
             clock: shared.node.clock.clone(),
         };
-        let stop = Stop::new();
+        let stop = StopToken::new();
         let worker = microphone::start(parts, &shared.watch, &stop)
             .map_err(|e| Failure::Unavailable(format!("microphone {id}: cannot start its thread: {e}")))?;
-        self.sources.insert(id.clone(), AtWork { view, stop, workers: vec![worker] });
+        self.sources.insert(id.clone(), SourceHandle { view, stop, workers: vec![worker] });
         Ok(())
     }
 
     /// Closes a microphone and opens it as `config` has it; its figures go on.
     ///
     /// # Errors
-    /// As [`Fleet::start_microphone`]; the microphone is closed then.
+    /// As [`Sources::start_microphone`]; the microphone is closed then.
     pub async fn restart_microphone(&mut self, config: &MicrophoneConfig) -> Result<(), Failure> {
         if let Some(known) = self.sources.get(&config.id) {
             end(&[known]).await;

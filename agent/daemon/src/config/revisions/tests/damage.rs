@@ -49,7 +49,7 @@ fn a_lost_record_runs_the_file_says_so_and_still_refuses_old_versions() {
         let (mut keeper, start) = rig.open();
         assert_eq!((start.trial, mark(&start.choice), start.choice.version), (false, 7, 0));
         assert!(keeper.report().errors[0].message.contains("above 5"), "{:?}", keeper.report().errors);
-        assert_eq!(keeper.offer_push(&rig.push(5, 30)), Verdict::Rejected);
+        assert_eq!(keeper.offer_push(&rig.push(5, 30)), Decision::Rejected);
         take(&mut keeper, &rig.push(6, 40));
     }
 }
@@ -85,7 +85,7 @@ fn without_any_body_the_file_runs_and_versions_are_not_forgotten() {
         "{:?}",
         keeper.report().errors
     );
-    assert_eq!(keeper.offer_push(&rig.push(5, 31)), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&rig.push(5, 31)), Decision::Rejected);
     take(&mut keeper, &rig.push(6, 30));
 }
 

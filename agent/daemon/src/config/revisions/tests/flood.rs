@@ -28,7 +28,7 @@ fn a_flood_of_refused_messages_writes_next_to_nothing() {
     let old = String::from_utf8(rig.push(50, 20)).unwrap();
     for blanks in 1..200 {
         let message = old.replacen('{', &format!("{{{}", " ".repeat(blanks)), 1);
-        assert_eq!(keeper.offer_push(message.as_bytes()), Verdict::Rejected);
+        assert_eq!(keeper.offer_push(message.as_bytes()), Decision::Rejected);
         assert!(keeper.report().errors[0].message.contains("not above 100"), "{:?}", keeper.report().errors);
     }
     assert_eq!(disk.asked.load(Ordering::Relaxed) - before, 0, "the minute is not over");

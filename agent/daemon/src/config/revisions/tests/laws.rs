@@ -89,24 +89,24 @@ proptest! {
                         model.highest = version;
                         model.trial = Some(((version, marks), false));
                     } else {
-                        prop_assert_eq!(verdict, Verdict::Rejected);
+                        prop_assert_eq!(verdict, Decision::Rejected);
                     }
                 }
                 Step::BadPush => {
                     marks += 1;
                     let bad = rig.sign(&rig.statement(model.highest + 1, json!({ "camera": marks })));
-                    prop_assert_eq!(keeper.offer_push(&bad), Verdict::Rejected);
+                    prop_assert_eq!(keeper.offer_push(&bad), Decision::Rejected);
                     prop_assert_eq!(keeper.report().state, ReportState::Rejected);
                     last = bad;
                 }
                 Step::Again => {
                     let first = keeper.offer_push(&last);
-                    if let Verdict::Candidate(which) = &first {
+                    if let Decision::Candidate(which) = &first {
                         // It had never been offered.
                         model.highest = which.version;
                         model.trial = Some(((which.version, mark(which)), false));
                     }
-                    prop_assert_eq!(keeper.offer_push(&last), Verdict::Same);
+                    prop_assert_eq!(keeper.offer_push(&last), Decision::Same);
                 }
                 Step::Edit => {
                     marks += 1;
@@ -157,7 +157,7 @@ proptest! {
                     prop_assert_eq!(start.trial, model.trial.is_some());
                 }
                 Step::Back => {
-                    if let Verdict::Candidate(which) = keeper.offer_rollback(None) {
+                    if let Decision::Candidate(which) = keeper.offer_rollback(None) {
                         let which = (which.version, mark(&which));
                         prop_assert!(model.committed.contains(&which), "{which:?} was never committed");
                         model.trial = Some((which, false));

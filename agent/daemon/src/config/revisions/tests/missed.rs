@@ -11,7 +11,7 @@ fn is_missed(rig: &Rig) -> bool {
 }
 
 /// What is on trial proves good.
-fn prove(keeper: &mut Keeper) {
+fn prove(keeper: &mut ConfigManager) {
     keeper.begun().unwrap();
     keeper.commit(&[]).unwrap();
 }
@@ -62,7 +62,7 @@ fn a_file_that_a_roll_back_set_aside_can_be_tried_again_by_a_reload_and_not_by_a
     assert_eq!((start.trial, mark(&start.choice)), (false, 7), "what was asked for holds");
     assert_eq!(mark(&candidate(keeper.offer_reload())), 8);
     prove(&mut keeper);
-    assert_eq!(keeper.offer_reload(), Verdict::Same);
+    assert_eq!(keeper.offer_reload(), Decision::Same);
     assert!(!is_missed(&rig));
 }
 
@@ -75,5 +75,5 @@ fn a_roll_back_from_a_push_to_the_file_that_is_there_leaves_nothing_to_reload() 
     bring_back(&rig);
     let (mut keeper, start) = rig.open();
     assert_eq!(mark(&start.choice), 7);
-    assert_eq!(keeper.offer_reload(), Verdict::Same);
+    assert_eq!(keeper.offer_reload(), Decision::Same);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub(super) fn told(keeper: &Keeper) -> (ReportState, Option<u64>, u64) {
+pub(super) fn told(keeper: &ConfigManager) -> (ReportState, Option<u64>, u64) {
     let report = keeper.report();
     (report.state, report.desired_version, report.running_version)
 }
@@ -63,8 +63,8 @@ fn a_push_that_fails_is_taken_back_and_its_version_is_spent() {
     assert_eq!((mark(&back), back.version), (20, 3));
     assert_eq!(told(&keeper), (ReportState::RolledBack, Some(4), 3));
     assert_eq!(keeper.report().errors, because("delivers no pictures any more"));
-    assert_eq!(keeper.offer_push(&message), Verdict::Same);
-    assert_eq!(keeper.offer_push(&rig.push(4, 40)), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&message), Decision::Same);
+    assert_eq!(keeper.offer_push(&rig.push(4, 40)), Decision::Rejected);
     assert!(keeper.report().errors[0].message.contains("--version 5"));
     candidate(keeper.offer_push(&rig.push(5, 40)));
 }
@@ -95,13 +95,13 @@ fn every_refusal_is_answered_with_its_reason_and_changes_nothing() {
         (rig.push(1, 60), "not above 3", Some(1)),
         (wrong, "camera[0].fps", Some(9)),
     ] {
-        assert_eq!(keeper.offer_push(&message), Verdict::Rejected, "{says}");
+        assert_eq!(keeper.offer_push(&message), Decision::Rejected, "{says}");
         let report = keeper.report();
         let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
         assert!(errors.join("\n").contains(says), "{says}: {errors:?}");
         assert_eq!((report.state, report.desired_version), (ReportState::Rejected, version), "{says}");
         assert_eq!((report.running_version, keeper.highest_version()), (3, 3), "{says}");
-        assert_eq!(keeper.offer_push(&message), Verdict::Same, "{says}, again");
+        assert_eq!(keeper.offer_push(&message), Decision::Same, "{says}, again");
     }
     take(&mut keeper, &rig.push(4, 70));
 }
@@ -112,16 +112,16 @@ fn a_retained_message_is_judged_once_also_over_restarts() {
     let (mut keeper, _) = rig.open();
     let (good, bad) = (rig.push(1, 20), rig.sign(&rig.statement(2, json!({ "camra": [] }))));
     take(&mut keeper, &good);
-    assert_eq!(keeper.offer_push(&good), Verdict::Same);
-    assert_eq!(keeper.offer_push(&bad), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&good), Decision::Same);
+    assert_eq!(keeper.offer_push(&bad), Decision::Rejected);
     let said = keeper.report();
     for _ in 0..3 {
         drop(keeper);
         keeper = rig.open().0;
-        assert_eq!(keeper.offer_push(&bad), Verdict::Same);
+        assert_eq!(keeper.offer_push(&bad), Decision::Same);
         assert_eq!(keeper.report(), said);
     }
-    assert_eq!(keeper.offer_push(b""), Verdict::Same, "the retained message was removed");
+    assert_eq!(keeper.offer_push(b""), Decision::Same, "the retained message was removed");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_refused_message_is_judged_anew_once_the_file_trusts_its_key() {
     rig.write(7, "");
     let (mut keeper, _) = rig.open();
     let message = rig.push(1, 20);
-    assert_eq!(keeper.offer_push(&message), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&message), Decision::Rejected);
     assert!(keeper.report().errors[0].message.contains("no key is trusted here"));
     rig.write(7, &rig.trust());
     candidate(keeper.offer_reload());
@@ -144,7 +144,7 @@ fn a_changed_file_is_tried_and_a_bad_one_taken_back() {
     let rig = Rig::new(7);
     let (mut keeper, _) = rig.open();
     take(&mut keeper, &rig.push(3, 20));
-    assert_eq!(keeper.offer_local(), Verdict::Same);
+    assert_eq!(keeper.offer_local(), Decision::Same);
     rig.write(9, &rig.trust());
     let choice = candidate(keeper.offer_reload());
     assert_eq!((mark(&choice), choice.version, choice.origin), (9, 0, Origin::Local));
@@ -160,7 +160,7 @@ fn a_changed_file_is_tried_and_a_bad_one_taken_back() {
     keeper.begun().unwrap();
     keeper.commit(&[]).unwrap();
     assert_eq!((mark(keeper.running()), keeper.highest_version()), (9, 3));
-    assert_eq!(keeper.offer_push(&rig.push(3, 30)), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&rig.push(3, 30)), Decision::Rejected);
     take(&mut keeper, &rig.push(4, 30));
 }
 
@@ -188,7 +188,7 @@ fn a_broken_file_stops_nothing_and_is_told() {
         format!("{}[store]\npath = \"{}\"\n[node]\nsite = \"s\"\nid = 3\n", rig.trust(), store.display());
     for text in [broken.clone(), format!("{broken}\n[[[")] {
         rig.write_text(&text);
-        assert_eq!(keeper.offer_reload(), Verdict::Rejected);
+        assert_eq!(keeper.offer_reload(), Decision::Rejected);
         drop(keeper);
         let (next, start) = rig.open();
         assert_eq!((start.trial, mark(&start.choice)), (false, 20));
@@ -211,12 +211,12 @@ fn a_key_that_was_taken_out_does_not_come_back() {
     keeper.begun().unwrap();
     let back = keeper.roll_back(because("no"));
     assert_eq!(mark(&back), 20);
-    assert_eq!(keeper.offer_push(&rig.push(4, 30)), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&rig.push(4, 30)), Decision::Rejected);
     assert!(keeper.report().errors[0].message.contains("no key is trusted"), "{:?}", keeper.report().errors);
     drop(keeper);
     let (mut keeper, start) = rig.open();
     assert_eq!((mark(&start.choice), start.choice.config.trust.key.len()), (20, 0));
-    assert_eq!(keeper.offer_push(&rig.push(5, 30)), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&rig.push(5, 30)), Decision::Rejected);
     // Nor by a roll back to a time when it was trusted.
     candidate(keeper.offer_rollback(None));
     keeper.begun().unwrap();
@@ -245,7 +245,7 @@ fn a_file_that_changes_only_in_what_is_its_own_keeps_what_was_pushed() {
 fn a_roll_back_brings_a_committed_one_back_and_the_retained_push_does_not_undo_it() {
     let rig = Rig::new(7);
     let (mut keeper, _) = rig.open();
-    assert_eq!(keeper.offer_rollback(None), Verdict::Rejected, "there is nothing yet");
+    assert_eq!(keeper.offer_rollback(None), Decision::Rejected, "there is nothing yet");
     let first = take(&mut keeper, &rig.push(3, 20)).revision;
     let newest = rig.push(4, 30);
     take(&mut keeper, &newest);
@@ -254,12 +254,12 @@ fn a_roll_back_brings_a_committed_one_back_and_the_retained_push_does_not_undo_i
     keeper.begun().unwrap();
     keeper.commit(&[]).unwrap();
     assert_eq!(told(&keeper), (ReportState::Applied, Some(3), 3));
-    assert_eq!(keeper.offer_push(&newest), Verdict::Same);
+    assert_eq!(keeper.offer_push(&newest), Decision::Same);
     assert_eq!(keeper.highest_version(), 4);
     drop(keeper);
     let (mut keeper, start) = rig.open();
     assert_eq!((start.trial, mark(&start.choice)), (false, 20));
-    assert_eq!(keeper.offer_rollback(Some(9999)), Verdict::Rejected);
+    assert_eq!(keeper.offer_rollback(Some(9999)), Decision::Rejected);
     assert!(keeper.report().errors[0].message.contains(&first.to_string()), "{:?}", keeper.report().errors);
     assert_eq!(mark(&candidate(keeper.offer_rollback(Some(first)))), 20);
 }
@@ -293,8 +293,8 @@ fn a_request_to_roll_back_waits_for_the_next_start_and_counts_once() {
     let (mut keeper, start) = rig.open();
     assert_eq!((start.trial, mark(&start.choice)), (false, 7));
     write_atomically(&rig.keeper_folder().join("rollback.request"), b"what?").unwrap();
-    assert_eq!(keeper.offer_reload(), Verdict::Rejected);
-    assert_eq!(keeper.offer_reload(), Verdict::Same, "the request is gone");
+    assert_eq!(keeper.offer_reload(), Decision::Rejected);
+    assert_eq!(keeper.offer_reload(), Decision::Same, "the request is gone");
 }
 
 #[test]

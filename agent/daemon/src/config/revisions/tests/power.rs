@@ -9,15 +9,15 @@ fn live(rig: &Rig, disk: TiredDisk) -> Result<(), Failure> {
         keeper.begun()?;
         keeper.commit(&[])?;
     }
-    if let Verdict::Candidate(_) = keeper.offer_push(&rig.push(5, 30)) {
+    if let Decision::Candidate(_) = keeper.offer_push(&rig.push(5, 30)) {
         keeper.begun()?;
         keeper.commit(&[])?;
     }
-    if let Verdict::Candidate(_) = keeper.offer_push(&rig.push(6, 40)) {
+    if let Decision::Candidate(_) = keeper.offer_push(&rig.push(6, 40)) {
         keeper.begun()?;
         keeper.roll_back(because("dark"));
     }
-    if let Verdict::Candidate(_) = keeper.offer_rollback(None) {
+    if let Decision::Candidate(_) = keeper.offer_rollback(None) {
         keeper.begun()?;
         keeper.commit(&[])?;
     }
@@ -63,7 +63,7 @@ fn a_power_cut_after_any_file_operation_ends_in_a_configuration_that_was_known_t
         let highest = keeper.highest_version();
         assert!(highest >= start.choice.version && (4..=6).contains(&highest), "after {works}: {highest}");
         // No version is accepted twice, and life goes on.
-        assert_eq!(keeper.offer_push(&rig.push(highest, 90)), Verdict::Rejected, "after {works}");
+        assert_eq!(keeper.offer_push(&rig.push(highest, 90)), Decision::Rejected, "after {works}");
         take(&mut keeper, &rig.push(highest + 1, 50));
         drop(keeper);
         let (_, start) = rig.open();
@@ -121,7 +121,7 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_takes_it_once_there_is_room() {
     let (mut keeper, _) = rig.open_with(disk.clone());
     let message = rig.push(1, 20);
     disk.left.store(0, Ordering::Relaxed);
-    assert_eq!(keeper.offer_push(&message), Verdict::Rejected);
+    assert_eq!(keeper.offer_push(&message), Decision::Rejected);
     assert!(keeper.report().errors[0].message.contains("cannot be kept"), "{:?}", keeper.report().errors);
     assert_eq!(keeper.highest_version(), 0);
     disk.left.store(i64::MAX, Ordering::Relaxed);
