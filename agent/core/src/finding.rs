@@ -1,31 +1,12 @@
 //! What an analyzer says about a frame: the narrow waist, the same for boxes, faces, texts and sounds.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+pub use aimass_protocol::event::{Attributes, Label, ModelRef};
+use serde::Serialize;
 
 use crate::geometry::{Point, Region};
-
-/// The class of a finding, as the model's label list spells it. Cheap to clone.
-pub type Label = Arc<str>;
-
-/// Small extra facts about a finding, by name.
-pub type Attributes = BTreeMap<Cow<'static, str>, Value>;
-
-/// Which model said it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelRef {
-    /// Its name in the model library.
-    pub name: String,
-    /// Its version there.
-    pub version: String,
-    /// SHA-256 of its file, in hex.
-    pub sha256: String,
-}
 
 /// One thing that was found in a frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -4,22 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use aimass_protocol::event::TimeSource;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
-
-/// Where a stamp's wall time comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TimeSource {
-    /// The board's clock when the frame arrived.
-    Clock,
-    /// The camera's own clock, by RTP sender reports.
-    Rtp,
-    /// The position in a file, counted from the moment it was opened.
-    File,
-}
 
 /// When a frame was in front of the camera.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,15 +6,15 @@
 
 pub mod analytics;
 pub mod audio;
-pub mod event;
 pub mod finding;
 pub mod frame;
-pub mod geometry;
 pub mod governor;
-pub mod id;
 pub mod mask;
 pub mod motion;
 pub mod runtime;
 pub mod source_health;
 pub mod tracking;
 pub mod traits;
+
+pub use aimass_protocol::name as id;
+pub use aimass_protocol::{event, geometry};

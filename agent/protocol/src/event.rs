@@ -1,16 +1,48 @@
 //! What leaves the board: the event document of the wire, version 1.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use ulid::Ulid;
 
-use crate::finding::{Attributes, Label, ModelRef};
-use crate::frame::TimeSource;
 use crate::geometry::Region;
-use crate::id::Name;
+use crate::name::Name;
 
 /// The version of the event document.
 pub const EVENT_SCHEMA: u32 = 1;
+
+/// The class of a finding, as the model's label list spells it. Cheap to clone.
+pub type Label = Arc<str>;
+
+/// Small extra facts about a finding, by name.
+pub type Attributes = BTreeMap<Cow<'static, str>, Value>;
+
+/// Which model said it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Its name in the model library.
+    pub name: String,
+    /// Its version there.
+    pub version: String,
+    /// SHA-256 of its file, in hex.
+    pub sha256: String,
+}
+
+/// Where a stamp's wall time comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeSource {
+    /// The board's clock when the frame arrived.
+    Clock,
+    /// The camera's own clock, by RTP sender reports.
+    Rtp,
+    /// The position in a file, counted from the moment it was opened.
+    File,
+}
 
 /// What an event is about; the last level of its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
