@@ -1,6 +1,6 @@
-"""Puts the table that run.sh prints between README's figure markers.
+"""Puts the table that run.sh prints between the figure markers of docs/performance.md.
 
-    tests/peer/run.sh | python3 tests/peer/readme_table.py [README.md]
+    tests/peer/run.sh | python3 tests/peer/readme_table.py [FILE]
 """
 
 import sys
@@ -19,10 +19,10 @@ def inserted(text, table):
 
 def main():
     """The command line."""
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2] / "README.md"
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2] / "docs/performance.md"
     table = sys.stdin.read()
     if "|" not in table:
-        sys.exit("error: no table came in, README is left as it was")
+        sys.exit("error: no table on stdin, the document is unchanged")
     text = inserted(path.read_text(), table)
     if text is None:
         sys.exit(f"error: {path} lacks the lines {BEGIN} and {END}, once each, in this order")
