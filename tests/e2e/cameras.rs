@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 use harness::media::fixture;
 use harness::ports::free_port;
@@ -53,16 +53,15 @@ model = "no-such-model"
     );
     let mut agent = Agent::run(&lone_config(folder.path(), &cameras));
     let address = address_of(&agent).await;
-    let health =
-        harness::eventually("the good camera, analysed, beside the bad ones", PATIENCE, async || {
-            let health = get_json(&address, "/healthz").await;
-            let done = health_of(&health, "good")["frames_analysed_total"].as_u64() > Some(0)
-                && ["absent", "refusing", "garbage", "modelless"]
-                    .iter()
-                    .all(|id| health_of(&health, id)["error"].is_string());
-            done.then_some(health)
-        })
-        .await;
+    let health = harness::eventually("the good camera, analysed, beside the bad ones", TIMEOUT, async || {
+        let health = get_json(&address, "/healthz").await;
+        let done = health_of(&health, "good")["frames_analysed_total"].as_u64() > Some(0)
+            && ["absent", "refusing", "garbage", "modelless"]
+                .iter()
+                .all(|id| health_of(&health, id)["error"].is_string());
+        done.then_some(health)
+    })
+    .await;
     assert_eq!(health["healthy"], false);
     for (id, word) in [
         ("absent", "/nowhere/clip.mp4"),
@@ -74,14 +73,14 @@ model = "no-such-model"
         assert!(error.contains(word) && !error.contains('\n'), "{id}: {error}");
     }
     let before = health_of(&health, "good")["frames_seen_total"].as_u64().unwrap();
-    harness::eventually("more frames of the good camera", PATIENCE, async || {
+    harness::eventually("more frames of the good camera", TIMEOUT, async || {
         let health = get_json(&address, "/healthz").await;
         (health_of(&health, "good")["frames_seen_total"].as_u64().unwrap() > before + 5).then_some(())
     })
     .await;
     assert_eq!(source(&agent, "good").await["id"], "good");
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
 }
 
 #[tokio::test]
@@ -100,14 +99,14 @@ look_every_s = 600
     );
     let mut agent = Agent::run(&lone_config(folder.path(), &cameras));
     let address = address_of(&agent).await;
-    let still = harness::eventually("sixty idle frames", PATIENCE, async || {
+    let still = harness::eventually("sixty idle frames", TIMEOUT, async || {
         let still = health_of(&get_json(&address, "/healthz").await, "still");
         (still["frames_idle_total"].as_u64() >= Some(60)).then_some(still)
     })
     .await;
     let inferences = still["inferences_total"].as_u64().unwrap();
     assert!(inferences <= 80, "the first look and its lingering only: {still}");
-    let again = harness::eventually("sixty more", PATIENCE, async || {
+    let again = harness::eventually("sixty more", TIMEOUT, async || {
         let again = health_of(&get_json(&address, "/healthz").await, "still");
         (again["frames_idle_total"].as_u64() >= Some(still["frames_idle_total"].as_u64().unwrap() + 60))
             .then_some(again)
@@ -115,7 +114,7 @@ look_every_s = 600
     .await;
     assert_eq!(again["inferences_total"].as_u64().unwrap(), inferences, "no inference while nothing moves");
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }
 
 #[tokio::test]
@@ -135,7 +134,7 @@ enabled = false
     );
     let mut agent = Agent::run(&lone_config(folder.path(), &cameras));
     let address = address_of(&agent).await;
-    harness::eventually("ten analysed frames", PATIENCE, async || {
+    harness::eventually("ten analysed frames", TIMEOUT, async || {
         let desk = health_of(&get_json(&address, "/healthz").await, "desk");
         (desk["frames_analysed_total"].as_u64() >= Some(10)).then_some(())
     })
@@ -146,5 +145,5 @@ enabled = false
     assert_eq!(jpeg.status, 200);
     assert!(jpeg.body.len() < 8_000, "a cat would need more than {} bytes", jpeg.body.len());
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }

@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::paho::Paho;
 use harness::signer::Signer;
 use serde_json::{Value, json};
 
 use crate::bikes;
-use crate::centre::Rig;
+use crate::hub::Rig;
 
 fn jpeg(picture: &Value) -> Vec<u8> {
     let bytes = STANDARD.decode(picture["jpeg"].as_str().unwrap()).unwrap();
@@ -66,7 +66,7 @@ async fn a_drained_node_stays_so_until_it_is_resumed() {
     let later = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
     assert_eq!(later, seen, "no camera is looked at");
     assert_eq!(rig.order("resume", json!({})).await["ok"], true);
-    harness::eventually("frames again", PATIENCE, async || {
+    harness::eventually("frames again", TIMEOUT, async || {
         let now = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
         (now > seen).then_some(())
     })

@@ -4,10 +4,10 @@ use harness::agent::Agent;
 use harness::api;
 use harness::signer::Signer;
 use harness::subscriber::Message;
-use harness::{PATIENCE, eventually};
+use harness::{TIMEOUT, eventually};
 use serde_json::json;
 
-use crate::centre::{Rig, ZONE, camera, own_file};
+use crate::hub::{Rig, ZONE, base_config, camera};
 
 #[tokio::test]
 async fn a_pushed_zone_restarts_nothing_and_a_pushed_camera_restarts_alone() {
@@ -18,9 +18,9 @@ async fn a_pushed_zone_restarts_nothing_and_a_pushed_camera_restarts_alone() {
     assert_eq!(rig.reported("probation").await["desired_version"], 1);
     assert_eq!(rig.applied(1).await["origin"], "push");
     let count = |m: &Message| m.topic.ends_with("/state/dock/count/bay/person") && m.payload == b"0";
-    rig.subscriber.expect(count).within(PATIENCE).await;
+    rig.subscriber.expect(count).within(TIMEOUT).await;
     let online = |m: &Message| m.topic.ends_with("/status") && m.json()["config_version"] == 1;
-    rig.subscriber.expect(online).within(PATIENCE).await;
+    rig.subscriber.expect(online).within(TIMEOUT).await;
     assert_eq!((rig.delivers("dock").await, rig.delivers("yard").await), (dock.clone(), yard.clone()));
     let shapes = &api::get_json(&rig.api, "/v1/sources/dock").await["shapes"];
     assert_eq!(shapes["zones"][0]["id"], "bay", "{shapes}");
@@ -34,7 +34,7 @@ async fn a_pushed_zone_restarts_nothing_and_a_pushed_camera_restarts_alone() {
     assert!(api::source_health(&rig.api, "yard").await["frames_seen_total"].as_u64() > frames);
     // The zone is gone, and with it what it told.
     let withdrawn = |m: &Message| m.topic.ends_with("/state/dock/count/bay/person") && m.payload.is_empty();
-    rig.subscriber.expect(withdrawn).within(PATIENCE).await;
+    rig.subscriber.expect(withdrawn).within(TIMEOUT).await;
     rig.stop().await;
 }
 
@@ -76,7 +76,7 @@ async fn a_camera_that_can_never_work_ends_a_trial_at_once_and_is_tried_again_wh
     rig.folder = tempfile::tempdir().unwrap();
     rig.start_agent(&(never.replace("dock", "new") + &camera("yard", ""))).await;
     rig.applied(0).await;
-    eventually("the camera has failed", PATIENCE, async || {
+    eventually("the camera has failed", TIMEOUT, async || {
         let health = api::source_health(&rig.api, "new").await;
         (health["state"] == "failed" && health["misconfigured"] == true).then_some(())
     })
@@ -148,7 +148,7 @@ async fn the_node_s_own_file_is_read_again_at_sighup_and_takes_the_same_way() {
     let rig = Rig::start().await;
     let yard = rig.delivers("yard").await;
     let write = |cameras: &str| {
-        let text = own_file(&rig.broker, rig.folder.path(), &rig.signer, cameras);
+        let text = base_config(&rig.broker, rig.folder.path(), &rig.signer, cameras);
         aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), text.as_bytes()).unwrap();
     };
     write(&(camera("dock", ZONE) + &camera("yard", "")));
@@ -215,7 +215,7 @@ async fn a_push_that_waited_for_the_node_is_judged_by_what_works_once_it_is_up()
 async fn what_needs_a_new_start_is_said_so_and_taken_over_by_the_next_one() {
     let mut rig = Rig::start().await;
     let cameras = camera("dock", "") + &camera("yard", "");
-    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
+    let own = base_config(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
         .replace("[store]\n", "[store]\nmax_mib = 128\n");
     aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
     rig.subscriber.forget();
@@ -224,7 +224,7 @@ async fn what_needs_a_new_start_is_said_so_and_taken_over_by_the_next_one() {
     assert_eq!(report["errors"][0]["path"], "store", "{report}");
     assert_eq!(report["effective"]["store"]["max_mib"], 256, "{report}");
     rig.agent.terminate();
-    assert!(rig.agent.wait(PATIENCE).await.success());
+    assert!(rig.agent.wait(TIMEOUT).await.success());
     rig.subscriber.forget();
     rig.agent = Agent::run(&own);
     let report = rig.reported("applied").await;
@@ -238,7 +238,7 @@ async fn another_address_of_the_api_is_taken_over_although_somebody_holds_a_conn
     let _silent = tokio::net::TcpStream::connect(&rig.api).await.unwrap();
     let port = harness::ports::free_port();
     let cameras = camera("dock", "") + &camera("yard", "");
-    let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
+    let own = base_config(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
         .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
     let yard = rig.delivers("yard").await;
@@ -255,7 +255,7 @@ async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
     let rig = Rig::start().await;
     let cameras = |zone: &str| camera("dock", zone) + &camera("yard", "");
     let reload = |cameras: &str| {
-        let own = own_file(&rig.broker, rig.folder.path(), &rig.signer, cameras);
+        let own = base_config(&rig.broker, rig.folder.path(), &rig.signer, cameras);
         aimass_core::runtime::files::write_atomically(&rig.agent.config_path(), own.as_bytes()).unwrap();
         let mut command = std::process::Command::new(harness::agent::binary());
         command.args(["--log", "off", "reload", "--wait", "--config"]).arg(rig.agent.config_path());

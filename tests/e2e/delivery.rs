@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::{Agent, binary};
 use harness::broker::{Broker, BrokerSetup};
 use harness::proxy::Proxy;
@@ -57,18 +57,18 @@ async fn ten_kills_in_a_busy_run_lose_no_event_that_the_store_accepted() {
         let mut agent = Agent::run(&config);
         // Killed at another point each time: after the first, second or third new event, and a bit.
         let wanted = before + 1 + round as usize % 3;
-        subscriber.expect_all("events", PATIENCE, |all| arrived(all).len() >= wanted).await;
+        subscriber.expect_all("events", TIMEOUT, |all| arrived(all).len() >= wanted).await;
         tokio::time::sleep(Duration::from_millis(37 * round % 230)).await;
         agent.kill().await;
     }
     // One life to deliver what is left.
     let mut agent = Agent::run(&clip_config(&broker.url(), &store, "test:"));
     // A program that has just been started does not obey yet.
-    agent.stderr().expect("the last life", PATIENCE, |line| line.contains("The node runs.")).await;
+    agent.stderr().expect("the last life", TIMEOUT, |line| line.contains("The node runs.")).await;
     let all = {
         let expected = stored(&store);
         subscriber
-            .expect_all("every event", PATIENCE, |all| {
+            .expect_all("every event", TIMEOUT, |all| {
                 let got = arrived(all);
                 expected.keys().all(|seq| got.contains_key(seq))
             })
@@ -76,7 +76,7 @@ async fn ten_kills_in_a_busy_run_lose_no_event_that_the_store_accepted() {
     };
     let (expected, got) = (stored(&store), arrived(&all));
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
     assert!(expected.len() >= 10, "a busy run: {} events", expected.len());
     let seqs: Vec<u64> = expected.keys().copied().collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "no gaps over eleven lives");
@@ -94,14 +94,14 @@ async fn a_broker_that_is_away_at_start_gets_everything_later_marked_as_replay()
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("agent.db");
     let mut agent = Agent::run(&clip_config(&way.url(), &store, &bikes("?realtime=false")));
-    agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
-    harness::eventually("events in the store", PATIENCE, async || (!stored(&store).is_empty()).then_some(()))
+    agent.stderr().expect("the clip's end", TIMEOUT, |line| line.contains("The source has ended")).await;
+    harness::eventually("events in the store", TIMEOUT, async || (!stored(&store).is_empty()).then_some(()))
         .await;
     assert_eq!(arrived(&subscriber.all()).len(), 0, "nothing passes a closed door");
     let before = stored(&store);
     way.set(|b| b.refuse = false).await;
     let all = subscriber
-        .expect_all("what waited", PATIENCE, |all| before.keys().all(|seq| arrived(all).contains_key(seq)))
+        .expect_all("what waited", TIMEOUT, |all| before.keys().all(|seq| arrived(all).contains_key(seq)))
         .await;
     for event in all.iter().filter(|m| m.topic.contains("/event/")).map(Message::json) {
         if before.contains_key(&event["seq"].as_u64().unwrap()) {
@@ -109,5 +109,5 @@ async fn a_broker_that_is_away_at_start_gets_everything_later_marked_as_replay()
         }
     }
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aimass_core::runtime::files::write_atomically;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 use harness::broker::Broker;
 use harness::subscriber::{Message, Subscriber};
@@ -77,12 +77,12 @@ fn degraded(all: &[Message]) -> Vec<Value> {
 
 async fn phase(subscriber: &Subscriber, phase: &str) -> Value {
     let has = |all: &[Message]| degraded(all).iter().any(|event| event["phase"] == phase);
-    let all = subscriber.expect_all(phase, PATIENCE, has).await;
+    let all = subscriber.expect_all(phase, TIMEOUT, has).await;
     degraded(&all).into_iter().find(|event| event["phase"] == phase).unwrap()
 }
 
 async fn until(address: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-    harness::eventually(what, PATIENCE, async || {
+    harness::eventually(what, TIMEOUT, async || {
         let health = get_json(address, "/healthz").await;
         fits(&health).then_some(health)
     })
@@ -129,7 +129,7 @@ async fn heat_takes_frames_and_then_the_larger_model_and_gives_them_back() {
     let ready = |smaller: &'static str| {
         move |line: &str| line.contains("The chain is ready") && line.contains(&format!("smaller={smaller}"))
     };
-    agent.stderr().expect("the smaller model", PATIENCE, ready("true")).await;
+    agent.stderr().expect("the smaller model", TIMEOUT, ready("true")).await;
     let before = low["sources"][0]["frames_analysed_total"].as_u64().unwrap();
     until(&address, "still analysed", |h| {
         h["sources"][0]["frames_analysed_total"].as_u64() > Some(before + 1)
@@ -155,7 +155,7 @@ async fn heat_takes_frames_and_then_the_larger_model_and_gives_them_back() {
     .await;
     assert_eq!(share(&whole)["models"][0], "centerface");
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
     let all = degraded(&subscriber.all());
     let count = |phase: &str| all.iter().filter(|event| event["phase"] == phase).count();
     assert_eq!((count("began"), count("ended")), (1, 1), "{all:?}");
@@ -179,13 +179,13 @@ async fn what_a_crash_left_open_is_ended_by_the_next_life_and_an_orderly_stop_en
     let ended = phase(&subscriber, "ended").await;
     assert_eq!((&ended["thing"], &ended["attributes"]["ended_by"]), (&began["thing"], &"restarted".into()));
     let twice = |all: &[Message]| degraded(all).iter().filter(|event| event["phase"] == "began").count() == 2;
-    subscriber.expect_all("still hot", PATIENCE, twice).await;
+    subscriber.expect_all("still hot", TIMEOUT, twice).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
     let stopped = |all: &[Message]| {
         degraded(all).last().is_some_and(|event| event["attributes"]["ended_by"] == "node_stopping")
     };
-    subscriber.expect_all("ended by the stop", PATIENCE, stopped).await;
+    subscriber.expect_all("ended by the stop", TIMEOUT, stopped).await;
 }
 
 #[tokio::test]
@@ -209,5 +209,5 @@ async fn a_chain_that_is_too_slow_for_its_camera_is_given_what_it_can_do() {
     .await;
     assert_eq!(health["governor"]["reason"], "late");
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use aimass_core::runtime::files::write_atomically;
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 use harness::broker::Broker;
 use harness::subscriber::{Message, Subscriber};
@@ -53,7 +53,7 @@ async fn kept(
     enough: impl Fn(&[Message]) -> bool,
 ) -> BTreeMap<String, Vec<u8>> {
     let late = Subscriber::on(broker.port(), filter).await;
-    let all = late.expect_all("what the broker keeps", PATIENCE, |all| enough(all)).await;
+    let all = late.expect_all("what the broker keeps", TIMEOUT, |all| enough(all)).await;
     all.into_iter().map(|m| (m.topic, m.payload)).collect()
 }
 
@@ -67,14 +67,14 @@ async fn home_assistant_accepts_what_the_node_tells_and_hears_it_again_at_its_bi
     let store = folder.path().join("agent.db");
     let wanted = config(&broker.url(), &store, "enabled = true\ncontrols = true");
     let mut agent = Agent::run(&wanted);
-    subscriber.expect(|m| m.topic == TOPIC).within(PATIENCE).await;
+    subscriber.expect(|m| m.topic == TOPIC).within(TIMEOUT).await;
     let sighted = |all: &[Message]| {
         let ok = |camera: &str| {
             all.iter().any(|m| m.topic.ends_with(&format!("/{camera}/sight")) && m.json() == "ok")
         };
         ok("street") && ok("back_yard") && all.iter().any(|m| m.topic.ends_with("/health"))
     };
-    let all = states.expect_all("states and a health message", 2 * PATIENCE, |all| sighted(all)).await;
+    let all = states.expect_all("states and a health message", 2 * TIMEOUT, |all| sighted(all)).await;
 
     let documents = kept(&broker, "homeassistant/#", |all| !all.is_empty()).await;
     assert_eq!(documents.keys().collect::<Vec<_>>(), [TOPIC], "one document a node");
@@ -103,33 +103,30 @@ async fn home_assistant_accepts_what_the_node_tells_and_hears_it_again_at_its_bi
     let before = subscriber.all().iter().filter(|m| m.topic == TOPIC).count();
     harness::publish::once(broker.port(), "homeassistant/status", "online").await;
     let again = |all: &[Message]| all.iter().filter(|m| m.topic == TOPIC).count() > before;
-    let all = subscriber.expect_all("told again at the birth", PATIENCE, again).await;
+    let all = subscriber.expect_all("told again at the birth", TIMEOUT, again).await;
     let last: Value = all.iter().rfind(|m| m.topic == TOPIC).unwrap().json();
     assert_eq!(last["device"]["identifiers"][0], "aimass_test_board");
 
     // The controls.
     let analysis =
         |on: &'static str| move |m: &Message| m.topic.ends_with("/analysis") && m.payload == on.as_bytes();
-    states.expect(analysis("true")).within(PATIENCE).await;
+    states.expect(analysis("true")).within(TIMEOUT).await;
     harness::publish::once(broker.port(), "aimass/v1/test/board/control/street/analysis", "OFF").await;
-    states.expect(analysis("false")).within(PATIENCE).await;
+    states.expect(analysis("false")).within(TIMEOUT).await;
     harness::publish::once(broker.port(), "aimass/v1/test/board/control/street/restart", "PRESS").await;
     let delivers = |l: &str| l.contains("The source delivers") && l.contains("street");
     let times = async || (agent.stderr().all().iter().filter(|l| delivers(l)).count() >= 2).then_some(());
-    harness::eventually("the camera is opened anew", PATIENCE, times).await;
+    harness::eventually("the camera is opened anew", TIMEOUT, times).await;
 
     // The next life has no part in Home Assistant: what the former one left is taken back.
     agent.kill().await;
     let mut next = Agent::run(&config(&broker.url(), &store, "enabled = false"));
     let emptied =
         |all: &[Message]| all.iter().rfind(|m| m.topic == TOPIC).is_some_and(|m| m.payload.is_empty());
-    subscriber.expect_all("emptied", PATIENCE, emptied).await;
-    states
-        .expect(|m: &Message| m.topic.ends_with("/analysis") && m.payload.is_empty())
-        .within(PATIENCE)
-        .await;
+    subscriber.expect_all("emptied", TIMEOUT, emptied).await;
+    states.expect(|m: &Message| m.topic.ends_with("/analysis") && m.payload.is_empty()).within(TIMEOUT).await;
     next.terminate();
-    assert!(next.wait(PATIENCE).await.success());
+    assert!(next.wait(TIMEOUT).await.success());
 }
 
 #[tokio::test]
@@ -138,10 +135,10 @@ async fn a_node_that_was_not_told_to_says_nothing_to_home_assistant() {
     let subscriber = Subscriber::on(broker.port(), "#").await;
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::run(&clip_config(&broker.url(), &folder.path().join("agent.db"), "test:"));
-    subscriber.expect(|m| m.topic.ends_with("/sight") && m.json() == "ok").within(PATIENCE).await;
+    subscriber.expect(|m| m.topic.ends_with("/sight") && m.json() == "ok").within(TIMEOUT).await;
     harness::publish::once(broker.port(), "homeassistant/status", "online").await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
     let all = subscriber.all();
     let theirs: Vec<&Message> = all
         .iter()

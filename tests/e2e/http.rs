@@ -1,6 +1,6 @@
 //! The HTTP API of a running node.
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 pub(crate) use harness::api::{address_of, get, get_json};
 
@@ -16,7 +16,7 @@ async fn the_page_the_picture_the_figures_and_the_events_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::run(&config(folder.path(), "127.0.0.1:0"));
     let address = address_of(&agent).await;
-    harness::eventually("a picture", PATIENCE, async || {
+    harness::eventually("a picture", TIMEOUT, async || {
         let answer = get(&address, "/v1/sources/a/frame.jpg").await;
         (answer.status == 200 && answer.body.starts_with(&[0xff, 0xd8])).then_some(())
     })
@@ -30,7 +30,7 @@ async fn the_page_the_picture_the_figures_and_the_events_are_served() {
     assert_eq!(get(&address, "/v1/sources/nobody/frame.jpg").await.status, 404);
     assert_eq!(get(&address, "/v1/events?wrong=1").await.status, 400);
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }
 
 #[tokio::test]
@@ -40,17 +40,17 @@ async fn a_second_node_on_the_same_port_or_store_is_refused_with_the_reason() {
     let address = address_of(&first).await;
     let other = tempfile::tempdir().unwrap();
     let mut same_port = Agent::run(&config(other.path(), &address));
-    assert_eq!(same_port.wait(PATIENCE).await.code(), Some(69));
+    assert_eq!(same_port.wait(TIMEOUT).await.code(), Some(69));
     same_port
         .stderr()
-        .expect("the address in the error", PATIENCE, |l| l.starts_with("error:") && l.contains(&address))
+        .expect("the address in the error", TIMEOUT, |l| l.starts_with("error:") && l.contains(&address))
         .await;
     let mut same_store = Agent::run(&config(folder.path(), "127.0.0.1:0"));
-    assert_eq!(same_store.wait(PATIENCE).await.code(), Some(69));
+    assert_eq!(same_store.wait(TIMEOUT).await.code(), Some(69));
     same_store
         .stderr()
-        .expect("the store in the error", PATIENCE, |l| l.starts_with("error:") && l.contains("agent.db"))
+        .expect("the store in the error", TIMEOUT, |l| l.starts_with("error:") && l.contains("agent.db"))
         .await;
     first.terminate();
-    assert!(first.wait(PATIENCE).await.success());
+    assert!(first.wait(TIMEOUT).await.success());
 }

@@ -5,18 +5,18 @@
 mod analyze;
 mod cameras;
 mod capacity;
-mod centre;
 mod commands;
 mod configuration;
 mod delivery;
 mod governor;
 mod home_assistant;
 mod http;
+mod hub;
 mod microphones;
 mod node;
 mod refusals;
-mod sight;
 mod signing;
+mod source_health;
 mod watchdog;
 
 use std::path::Path;

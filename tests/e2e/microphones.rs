@@ -1,6 +1,6 @@
 //! Microphones of a whole node: their levels and losses at a real broker, and changes that touch nothing else.
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 use harness::api;
 use harness::broker::Broker;
@@ -39,7 +39,7 @@ async fn a_microphone_tells_its_level_on_change_and_shows_it_in_the_api() {
         let ended = states(all, "door/sight").any(|s| s == "ended");
         ended && states(all, "room/level").next().is_some()
     };
-    let all = subscriber.expect_all("the end of the file, and a level", PATIENCE, over).await;
+    let all = subscriber.expect_all("the end of the file, and a level", TIMEOUT, over).await;
     let told: Vec<Value> = states(&all, "door/level").collect();
     // Quiet, then loud, then not known: nothing in between was news.
     let rms = |n: usize| told[n]["rms_dbfs"].as_f64().unwrap();
@@ -59,7 +59,7 @@ async fn a_microphone_tells_its_level_on_change_and_shows_it_in_the_api() {
     assert_eq!(picture.status, 404, "a microphone has no pictures");
     assert!(String::from_utf8_lossy(&picture.body).contains("no_pictures"));
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_dead_input_is_a_loss_of_sight_until_sound_comes() {
         all.iter().filter(|m| m.topic.ends_with(&topic)).map(Message::json).collect()
     };
     let over = |all: &[Message]| events(all, "door").len() >= 2 && !events(all, "gone").is_empty();
-    let all = subscriber.expect_all("the losses", PATIENCE, over).await;
+    let all = subscriber.expect_all("the losses", TIMEOUT, over).await;
     let of_door = events(&all, "door");
     let said: Vec<_> =
         of_door.iter().map(|e| (e["phase"].as_str().unwrap(), e["label"].as_str().unwrap())).collect();
@@ -93,7 +93,7 @@ async fn a_dead_input_is_a_loss_of_sight_until_sound_comes() {
     assert_eq!((&of_gone["label"], &of_gone["phase"]), (&json!("failed"), &json!("began")));
     assert!(of_gone["attributes"]["error"].as_str().unwrap().contains("aimass-agent probe"), "{of_gone}");
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }
 
 #[tokio::test]
@@ -108,23 +108,23 @@ async fn a_source_of_a_sound_server_is_heard_again_after_the_server_was_killed()
     let mut agent = Agent::run_with(&config(&broker, folder.path(), &tables), &server.environment());
     let is_the_tone = |level: &Value| level["rms_dbfs"].as_f64().is_some_and(|rms| (rms + 9.0).abs() < 0.5);
     let heard = |all: &[Message]| states(all, "hall/level").any(|level| is_the_tone(&level));
-    subscriber.expect_all("the tone, as loud as it is", PATIENCE, heard).await;
+    subscriber.expect_all("the tone, as loud as it is", TIMEOUT, heard).await;
     subscriber.forget();
     server.kill().await;
     let lost = |all: &[Message]| {
         states(all, "hall/level").any(|level| level["rms_dbfs"].is_null())
             && all.iter().any(|m| m.topic.ends_with("/event/hall/sight") && m.json()["phase"] == "began")
     };
-    subscriber.expect_all("the loss of the server", PATIENCE, lost).await;
+    subscriber.expect_all("the loss of the server", TIMEOUT, lost).await;
     subscriber.forget();
     server.start().await;
     let again = |all: &[Message]| {
         heard(all)
             && all.iter().any(|m| m.topic.ends_with("/event/hall/sight") && m.json()["phase"] == "ended")
     };
-    subscriber.expect_all("the tone again, and the end of the loss", PATIENCE, again).await;
+    subscriber.expect_all("the tone again, and the end of the loss", TIMEOUT, again).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_changed_microphone_is_opened_anew_alone_and_one_that_is_taken_out_is_
                 source["status"]["state"] == "delivering" && !source["health"]["fps_seen"].is_null();
             is_there.then(|| source["status"]["since"].clone())
         };
-        harness::eventually("the source delivers", PATIENCE, ask).await
+        harness::eventually("the source delivers", TIMEOUT, ask).await
     };
     let before = (since("yard").await, since("room").await, since("door").await);
     let rewrite = |tables: &str| {
@@ -155,11 +155,11 @@ async fn a_changed_microphone_is_opened_anew_alone_and_one_that_is_taken_out_is_
     };
     let applied = |m: &Message| m.topic.ends_with("/config/reported") && m.json()["state"] == "probation";
     rewrite(&tables("test:?volume=0.01"));
-    subscriber.expect(applied).within(PATIENCE).await;
+    subscriber.expect(applied).within(TIMEOUT).await;
     let quieter = |m: &Message| {
         m.topic.ends_with("/state/door/level") && m.json()["rms_dbfs"].as_f64().is_some_and(|rms| rms < -40.0)
     };
-    subscriber.expect(quieter).within(PATIENCE).await;
+    subscriber.expect(quieter).within(TIMEOUT).await;
     let after = (since("yard").await, since("room").await, since("door").await);
     assert_eq!((&before.0, &before.1), (&after.0, &after.1), "the others were not touched");
     assert_ne!(before.2, after.2, "the door's was opened anew");
@@ -170,14 +170,14 @@ async fn a_changed_microphone_is_opened_anew_alone_and_one_that_is_taken_out_is_
         + &microphone("room", "test:", "");
     rewrite(&swapped);
     let withdrawn = |m: &Message| m.topic.ends_with("/state/door/level") && m.payload.is_empty();
-    subscriber.expect(withdrawn).within(PATIENCE).await;
+    subscriber.expect(withdrawn).within(TIMEOUT).await;
     // The level goes before its source does.
-    harness::eventually("the name is the camera's", PATIENCE, async || {
+    harness::eventually("the name is the camera's", TIMEOUT, async || {
         (api::get_json(&address, "/v1/sources/door").await["kind"] == "camera").then_some(())
     })
     .await;
     since("door").await;
     assert_eq!(since("room").await, before.1);
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 use harness::broker::Broker;
 use harness::subscriber::{Message, Subscriber};
@@ -23,11 +23,11 @@ async fn a_clip_becomes_events_states_and_a_status_as_the_wire_says() {
     let folder = tempfile::tempdir().unwrap();
     let config = clip_config(&broker.url(), &folder.path().join("agent.db"), &bikes("?realtime=false"));
     let mut agent = Agent::run(&config);
-    agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
+    agent.stderr().expect("the clip's end", TIMEOUT, |line| line.contains("The source has ended")).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
     let all = subscriber
-        .expect_all("the goodbye", PATIENCE, |all| {
+        .expect_all("the goodbye", TIMEOUT, |all| {
             all.iter().any(|m| m.topic.ends_with("/status") && m.json()["state"] == "stopping")
         })
         .await;
@@ -78,11 +78,11 @@ async fn a_stop_that_is_told_to_the_program_and_to_its_group_is_one_stop() {
     let folder = tempfile::tempdir().unwrap();
     let mut agent =
         Agent::run(&lone_config(folder.path(), "[[camera]]\nid = \"street\"\nsource = \"test:\"\n"));
-    agent.stderr().expect("a picture", PATIENCE, |line| line.contains("The source delivers")).await;
+    agent.stderr().expect("a picture", TIMEOUT, |line| line.contains("The source delivers")).await;
     agent.terminate();
     agent.interrupt();
-    assert!(agent.wait(PATIENCE).await.success());
-    agent.stderr().expect("an orderly end", PATIENCE, |line| line.contains("Stopped.")).await;
+    assert!(agent.wait(TIMEOUT).await.success());
+    agent.stderr().expect("an orderly end", TIMEOUT, |line| line.contains("Stopped.")).await;
 }
 
 #[tokio::test]
@@ -93,9 +93,9 @@ async fn a_node_that_dies_is_declared_offline_by_the_broker_with_the_boot_of_its
     let mut agent = Agent::run(&clip_config(&broker.url(), &folder.path().join("agent.db"), "test:"));
     let status =
         |state: &'static str| move |m: &Message| m.topic.ends_with("/status") && m.json()["state"] == state;
-    let birth = subscriber.expect(status("online")).within(PATIENCE).await.json();
+    let birth = subscriber.expect(status("online")).within(TIMEOUT).await.json();
     agent.kill().await;
-    let death = subscriber.expect(status("offline")).within(PATIENCE).await.json();
+    let death = subscriber.expect(status("offline")).within(TIMEOUT).await.json();
     assert_eq!(birth["boot"], death["boot"]);
 }
 
@@ -108,9 +108,9 @@ async fn line_totals_go_on_after_a_restart() {
     let street = format!("file:{}?realtime=false", harness::media::fixture("vtest.avi").display());
     let mut agent = Agent::run(&clip_config(&broker.url(), &store, &street));
     let crossed = |m: &Message| m.json().as_u64() > Some(0);
-    subscriber.expect(crossed).within(PATIENCE).await;
+    subscriber.expect(crossed).within(TIMEOUT).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
     let totals = |all: &[Message]| -> BTreeMap<String, u64> {
         all.iter().map(|m| (m.topic.clone(), m.json().as_u64().unwrap())).collect()
     };
@@ -120,8 +120,8 @@ async fn line_totals_go_on_after_a_restart() {
     // Nobody crosses a line in a test picture: what the next life tells first is what it remembers.
     subscriber.forget();
     let mut next = Agent::run(&clip_config(&broker.url(), &store, "test:"));
-    let all = subscriber.expect_all("both totals", PATIENCE, |all| totals(all).len() == 2).await;
+    let all = subscriber.expect_all("both totals", TIMEOUT, |all| totals(all).len() == 2).await;
     assert_eq!(totals(&all), before);
     next.terminate();
-    assert!(next.wait(PATIENCE).await.success());
+    assert!(next.wait(TIMEOUT).await.success());
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 
 use crate::analyze::{agent, stderr};
@@ -39,8 +39,8 @@ async fn a_log_filter_that_makes_no_sense_is_told_of_and_keeps_no_node_from_its_
     let config = lone_config(folder.path(), "[[camera]]\nid = \"street\"\nsource = \"test:\"\n");
     let agent = Agent::run_with(&config, &[("AIMASS_LOG".into(), "inof".into())]);
     let told = |line: &str| line.contains("logging at info") && line.contains("inof is no level");
-    agent.stderr().expect("what is wrong", PATIENCE, told).await;
-    agent.stderr().expect("a picture", PATIENCE, |line| line.contains("The source delivers")).await;
+    agent.stderr().expect("what is wrong", TIMEOUT, told).await;
+    agent.stderr().expect("a picture", TIMEOUT, |line| line.contains("The source delivers")).await;
     // Who asks by hand is better off without an answer.
     assert_eq!(self::agent(&["--log", "inof", "models", "list"]).status.code(), Some(64));
 }

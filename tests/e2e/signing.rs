@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::broker::{Broker, BrokerSetup};
 use harness::subscriber::Subscriber;
 use serde_json::Value;
@@ -108,7 +108,7 @@ async fn a_signed_push_is_retained_and_the_node_s_answer_decides_how_the_command
     let (url, config) = (broker.url(), desk.at("agent.toml"));
     let output = desk.sign(&["--version", "8", &config, "--publish", &url]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let sent = subscriber.expect(|m| m.topic == "aimass/v1/s/n/config/desired").within(PATIENCE).await;
+    let sent = subscriber.expect(|m| m.topic == "aimass/v1/s/n/config/desired").within(TIMEOUT).await;
     assert_eq!(sent.json()["key"], "ops");
     // Nobody is there to answer.
     let output = desk.sign(&["--version", "9", &config, "--publish", &url, "--wait", "--wait-s", "1"]);
@@ -116,7 +116,7 @@ async fn a_signed_push_is_retained_and_the_node_s_answer_decides_how_the_command
     assert!(stderr(&output).contains("is the node online?"), "{}", stderr(&output));
     let command = ["--command", "drain", "--site", "s", "--node", "n", "--publish", &url];
     assert!(desk.sign(&command).status.success());
-    let sent = subscriber.expect(|m| m.topic == "aimass/v1/s/n/command/drain").within(PATIENCE).await;
+    let sent = subscriber.expect(|m| m.topic == "aimass/v1/s/n/command/drain").within(TIMEOUT).await;
     assert!(!sent.retained && sent.json()["key"] == "ops");
 }
 

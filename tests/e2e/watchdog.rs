@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::broker::Broker;
 use harness::proxy::Proxy;
 use harness::service::Service;
@@ -24,7 +24,7 @@ async fn the_service_manager_is_told_of_readiness_life_and_an_orderly_end() {
     let config = clip_config(&broker.url(), &folder.path().join("agent.db"), "test:");
     let mut service = Service::start(&config, WATCHDOG, &[]);
     service.until_ready().await;
-    service.agent.stderr().expect("it runs when it says so", PATIENCE, |l| l.contains("The node runs")).await;
+    service.agent.stderr().expect("it runs when it says so", TIMEOUT, |l| l.contains("The node runs")).await;
     // Three intervals: a camera that shows a test picture, and an idle store and broker, are no reason to bite.
     assert_eq!(service.watch(3 * WATCHDOG).await, None, "{:?}", service.told());
     assert!(service.told().iter().filter(|t| *t == "WATCHDOG=1").count() >= 3, "{:?}", service.told());
@@ -47,7 +47,7 @@ async fn an_analyzer_that_hangs_ends_in_a_restart_and_no_accepted_event_is_lost(
 
     let mut service = Service::start(&config, WATCHDOG, &[("AIMASS_TEST_HANG_ANALYZER", "street:40")]);
     service.until_ready().await;
-    let end = service.watch(2 * PATIENCE).await;
+    let end = service.watch(2 * TIMEOUT).await;
     let log = service.agent.stderr().tail();
     assert_eq!(end.and_then(|e| e.signal()), Some(6), "the watchdog bites; it logged:\n{log}");
     assert!(log.contains("This analyzer hangs"), "{log}");
@@ -63,14 +63,14 @@ async fn an_analyzer_that_hangs_ends_in_a_restart_and_no_accepted_event_is_lost(
     service.until_ready().await;
     way.set(|b| b.refuse = false).await;
     let everything = |all: &[Message]| accepted.keys().all(|seq| arrived(all).contains_key(seq));
-    subscriber.expect_all("what was accepted before the hang", 2 * PATIENCE, everything).await;
-    service.agent.stderr().expect("the clip's end", 2 * PATIENCE, |l| l.contains("source has ended")).await;
+    subscriber.expect_all("what was accepted before the hang", 2 * TIMEOUT, everything).await;
+    service.agent.stderr().expect("the clip's end", 2 * TIMEOUT, |l| l.contains("source has ended")).await;
     assert!(service.stop().await.success());
 
     let expected = stored(&store);
     let ids = |id: &String| expected.values().filter(|e| *e == id).count();
     assert!(accepted.iter().all(|(seq, id)| expected.get(seq) == Some(id) && ids(id) == 1));
-    let all = subscriber.expect_all("all events", PATIENCE, |all| arrived(all).len() >= expected.len()).await;
+    let all = subscriber.expect_all("all events", TIMEOUT, |all| arrived(all).len() >= expected.len()).await;
     assert_eq!(arrived(&all), expected);
     let mut times: BTreeMap<String, u32> = BTreeMap::new();
     for event in all.iter().filter(|m| m.topic.contains("/event/")) {

@@ -9,7 +9,7 @@ use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
 use aimass_core::runtime::clock::SystemClock;
 use aimass_store::{Store, StoreConfig, Tuning};
-use harness::ledger::Accepted;
+use harness::delivery::Accepted;
 use jiff::Timestamp;
 use ulid::Ulid;
 

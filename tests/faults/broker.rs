@@ -3,7 +3,7 @@
 use harness::agent::Agent;
 use harness::api::{address_of, get_json};
 use harness::broker::BrokerSetup;
-use harness::{PATIENCE, by_depth, eventually};
+use harness::{TIMEOUT, by_depth, eventually};
 use rumqttc::v5::{AsyncClient, MqttOptions};
 
 use crate::rig::{CLIENT_ID, Rig};
@@ -18,9 +18,9 @@ async fn a_broker_that_is_absent_at_start_gets_everything_in_order_once_it_is_th
     assert_eq!(rig.subscriber.count(), 0, "nothing passes a closed door");
     rig.way.set(|b| b.refuse = false).await;
     rig.settle(agent, &accepted).await;
-    rig.ledger.judge_order();
-    assert!(rig.ledger.events().all(|event| event["replay"] == true), "all of them waited");
-    assert_eq!(rig.ledger.doubles(), 0);
+    rig.delivery.check_order();
+    assert!(rig.delivery.events().all(|event| event["replay"] == true), "all of them waited");
+    assert_eq!(rig.delivery.doubles(), 0);
 }
 
 /// How many messages, events and others, the agent knows to be acknowledged.
@@ -40,7 +40,7 @@ async fn outlives_a_broker_that_is_killed(setup: BrokerSetup) {
         // loss, not ours: it dies when nothing is on its way through it. What is in flight to it is lost.
         rig.way.set(|b| b.black_hole = true).await;
         let mut before = None;
-        eventually("what the broker acknowledged", PATIENCE, async || {
+        eventually("what the broker acknowledged", TIMEOUT, async || {
             let came = rig.subscriber.all().iter().filter(|m| !m.retained).count() as u64;
             let now = acknowledged(&agent).await;
             let is_settled = before.replace(now) == Some(now);
@@ -55,7 +55,7 @@ async fn outlives_a_broker_that_is_killed(setup: BrokerSetup) {
         rig.way.set(|b| (b.refuse, b.black_hole) = (false, false)).await;
     }
     rig.settle(agent, &accepted).await;
-    rig.ledger.judge_order();
+    rig.delivery.check_order();
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_second_client_with_our_id_costs_no_event_and_starts_no_fight() {
         options.set_clean_start(true);
         let (_client, mut eventloop) = AsyncClient::new(options, 4);
         // It is let in, and thrown out when the agent comes back.
-        let taken = tokio::time::timeout(PATIENCE, async { while eventloop.poll().await.is_ok() {} });
+        let taken = tokio::time::timeout(TIMEOUT, async { while eventloop.poll().await.is_ok() {} });
         taken.await.expect("the agent takes its session back");
     }
     // Why is for the broker to say. Mosquitto 2.0.11 only hangs up.
@@ -107,14 +107,14 @@ async fn an_authorisation_that_is_lost_in_mid_replay_holds_events_back_until_it_
     rig.broker.change_acl(&acl("topic write aimass/v1/test/board/event/dock/#\n")).await;
     // The camera that is still allowed is not held up.
     let dock = accepted.seqs().filter(|seq| (seq - 1) % 3 == 0).count();
-    let Rig { ledger, subscriber, .. } = &mut rig;
-    eventually("everything of the camera that is allowed", PATIENCE, async || {
-        ledger.read(subscriber);
-        (ledger.events().filter(|e| e["source"] == "dock").count() == dock).then_some(())
+    let Rig { delivery, subscriber, .. } = &mut rig;
+    eventually("everything of the camera that is allowed", TIMEOUT, async || {
+        delivery.read(subscriber);
+        (delivery.events().filter(|e| e["source"] == "dock").count() == dock).then_some(())
     })
     .await;
     Rig::says(&agent, "not authorised").await;
-    assert!(rig.ledger.arrived() < accepted.len(), "the other camera's events are held back");
+    assert!(rig.delivery.arrived() < accepted.len(), "the other camera's events are held back");
     rig.broker.change_acl(&acl("topic write aimass/#\n")).await;
     rig.way.set(|b| b.delay = std::time::Duration::ZERO).await;
     rig.settle(agent, &accepted).await;

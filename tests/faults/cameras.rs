@@ -8,11 +8,11 @@ use std::time::Duration;
 use aimass_core::runtime::files::write_atomically;
 use harness::agent::Agent;
 use harness::api::{address_of, source_health};
-use harness::dice::Dice;
-use harness::ledger::Accepted;
+use harness::delivery::Accepted;
 use harness::ports::free_port;
 use harness::proxy::{Pictures, Proxy};
-use harness::{PATIENCE, by_depth, eventually};
+use harness::random::SeededRandom;
+use harness::{TIMEOUT, by_depth, eventually};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -51,14 +51,14 @@ impl Node {
     /// It delivers, and goes on to.
     async fn delivers(&self) -> Value {
         let seen = |health: &Value| health["frames_seen_total"].as_u64().unwrap();
-        let first = self.hard("the camera delivers", PATIENCE, |h| h["state"] == "delivering").await;
-        self.hard("more frames", PATIENCE, |h| seen(h) > seen(&first) + 5 && h["state"] == "delivering").await
+        let first = self.hard("the camera delivers", TIMEOUT, |h| h["state"] == "delivering").await;
+        self.hard("more frames", TIMEOUT, |h| seen(h) > seen(&first) + 5 && h["state"] == "delivering").await
     }
 
     /// It does not, and says why in one line.
     async fn fails(&self, word: &str) -> String {
         let health = self
-            .hard(&format!("a failure with `{word}`"), PATIENCE, |h| {
+            .hard(&format!("a failure with `{word}`"), TIMEOUT, |h| {
                 h["state"] != "delivering" && h["error"].as_str().is_some_and(|e| e.contains(word))
             })
             .await;
@@ -72,7 +72,7 @@ impl Node {
         let good = source_health(&self.address, "good").await;
         assert_eq!((&good["state"], &good["reconnects_total"]), (&"delivering".into(), &0.into()), "{good}");
         let before = good["frames_seen_total"].as_u64().unwrap();
-        eventually("frames of the good camera", PATIENCE, async || {
+        eventually("frames of the good camera", TIMEOUT, async || {
             let now = source_health(&self.address, "good").await["frames_seen_total"].as_u64().unwrap();
             (now > before + 5).then_some(())
         })
@@ -121,7 +121,7 @@ async fn a_camera_that_freezes_is_named_and_opened_anew() {
     let sight = |m: &harness::subscriber::Message| {
         m.topic.ends_with("state/hard/sight") && String::from_utf8_lossy(&m.payload).contains("stalled")
     };
-    node.rig.subscriber.expect(sight).within(PATIENCE).await;
+    node.rig.subscriber.expect(sight).within(TIMEOUT).await;
     drop(camera);
     let _camera = Camera::start_at(port, VP8, Lock::Open);
     node.delivers().await;
@@ -130,7 +130,7 @@ async fn a_camera_that_freezes_is_named_and_opened_anew() {
 
 #[tokio::test]
 async fn random_bytes_in_place_of_a_camera_are_named_and_harm_nothing() {
-    let mut dice = Dice::new("random bytes");
+    let mut random = SeededRandom::new("random bytes");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let served = Arc::new(AtomicBool::new(false));
@@ -141,16 +141,17 @@ async fn random_bytes_in_place_of_a_camera_are_named_and_harm_nothing() {
             let mut request = [0; 2048];
             drop(stream.read(&mut request).await);
             // Now and then it begins like an answer.
-            let mut bytes = if dice.roll(0, 2) == 0 { b"RTSP/1.0 200 OK\r\n".to_vec() } else { Vec::new() };
-            bytes.extend((0..dice.roll(1, 50_000)).map(|_| dice.roll(0, 256) as u8));
+            let mut bytes =
+                if random.range(0, 2) == 0 { b"RTSP/1.0 200 OK\r\n".to_vec() } else { Vec::new() };
+            bytes.extend((0..random.range(1, 50_000)).map(|_| random.range(0, 256) as u8));
             drop(stream.write_all(&bytes).await);
             told.store(true, Ordering::Relaxed);
         }
     });
     let node = Node::with(&format!("rtsp://127.0.0.1:{port}/stream"), "open_timeout_s = 2\n").await;
-    eventually("bytes were sent", PATIENCE, async || served.load(Ordering::Relaxed).then_some(())).await;
+    eventually("bytes were sent", TIMEOUT, async || served.load(Ordering::Relaxed).then_some(())).await;
     node.fails("hard").await;
-    node.hard("more attempts", PATIENCE, |h| h["reconnects_total"].as_u64() > Some(by_depth(2, 10))).await;
+    node.hard("more attempts", TIMEOUT, |h| h["reconnects_total"].as_u64() > Some(by_depth(2, 10))).await;
     garbage.abort();
     node.ends_well().await;
 }
@@ -164,7 +165,7 @@ async fn a_stream_of_garbage_harms_nothing_and_is_forgotten_when_it_is_over() {
         let node = Node::with(&format!("rtsp://127.0.0.1:{}/stream", way.port()), "").await;
         node.delivers().await;
         way.set(|b| b.pictures = Some(Pictures::Garbled)).await;
-        node.hard("no good pictures any more", PATIENCE, |h| h["state"] != "delivering").await;
+        node.hard("no good pictures any more", TIMEOUT, |h| h["state"] != "delivering").await;
         way.set(|b| b.pictures = Some(Pictures::Pass)).await;
         node.delivers().await;
         node.ends_well().await;
@@ -180,7 +181,7 @@ async fn a_camera_that_changes_its_size_in_mid_stream_goes_on() {
         assert_eq!(size(&node.delivers().await), (160, 120));
         for (w, h) in [(320, 240), (96, 160)] {
             camera.resize(w, h);
-            node.hard("the new size", PATIENCE, |health| size(health) == (w as u64, h as u64)).await;
+            node.hard("the new size", TIMEOUT, |health| size(health) == (w as u64, h as u64)).await;
             node.delivers().await;
         }
         node.ends_well().await;
@@ -194,7 +195,7 @@ async fn first_picture_after(wait: Duration, lines: &str) -> (Node, Proxy, Camer
     way.set(|b| b.pictures = Some(Pictures::Vanish)).await;
     let node = Node::with(&format!("rtsp://127.0.0.1:{}/stream", way.port()), lines).await;
     let asked = async || (way.connections() > 0).then_some(());
-    eventually("the camera is asked", PATIENCE, asked).await;
+    eventually("the camera is asked", TIMEOUT, asked).await;
     // The fault itself: it takes so long.
     tokio::time::sleep(wait).await;
     (node, way, camera)

@@ -3,7 +3,7 @@
 use harness::agent::Agent;
 use harness::api::{address_of, source_health};
 use harness::wall_clock::WallClock;
-use harness::{PATIENCE, eventually};
+use harness::{TIMEOUT, eventually};
 use serde_json::Value;
 
 use crate::rig::Rig;
@@ -17,7 +17,7 @@ async fn year_of_birth(rig: &mut Rig, agent: &Agent) -> i64 {
     };
     let before = births(rig).len();
     rig.way.cut();
-    let born = eventually("another online", PATIENCE, async || births(rig).get(before).cloned()).await;
+    let born = eventually("another online", TIMEOUT, async || births(rig).get(before).cloned()).await;
     assert!(agent.pid() > 0);
     let since: jiff::Timestamp = born["since"].as_str().unwrap().parse().unwrap();
     i64::from(since.strftime("%Y").to_string().parse::<i16>().unwrap())
@@ -43,12 +43,12 @@ async fn a_clock_that_jumps_by_a_year_loses_nothing_and_stops_no_camera() {
         );
         let seen = async || source_health(&address, "a").await["frames_seen_total"].as_u64().unwrap();
         let before = seen().await;
-        eventually("frames after the jump", PATIENCE, async || (seen().await > before + 5).then_some(()))
+        eventually("frames after the jump", TIMEOUT, async || (seen().await > before + 5).then_some(()))
             .await;
         assert_eq!(source_health(&address, "a").await["reconnects_total"], 0, "{jump}");
     }
     rig.settle(agent, &accepted).await;
-    assert!(rig.ledger.receipts().is_empty(), "no event is too old because a clock jumped");
+    assert!(rig.delivery.receipts().is_empty(), "no event is too old because a clock jumped");
 }
 
 #[tokio::test]
@@ -62,10 +62,10 @@ async fn a_backlog_survives_a_start_a_year_later_and_one_a_year_earlier() {
         let mut agent = Agent::run_with(&rig.config(), &clock.environment());
         Rig::says(&agent, "No connection to the broker").await;
         agent.terminate();
-        assert!(agent.wait(PATIENCE).await.success(), "{jump}: {}", agent.stderr().tail());
+        assert!(agent.wait(TIMEOUT).await.success(), "{jump}: {}", agent.stderr().tail());
     }
     rig.way.set(|b| b.refuse = false).await;
     let agent = rig.agent();
     rig.settle(agent, &accepted).await;
-    assert!(rig.ledger.receipts().is_empty());
+    assert!(rig.delivery.receipts().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use harness::disk::Disk;
 use harness::media::fixture;
-use harness::{PATIENCE, by_depth};
+use harness::{TIMEOUT, by_depth};
 
 use crate::rig::Rig;
 
@@ -25,14 +25,14 @@ async fn a_full_disk_holds_events_back_until_there_is_room_again() {
     rig.arrived(2).await;
     let ballast = disk.fill();
     Rig::says(&agent, "Events cannot be stored; trying until they can").await;
-    let before = rig.ledger.arrived();
+    let before = rig.delivery.arrived();
     std::fs::remove_file(ballast).unwrap();
     rig.arrived(before + by_depth(4, 30)).await;
     // The end of the program ends what the street is full of: these events too must arrive.
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
-    let all = harness::ledger::Accepted::in_store(&rig.store()).and_perhaps_more();
-    rig.ledger.settle(&rig.subscriber, &all, PATIENCE).await;
+    assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
+    let all = harness::delivery::Accepted::in_store(&rig.store()).and_perhaps_more();
+    rig.delivery.settle(&rig.subscriber, &all, TIMEOUT).await;
 }
 
 #[tokio::test]
@@ -43,11 +43,11 @@ async fn a_disk_that_is_read_only_at_start_is_named_and_what_is_on_it_delivered_
     let accepted = rig.fill(200).await;
     disk.remount("ro");
     let mut agent = rig.agent();
-    let ended = agent.wait(PATIENCE).await;
+    let ended = agent.wait(TIMEOUT).await;
     assert_eq!(ended.code(), Some(69), "{}", agent.stderr().tail());
     // The last line may still be on its way from the pipe.
     let names_it = |line: &str| line.to_lowercase().contains("read-only") && line.contains("agent.db");
-    agent.stderr().expect("the store and what is wrong with its disk", PATIENCE, names_it).await;
+    agent.stderr().expect("the store and what is wrong with its disk", TIMEOUT, names_it).await;
     disk.remount("rw");
     let agent = rig.agent();
     rig.settle(agent, &accepted).await;
@@ -70,7 +70,7 @@ async fn a_card_that_fails_under_the_agent_is_named_and_costs_no_accepted_event(
     rig.more.clear();
     let agent = rig.agent();
     Rig::says(&agent, "Connected to the broker").await;
-    let accepted = harness::ledger::Accepted::in_store(&rig.store());
+    let accepted = harness::delivery::Accepted::in_store(&rig.store());
     assert!(!accepted.is_empty());
     rig.settle(agent, &accepted).await;
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use aimass_core::runtime::files::write_atomically;
 use harness::agent::Agent;
 use harness::broker::Broker;
-use harness::ledger::{Accepted, Ledger};
-use harness::lines::Lines;
+use harness::delivery::{Accepted, DeliveryCheck};
+use harness::lines::OutputLines;
 use harness::paho::Paho;
 use harness::ports::free_port;
 use harness::proxy::Proxy;
-use harness::{PATIENCE, eventually};
+use harness::{TIMEOUT, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -43,18 +43,18 @@ async fn smoke(port: u16) {
     let early = Paho::subscribe(port, "aimass/#").await;
     let mut agent = Agent::run(&config(&format!("mqtt://127.0.0.1:{port}"), &folder));
     early.expect("\\\"online\\\"").await;
-    let all = eventually("the whole backlog at Paho", PATIENCE, async || {
+    let all = eventually("the whole backlog at Paho", TIMEOUT, async || {
         let all = early.messages();
         let events = all.iter().filter(|(topic, ..)| topic.contains("/event/")).count();
         (events >= accepted.len()).then_some(all)
     })
     .await;
-    let mut ledger = Ledger::new();
+    let mut delivery = DeliveryCheck::new();
     for (topic, payload, retained) in all.iter().filter(|(topic, ..)| topic.contains("/event/")) {
         assert!(!retained, "{topic}");
-        ledger.take(topic, serde_json::from_str(payload).unwrap());
+        delivery.take(topic, serde_json::from_str(payload).unwrap());
     }
-    ledger.judge(&accepted);
+    delivery.check(&accepted);
     early.expect("state/a/sight").await;
 
     // Who comes later finds the values that are kept, and no event.
@@ -68,7 +68,7 @@ async fn smoke(port: u16) {
     assert!(topics.iter().all(|topic| !topic.contains("/event/")), "{topics:?}");
 
     agent.kill().await;
-    let death = eventually("the last will", PATIENCE, async || {
+    let death = eventually("the last will", TIMEOUT, async || {
         status(&early.messages()).into_iter().find(|s| s["state"] == "offline")
     })
     .await;
@@ -76,16 +76,16 @@ async fn smoke(port: u16) {
     assert_eq!(death["boot"], birth["boot"]);
 
     let mut next = Agent::run(&config(&format!("mqtt://127.0.0.1:{port}"), &folder));
-    eventually("the next life", PATIENCE, async || {
+    eventually("the next life", TIMEOUT, async || {
         let alive = status(&early.messages()).into_iter().filter(|s| s["state"] == "online");
         (alive.count() >= 2).then_some(())
     })
     .await;
     next.terminate();
-    assert!(next.wait(PATIENCE).await.success(), "{}", next.stderr().tail());
+    assert!(next.wait(TIMEOUT).await.success(), "{}", next.stderr().tail());
     early.expect("\\\"stopping\\\"").await;
     let all = Accepted::in_store(&folder.path().join("agent.db"));
-    ledger.judge(&all);
+    delivery.check(&all);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn rumqttd() -> u16 {
     };
     let start = move || rumqttd::Broker::new(config).start().map_err(|e| e.to_string());
     std::thread::Builder::new().name("rumqttd".into()).spawn(start).unwrap();
-    eventually("rumqttd accepts connections", PATIENCE, async || {
+    eventually("rumqttd accepts connections", TIMEOUT, async || {
         TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
     })
     .await;
@@ -169,8 +169,8 @@ impl Nats {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let log = Lines::collect(child.stderr.take().unwrap());
-        log.expect("NATS is ready", PATIENCE, |line| line.contains("Server is ready")).await;
+        let log = OutputLines::collect(child.stderr.take().unwrap());
+        log.expect("NATS is ready", TIMEOUT, |line| line.contains("Server is ready")).await;
         Some(Nats { port, _child: child, _folder: folder })
     }
 }
@@ -183,7 +183,7 @@ async fn a_broker_of_the_old_version_is_named_asked_seldom_and_left_for_one_that
     let accepted = backlog::fill(&folder.path().join("agent.db"), 50).await;
     let mut agent = Agent::run(&config(&way.url(), &folder));
     let said =
-        agent.stderr().expect("the reason", PATIENCE, |line| line.contains("does not speak MQTT 5")).await;
+        agent.stderr().expect("the reason", TIMEOUT, |line| line.contains("does not speak MQTT 5")).await;
     assert!(said.contains(&format!("127.0.0.1:{}", way.port())), "{said}");
     // The first waits are half a second and grow: each try is one connection, and one that asks why.
     let before = way.connections();
@@ -191,13 +191,13 @@ async fn a_broker_of_the_old_version_is_named_asked_seldom_and_left_for_one_that
     let tries = way.connections() - before;
     assert!(tries <= 16, "{tries} connections in four seconds");
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success(), "{}", agent.stderr().tail());
+    assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
 
     // Nothing was lost by it.
     let broker = Broker::plain().await;
     let subscriber = harness::subscriber::Subscriber::on(broker.port(), "aimass/#").await;
     let mut agent = Agent::run(&config(&broker.url(), &folder));
-    Ledger::new().settle(&subscriber, &accepted, PATIENCE).await;
+    DeliveryCheck::new().settle(&subscriber, &accepted, TIMEOUT).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }

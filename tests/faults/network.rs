@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use harness::dice::Dice;
-use harness::{PATIENCE, by_depth, eventually};
+use harness::random::SeededRandom;
+use harness::{TIMEOUT, by_depth, eventually};
 
 use crate::rig::Rig;
 
@@ -15,7 +15,7 @@ async fn a_port_that_accepts_and_says_nothing_is_named_and_left() {
     let agent = rig.agent();
     Rig::says(&agent, "no answer within 2 s").await;
     let tries = rig.way.connections();
-    eventually("another try", PATIENCE, async || (rig.way.connections() > tries).then_some(())).await;
+    eventually("another try", TIMEOUT, async || (rig.way.connections() > tries).then_some(())).await;
     rig.way.set(|b| b.silent = false).await;
     rig.settle(agent, &accepted).await;
 }
@@ -27,14 +27,14 @@ async fn acknowledgements_that_vanish_mean_doubles_and_no_loss() {
     rig.way.set(|b| b.drop_pubacks = true).await;
     let agent = rig.agent();
     let connections = by_depth(3, 8);
-    eventually("new connections for want of acknowledgements", 2 * PATIENCE, async || {
+    eventually("new connections for want of acknowledgements", 2 * TIMEOUT, async || {
         (rig.way.connections() >= connections).then_some(())
     })
     .await;
     assert!(rig.way.dropped_pubacks() > 0);
     rig.way.set(|b| b.drop_pubacks = false).await;
     rig.settle(agent, &accepted).await;
-    assert!(rig.ledger.doubles() > 0, "what is not acknowledged is sent again");
+    assert!(rig.delivery.doubles() > 0, "what is not acknowledged is sent again");
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn an_uplink_of_1_kb_a_second_delivers_everything_on_one_connection() {
     let mut agent = rig.agent();
     rig.settle_within(&mut agent, &accepted, Duration::from_secs(300)).await;
     assert_eq!(rig.way.connections(), 1, "slow is not broken");
-    assert_eq!(rig.ledger.doubles(), 0);
+    assert_eq!(rig.delivery.doubles(), 0);
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_slow_answer_to_everything_costs_time_only() {
     rig.way.set(|b| b.delay = Duration::from_millis(300)).await;
     let mut agent = rig.agent();
     rig.settle_within(&mut agent, &accepted, Duration::from_secs(300)).await;
-    assert_eq!((rig.way.connections(), rig.ledger.doubles()), (1, 0));
+    assert_eq!((rig.way.connections(), rig.delivery.doubles()), (1, 0));
 }
 
 #[tokio::test]
@@ -69,23 +69,23 @@ async fn a_half_open_connection_is_noticed_and_left() {
         rig.arrived(round * 100).await;
         rig.way.half_open();
         let open = rig.way.connections();
-        eventually("a new connection", PATIENCE, async || (rig.way.connections() > open).then_some(())).await;
+        eventually("a new connection", TIMEOUT, async || (rig.way.connections() > open).then_some(())).await;
     }
     rig.settle(agent, &accepted).await;
 }
 
 #[tokio::test]
 async fn a_half_open_connection_with_nothing_to_send_is_noticed_by_its_keep_alive() {
-    if harness::is_left_to_the_thorough_run() {
+    if harness::skip_unless_thorough() {
         return;
     }
     let mut rig = Rig::new().await;
     let accepted = rig.fill(10).await;
     let agent = rig.agent();
-    rig.ledger.settle(&rig.subscriber, &accepted, PATIENCE).await;
+    rig.delivery.settle(&rig.subscriber, &accepted, TIMEOUT).await;
     rig.way.half_open();
     let open = rig.way.connections();
-    eventually("a new connection", PATIENCE, async || (rig.way.connections() > open).then_some(())).await;
+    eventually("a new connection", TIMEOUT, async || (rig.way.connections() > open).then_some(())).await;
     rig.settle(agent, &accepted).await;
 }
 
@@ -104,18 +104,18 @@ async fn a_black_hole_is_noticed_and_left() {
 #[tokio::test]
 async fn connections_that_are_cut_in_mid_packet_cost_no_event() {
     let mut rig = Rig::new().await;
-    let mut dice = Dice::new("cuts in mid-packet");
+    let mut random = SeededRandom::new("cuts in mid-packet");
     let accepted = rig.fill(by_depth(400, 2000)).await;
-    let most = Some(dice.roll(3_000, 60_000));
+    let most = Some(random.range(3_000, 60_000));
     rig.way.set(|b| b.cut_after_bytes = most).await;
     let agent = rig.agent();
     for cut in 1..=by_depth(8, 40) {
         let Rig { way, .. } = &rig;
-        eventually("a cut, or the end", PATIENCE, async || {
+        eventually("a cut, or the end", TIMEOUT, async || {
             (way.cuts() >= cut || rig.subscriber.count() >= accepted.len()).then_some(())
         })
         .await;
-        let most = Some(dice.roll(3_000, 60_000));
+        let most = Some(random.range(3_000, 60_000));
         rig.way.set(|b| b.cut_after_bytes = most).await;
     }
     assert!(rig.way.cuts() > 0, "nothing was cut");

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 use harness::broker::{Broker, BrokerSetup};
-use harness::ledger::{Accepted, Ledger};
+use harness::delivery::{Accepted, DeliveryCheck};
 use harness::proxy::Proxy;
 use harness::subscriber::Subscriber;
 use tempfile::TempDir;
@@ -22,9 +22,9 @@ pub(crate) struct Rig {
     pub(crate) broker: Broker,
     pub(crate) way: Proxy,
     pub(crate) subscriber: Subscriber,
-    pub(crate) ledger: Ledger,
+    pub(crate) delivery: DeliveryCheck,
     pub(crate) folder: TempDir,
-    /// Lines of `[broker]`.
+    /// OutputLines of `[broker]`.
     pub(crate) broker_lines: String,
     /// More sections.
     pub(crate) more: String,
@@ -53,9 +53,9 @@ impl Rig {
         // Short deadlines and a quick replay: faults must be noticed within a test's patience.
         let broker_lines =
             "connect_timeout_s = 2\nack_timeout_s = 2\nkeep_alive_s = 5\nreplay_per_s = 0\n".to_owned();
-        let ledger = Ledger::new();
+        let delivery = DeliveryCheck::new();
         let (more, url, store) = (String::new(), None, None);
-        Rig { broker, way, subscriber, ledger, folder, broker_lines, more, url, store }
+        Rig { broker, way, subscriber, delivery, folder, broker_lines, more, url, store }
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -83,33 +83,33 @@ impl Rig {
 
     /// Waits until the subscriber has so many different events.
     pub(crate) async fn arrived(&mut self, count: usize) {
-        let Rig { ledger, subscriber, .. } = self;
-        harness::eventually(&format!("{count} events at the subscriber"), PATIENCE, async || {
-            ledger.read(subscriber);
-            (ledger.arrived() >= count).then_some(())
+        let Rig { delivery, subscriber, .. } = self;
+        harness::eventually(&format!("{count} events at the subscriber"), TIMEOUT, async || {
+            delivery.read(subscriber);
+            (delivery.arrived() >= count).then_some(())
         })
         .await;
     }
 
     /// Everything arrives, is right, and the agent ends in order with an empty outbox.
     pub(crate) async fn settle(&mut self, mut agent: Agent, accepted: &Accepted) {
-        self.settle_within(&mut agent, accepted, PATIENCE).await;
+        self.settle_within(&mut agent, accepted, TIMEOUT).await;
     }
 
     pub(crate) async fn settle_within(&mut self, agent: &mut Agent, accepted: &Accepted, within: Duration) {
-        self.ledger.settle(&self.subscriber, accepted, within).await;
+        self.delivery.settle(&self.subscriber, accepted, within).await;
         agent.terminate();
-        let ended = agent.wait(PATIENCE).await;
+        let ended = agent.wait(TIMEOUT).await;
         assert!(ended.success(), "{ended}:\n{}", agent.stderr().tail());
         let left = agent.stderr().all().into_iter().find(|l| l.contains("Events wait in the store"));
         assert_eq!(left, None, "the outbox is not empty");
         // What the store holds at the end is the whole truth.
         let all = Accepted::in_store(&self.store());
-        self.ledger.settle(&self.subscriber, &all, PATIENCE).await;
+        self.delivery.settle(&self.subscriber, &all, TIMEOUT).await;
     }
 
     /// Waits for a line of the agent's log.
     pub(crate) async fn says(agent: &Agent, words: &str) -> String {
-        agent.stderr().expect(words, PATIENCE, |line| line.contains(words)).await
+        agent.stderr().expect(words, TIMEOUT, |line| line.contains(words)).await
     }
 }

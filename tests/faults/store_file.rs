@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use aimass_core::runtime::files::write_atomically;
-use harness::dice::Dice;
-use harness::ledger::Ledger;
+use harness::delivery::DeliveryCheck;
+use harness::random::SeededRandom;
 use harness::subscriber::Subscriber;
-use harness::{PATIENCE, by_depth, eventually};
+use harness::{TIMEOUT, by_depth, eventually};
 
 use crate::rig::{ALL, Rig};
 
@@ -25,7 +25,7 @@ async fn a_file_that_is_cut_off_is_put_aside_and_its_events_are_told_lost() {
         write_atomically(&rig.store(), &whole[..(whole.len() as f64 * keep) as usize]).unwrap();
         let agent = rig.agent();
         rig.settle(agent, &accepted).await;
-        let receipts = rig.ledger.receipts();
+        let receipts = rig.delivery.receipts();
         assert!(receipts.iter().any(|r| r.reason == "store_quarantined"), "{receipts:?}");
         let kept = fs::read_dir(rig.folder.path()).unwrap().flatten();
         let kept = kept.filter(|entry| entry.file_name().to_string_lossy().contains(".broken-")).count();
@@ -37,7 +37,7 @@ async fn a_file_that_is_cut_off_is_put_aside_and_its_events_are_told_lost() {
 /// no longer ours to touch. Never does the agent die of it, count backwards or lose an event without a word.
 #[tokio::test]
 async fn flipped_bits_never_lose_an_event_without_a_word() {
-    let mut dice = Dice::new("flipped bits");
+    let mut random = SeededRandom::new("flipped bits");
     let mut rig = Rig::new().await;
     let accepted = rig.fill(300).await.by_number();
     let (whole, seqs) = (fs::read(rig.store()).unwrap(), fs::read(beside(&rig.store(), ".seq")).unwrap());
@@ -49,18 +49,18 @@ async fn flipped_bits_never_lose_an_event_without_a_word() {
         let mut bytes = whole.clone();
         // The pages at the head hold the schema and the books: hit more often than their share.
         let within = if round % 2 == 0 { bytes.len() as u64 } else { 4096 };
-        for _ in 0..dice.roll(1, 12) {
-            bytes[dice.roll(0, within) as usize] ^= 1 << dice.roll(0, 8);
+        for _ in 0..random.range(1, 12) {
+            bytes[random.range(0, within) as usize] ^= 1 << random.range(0, 8);
         }
         write_atomically(&rig.store(), &bytes).unwrap();
         write_atomically(&beside(&rig.store(), ".seq"), &seqs).unwrap();
-        rig.ledger = Ledger::new();
+        rig.delivery = DeliveryCheck::new();
         rig.subscriber = Subscriber::on(rig.broker.port(), ALL).await;
         let mut refused = false;
         // Two lives: receipts of one kind go out every ten minutes, and at once in a new life.
         for life in 0..2 {
             let mut agent = rig.agent();
-            let up = eventually("the agent connects or refuses", PATIENCE, async || {
+            let up = eventually("the agent connects or refuses", TIMEOUT, async || {
                 let all = agent.stderr().all();
                 let connected = all.iter().any(|line| line.contains("Connected to the broker"));
                 (connected || all.iter().any(|line| line.starts_with("error: "))).then_some(connected)
@@ -69,10 +69,10 @@ async fn flipped_bits_never_lose_an_event_without_a_word() {
             refused = !up;
             if up {
                 if life == 1 {
-                    rig.ledger.settle(&rig.subscriber, &accepted, PATIENCE).await;
+                    rig.delivery.settle(&rig.subscriber, &accepted, TIMEOUT).await;
                 }
                 agent.terminate();
-                assert!(agent.wait(PATIENCE).await.success(), "round {round}: {}", agent.stderr().tail());
+                assert!(agent.wait(TIMEOUT).await.success(), "round {round}: {}", agent.stderr().tail());
             }
             let said = agent.stderr().all().join("\n");
             assert!(!said.contains("panicked"), "round {round}: {said}");
@@ -108,5 +108,5 @@ async fn a_file_that_is_gone_at_start_is_a_loss_that_is_told_and_no_new_beginnin
     fs::remove_file(rig.store()).unwrap();
     let agent = rig.agent();
     rig.settle(agent, &accepted).await;
-    assert!(rig.ledger.events().all(|event| event["seq"].as_u64() > Some(300)), "seq never goes back");
+    assert!(rig.delivery.events().all(|event| event["seq"].as_u64() > Some(300)), "seq never goes back");
 }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::lines::Lines;
+use crate::lines::OutputLines;
 use crate::process::Footprint;
 
 /// A running `aimass-agent`. Killed when dropped.
@@ -17,8 +17,8 @@ use crate::process::Footprint;
 pub struct Agent {
     child: Child,
     pid: Pid,
-    stdout: Lines,
-    stderr: Lines,
+    stdout: OutputLines,
+    stderr: OutputLines,
     folder: Option<TempDir>,
 }
 
@@ -64,8 +64,8 @@ impl Agent {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).unwrap_or_else(|| panic!("no pid"));
-        let stdout = child.stdout.take().map_or_else(|| panic!("no stdout"), Lines::collect);
-        let stderr = child.stderr.take().map_or_else(|| panic!("no stderr"), Lines::collect);
+        let stdout = child.stdout.take().map_or_else(|| panic!("no stdout"), OutputLines::collect);
+        let stderr = child.stderr.take().map_or_else(|| panic!("no stderr"), OutputLines::collect);
         Agent { child, pid, stdout, stderr, folder: None }
     }
 
@@ -89,12 +89,12 @@ impl Agent {
     }
 
     /// What it prints.
-    pub fn stdout(&self) -> &Lines {
+    pub fn stdout(&self) -> &OutputLines {
         &self.stdout
     }
 
     /// What it logs.
-    pub fn stderr(&self) -> &Lines {
+    pub fn stderr(&self) -> &OutputLines {
         &self.stderr
     }
 
@@ -121,7 +121,7 @@ impl Agent {
     /// kill -9, and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
-        self.wait(crate::PATIENCE).await;
+        self.wait(crate::TIMEOUT).await;
     }
 
     /// Waits for its end.

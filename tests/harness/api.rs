@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::agent::Agent;
 
 /// An answer.
@@ -23,7 +23,7 @@ pub struct Answer {
 /// # Panics
 /// It does not say so.
 pub async fn address_of(agent: &Agent) -> String {
-    let line = agent.stderr().expect("the API's address", PATIENCE, |l| l.contains("page=http://")).await;
+    let line = agent.stderr().expect("the API's address", TIMEOUT, |l| l.contains("page=http://")).await;
     let rest = line.split("page=http://").nth(1).unwrap_or_default();
     rest.split_whitespace().next().unwrap_or_default().to_owned()
 }
@@ -38,7 +38,7 @@ pub async fn get(address: &str, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or_else(|| panic!("{path}: no head"));
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();

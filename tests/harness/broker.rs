@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::certificates::{Certificates, Validity};
 use crate::eventually;
-use crate::lines::Lines;
+use crate::lines::OutputLines;
 use crate::ports::{free_port, listens};
 
 /// How a broker is set up.
@@ -95,7 +95,7 @@ impl BrokerSetup {
         self
     }
 
-    /// Lines of Mosquitto's configuration.
+    /// OutputLines of Mosquitto's configuration.
     pub fn line(mut self, line: &str) -> Self {
         self.extra.push_str(line);
         self.extra.push('\n');
@@ -180,7 +180,7 @@ pub struct Broker {
     port: u16,
     side_port: Option<u16>,
     certificates: Option<Certificates>,
-    running: Option<(Child, Lines)>,
+    running: Option<(Child, OutputLines)>,
 }
 
 impl Broker {
@@ -237,12 +237,12 @@ impl Broker {
         write_atomically(&self.folder.path().join("acl"), text.as_bytes()).unwrap();
         self.signal(Signal::HUP);
         let (_, log) = self.running.as_ref().unwrap();
-        log.expect("the broker reads its configuration again", PATIENCE, |l| l.contains("Reloading config"))
+        log.expect("the broker reads its configuration again", TIMEOUT, |l| l.contains("Reloading config"))
             .await;
     }
 
     /// What it logged since its last start.
-    pub fn log(&self) -> Option<&Lines> {
+    pub fn log(&self) -> Option<&OutputLines> {
         self.running.as_ref().map(|(_, log)| log)
     }
 
@@ -262,7 +262,7 @@ impl Broker {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {program} ({e}): apt install mosquitto"));
-        let log = child.stderr.take().map_or_else(|| panic!("no stderr"), Lines::collect);
+        let log = child.stderr.take().map_or_else(|| panic!("no stderr"), OutputLines::collect);
         let port = self.port;
         eventually("mosquitto accepts connections", Duration::from_secs(20), async || {
             if let Ok(Some(status)) = child.try_wait() {
@@ -290,7 +290,7 @@ impl Broker {
 
     async fn end(&mut self, signal: Signal) {
         let Some((mut child, log)) = self.running.take() else { panic!("the broker does not run") };
-        let ended = eventually("mosquitto ends", PATIENCE, async || {
+        let ended = eventually("mosquitto ends", TIMEOUT, async || {
             // Said again and again: Mosquitto forgets a SIGTERM that comes while it still starts.
             send(child.id(), signal);
             tokio::time::timeout(Duration::from_millis(500), child.wait()).await.ok()

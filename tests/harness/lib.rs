@@ -12,9 +12,8 @@ pub mod api;
 pub mod broker;
 pub mod certificates;
 pub mod clips;
-pub mod dice;
+pub mod delivery;
 pub mod disk;
-pub mod ledger;
 pub mod lines;
 pub mod media;
 pub mod paho;
@@ -22,6 +21,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod publish;
+pub mod random;
 pub mod requester;
 pub mod service;
 pub mod signer;
@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long anything that should happen may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Asks again and again until the answer is `Some`; `what` is for the message.
 ///
@@ -71,7 +71,7 @@ pub fn skip(why: &str) {
 }
 
 /// For a cell that is only run in the long form: true, and a word about it, if this is not it.
-pub fn is_left_to_the_thorough_run() -> bool {
+pub fn skip_unless_thorough() -> bool {
     if !is_thorough() {
         skip("takes long; `make test-faults` (AIMASS_FAULTS=all) runs it");
     }

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 
 /// The lines of one stream. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Lines {
+pub struct OutputLines {
     seen: Arc<Mutex<Vec<String>>>,
     grown: watch::Receiver<usize>,
 }
 
-impl Lines {
+impl OutputLines {
     /// Collects from a stream until its end.
     pub fn collect(stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -28,7 +28,7 @@ impl Lines {
                 tx.send_replace(seen.len());
             }
         });
-        Lines { seen, grown }
+        OutputLines { seen, grown }
     }
 
     /// All lines so far.

@@ -8,14 +8,14 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use crate::PATIENCE;
-use crate::lines::Lines;
+use crate::TIMEOUT;
+use crate::lines::OutputLines;
 
 /// A running client. Killed when dropped.
 #[derive(Debug)]
 pub struct Paho {
     _child: Child,
-    lines: Lines,
+    lines: OutputLines,
 }
 
 impl Paho {
@@ -28,8 +28,8 @@ impl Paho {
             .stdin(Stdio::null())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start Paho's client: {e}"));
-        let lines = child.stdout.take().map_or_else(|| panic!("no stdout"), Lines::collect);
-        lines.expect("Paho's subscription", PATIENCE, |line| line.contains("\"subscribed\"")).await;
+        let lines = child.stdout.take().map_or_else(|| panic!("no stdout"), OutputLines::collect);
+        lines.expect("Paho's subscription", TIMEOUT, |line| line.contains("\"subscribed\"")).await;
         Paho { _child: child, lines }
     }
 
@@ -49,7 +49,7 @@ impl Paho {
     /// # Panics
     /// There is none within a minute.
     pub async fn expect(&self, words: &str) -> String {
-        self.lines.expect(words, PATIENCE, |line| line.contains(words)).await
+        self.lines.expect(words, TIMEOUT, |line| line.contains(words)).await
     }
 
     /// Sends a request with a response topic and correlation data; the reply's payload.
@@ -65,7 +65,7 @@ impl Paho {
         let mut stdin = child.stdin.take().unwrap_or_else(|| panic!("no stdin"));
         stdin.write_all(payload).await.unwrap_or_else(|e| panic!("Paho's client takes no request: {e}"));
         drop(stdin);
-        let output = match tokio::time::timeout(PATIENCE, child.wait_with_output()).await {
+        let output = match tokio::time::timeout(TIMEOUT, child.wait_with_output()).await {
             Ok(output) => output.unwrap_or_else(|e| panic!("cannot wait for Paho's client: {e}")),
             Err(_) => panic!("Paho's client does not end"),
         };

@@ -30,5 +30,5 @@ pub fn free_port() -> u16 {
 /// Nobody does.
 pub async fn listens(port: u16) {
     let connects = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop);
-    crate::eventually("somebody listens on the port", crate::PATIENCE, connects).await;
+    crate::eventually("somebody listens on the port", crate::TIMEOUT, connects).await;
 }

@@ -25,7 +25,7 @@ pub async fn once(port: u16, topic: &str, payload: &str) {
             }
         }
     };
-    tokio::time::timeout(crate::PATIENCE, sent)
+    tokio::time::timeout(crate::TIMEOUT, sent)
         .await
         .unwrap_or_else(|_| panic!("{topic}: no word of the broker"));
 }

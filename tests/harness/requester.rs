@@ -8,7 +8,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::ports::free_port;
 
 /// An answer as it came.
@@ -68,7 +68,7 @@ impl Requester {
                 }
             }
         });
-        let waited = tokio::time::timeout(PATIENCE, is_ready.wait_for(|r| *r)).await;
+        let waited = tokio::time::timeout(TIMEOUT, is_ready.wait_for(|r| *r)).await;
         assert!(matches!(waited, Ok(Ok(_))), "the requester could not subscribe");
         Requester { client, answers_to, answers, acked, task }
     }
@@ -101,7 +101,7 @@ impl Requester {
         let sent =
             self.client.publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties).await;
         assert!(sent.is_ok(), "the requester's client is gone");
-        let waited = tokio::time::timeout(PATIENCE, acked.wait_for(|n| *n > before)).await;
+        let waited = tokio::time::timeout(TIMEOUT, acked.wait_for(|n| *n > before)).await;
         assert!(matches!(waited, Ok(Ok(_))), "the broker did not take a message on {topic}");
     }
 

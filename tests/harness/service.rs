@@ -8,7 +8,7 @@ use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::agent::Agent;
 
 /// A supervised agent, what it told its manager, and the manager's socket.
@@ -55,7 +55,7 @@ impl Service {
     /// # Panics
     /// It does not come.
     pub async fn until_ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.told.iter().any(|t| t == "READY=1") {
             assert!(self.listen(deadline).await, "not ready; it logged:\n{}", self.agent.stderr().tail());
         }
@@ -71,7 +71,7 @@ impl Service {
             let bite = self.fed + self.watchdog;
             if !self.listen(bite.min(end)).await && Instant::now() >= bite {
                 self.agent.abort();
-                return Some(self.agent.wait(PATIENCE).await);
+                return Some(self.agent.wait(TIMEOUT).await);
             }
         }
         None
@@ -83,7 +83,7 @@ impl Service {
     /// It does not end.
     pub async fn stop(&mut self) -> ExitStatus {
         self.agent.terminate();
-        let status = self.agent.wait(PATIENCE).await;
+        let status = self.agent.wait(TIMEOUT).await;
         while let Ok((at, text)) = self.messages.try_recv() {
             self.hear(at, &text);
         }

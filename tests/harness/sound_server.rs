@@ -6,9 +6,9 @@ use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::eventually;
-use crate::lines::Lines;
+use crate::lines::OutputLines;
 
 /// A sound server of its own, beside any that the machine has. Killed when dropped.
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl SoundServer {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start pulseaudio ({e}): cross/packages.sh test"));
-        let log = child.stderr.take().map_or_else(|| panic!("no stderr"), Lines::collect);
+        let log = child.stderr.take().map_or_else(|| panic!("no stderr"), OutputLines::collect);
         let socket = self.socket();
-        eventually("pulseaudio takes connections", PATIENCE, async || {
+        eventually("pulseaudio takes connections", TIMEOUT, async || {
             if let Ok(Some(status)) = child.try_wait() {
                 panic!("pulseaudio ended ({status}):\n{}", log.tail());
             }

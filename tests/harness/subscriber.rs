@@ -86,7 +86,7 @@ impl Subscriber {
     /// Not within a minute.
     pub async fn wait_subscribed(&self, times: u64) {
         let mut subscribed = self.subscribed.clone();
-        let waited = tokio::time::timeout(crate::PATIENCE, subscribed.wait_for(|n| *n >= times)).await;
+        let waited = tokio::time::timeout(crate::TIMEOUT, subscribed.wait_for(|n| *n >= times)).await;
         assert!(matches!(waited, Ok(Ok(_))), "the subscriber did not get subscription {times}");
     }
 

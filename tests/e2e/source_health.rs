@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use harness::PATIENCE;
+use harness::TIMEOUT;
 use harness::agent::Agent;
 use harness::broker::Broker;
 use harness::clips::{Picture, decode, encode};
@@ -143,11 +143,11 @@ async fn every_mishap_of_a_camera_begins_and_ends_as_an_event_with_its_evidence(
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let cameras = [("street", unpaced(&clip))];
     let mut agent = Agent::run(&config(&broker, folder.path(), &cameras, "focus_hold_s = 10"));
-    agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
+    agent.stderr().expect("the clip's end", TIMEOUT, |line| line.contains("The source has ended")).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
     let is_over = |all: &[Message]| all.iter().any(is_goodbye) && events(all).len() >= 8;
-    let all = subscriber.expect_all("the goodbye and all events", PATIENCE, is_over).await;
+    let all = subscriber.expect_all("the goodbye and all events", TIMEOUT, is_over).await;
     let losses = ["black", "covered", "moved", "out_of_focus"];
     let expected: Vec<String> =
         losses.iter().flat_map(|l| ["began", "ended"].map(|p| format!("{p} {l}"))).collect();
@@ -183,11 +183,11 @@ async fn a_frozen_and_a_black_camera_are_a_state_until_they_live_again() {
     let cameras = [("street", format!("file:{}", clip.display()))];
     let sight = "frozen_after_s = 5\nhold_s = 1\nrecover_s = 1";
     let mut agent = Agent::run(&config(&broker, folder.path(), &cameras, sight));
-    agent.stderr().expect("the clip's end", PATIENCE, |line| line.contains("The source has ended")).await;
+    agent.stderr().expect("the clip's end", TIMEOUT, |line| line.contains("The source has ended")).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
     let is_over = |all: &[Message]| all.iter().any(is_goodbye) && events(all).len() >= 4;
-    let all = subscriber.expect_all("the goodbye and all events", PATIENCE, is_over).await;
+    let all = subscriber.expect_all("the goodbye and all events", TIMEOUT, is_over).await;
     assert_eq!(told(&all, "street"), ["began frozen", "ended frozen", "began black", "ended black"]);
     let states = all.iter().filter(|m| m.topic.ends_with("state/street/sight")).map(Message::json);
     let states: Vec<Value> = states.collect();
@@ -224,16 +224,16 @@ async fn ordinary_life_is_no_loss_of_sight() {
     for (id, _) in &clips {
         let over =
             |line: &str| line.contains("The source has ended") && line.contains(&format!("source={id}"));
-        agent.stderr().expect("a clip's end", PATIENCE, over).await;
+        agent.stderr().expect("a clip's end", TIMEOUT, over).await;
     }
     let ok = |id: &'static str| {
         move |m: &Message| m.topic.ends_with(&format!("state/{id}/sight")) && m.json() == "ok"
     };
-    subscriber.expect(ok("still")).within(PATIENCE).await;
-    subscriber.expect(ok("test")).within(PATIENCE).await;
+    subscriber.expect(ok("still")).within(TIMEOUT).await;
+    subscriber.expect(ok("test")).within(TIMEOUT).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
-    let all = subscriber.expect_all("the goodbye", PATIENCE, |all| all.iter().any(is_goodbye)).await;
+    assert!(agent.wait(TIMEOUT).await.success());
+    let all = subscriber.expect_all("the goodbye", TIMEOUT, |all| all.iter().any(is_goodbye)).await;
     let events = events(&all);
     assert_eq!(events, Vec::<Value>::new());
 }
@@ -249,20 +249,20 @@ async fn a_camera_that_is_away_is_told_over_kills_and_stops_and_each_loss_ends_o
     let told_so_far = |count: usize| move |all: &[Message]| told(all, "dock").len() >= count;
 
     let mut agent = Agent::run(&text);
-    subscriber.expect_all("the loss", PATIENCE, told_so_far(1)).await;
+    subscriber.expect_all("the loss", TIMEOUT, told_so_far(1)).await;
     agent.kill().await;
     let mut agent = Agent::run(&text);
-    subscriber.expect_all("the end of the former, and the next", PATIENCE, told_so_far(3)).await;
+    subscriber.expect_all("the end of the former, and the next", TIMEOUT, told_so_far(3)).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
     let mut agent = Agent::run(&text);
-    subscriber.expect_all("the end at the stop, and the next", PATIENCE, told_so_far(5)).await;
+    subscriber.expect_all("the end at the stop, and the next", TIMEOUT, told_so_far(5)).await;
     std::fs::copy(fixture("vtest.avi"), &clip).unwrap();
-    subscriber.expect_all("the camera that came", PATIENCE, told_so_far(6)).await;
+    subscriber.expect_all("the camera that came", TIMEOUT, told_so_far(6)).await;
     let delivers = |m: &Message| m.topic.ends_with("state/dock/sight") && m.json() == "ok";
-    subscriber.expect(delivers).within(PATIENCE).await;
+    subscriber.expect(delivers).within(TIMEOUT).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 
     let all = subscriber.all();
     let events = events(&all);
@@ -284,9 +284,9 @@ async fn a_node_whose_clock_is_not_set_says_so_until_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::run_with(&config(&broker, folder.path(), &[], ""), &clock.environment());
     let states = |all: &[Message]| all.iter().map(Message::json).collect::<Vec<Value>>();
-    subscriber.expect_all("the wrong clock", PATIENCE, |all| states(all) == ["clock_not_set"]).await;
+    subscriber.expect_all("the wrong clock", TIMEOUT, |all| states(all) == ["clock_not_set"]).await;
     clock.jump("+0d");
-    subscriber.expect_all("the right clock", PATIENCE, |all| states(all) == ["clock_not_set", "ok"]).await;
+    subscriber.expect_all("the right clock", TIMEOUT, |all| states(all) == ["clock_not_set", "ok"]).await;
     agent.terminate();
-    assert!(agent.wait(PATIENCE).await.success());
+    assert!(agent.wait(TIMEOUT).await.success());
 }

@@ -5,24 +5,24 @@ use std::io::Write;
 
 /// Numbers that look random (SplitMix64).
 #[derive(Debug)]
-pub struct Dice(u64);
+pub struct SeededRandom(u64);
 
-impl Dice {
+impl SeededRandom {
     /// With a seed of its own, or that of `AIMASS_SEED`; told on stderr, past the test runner's capture.
     ///
     /// # Panics
     /// `AIMASS_SEED` is no number.
-    pub fn new(what: &str) -> Dice {
+    pub fn new(what: &str) -> SeededRandom {
         let seed = match std::env::var("AIMASS_SEED") {
             Ok(text) => text.parse().unwrap_or_else(|_| panic!("AIMASS_SEED={text} is no number")),
             Err(_) => RandomState::new().build_hasher().finish() >> 32,
         };
         writeln!(std::io::stderr(), "{what}: seed {seed} (AIMASS_SEED={seed} repeats it)").ok();
-        Dice(seed)
+        SeededRandom(seed)
     }
 
     /// The next number from `low` up to, without, `high`.
-    pub fn roll(&mut self, low: u64, high: u64) -> u64 {
+    pub fn range(&mut self, low: u64, high: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,7 +1,7 @@
 //! Cell: a hundred reconnects leave nothing behind in the agent.
 
-use harness::dice::Dice;
-use harness::{PATIENCE, by_depth, eventually};
+use harness::random::SeededRandom;
+use harness::{TIMEOUT, by_depth, eventually};
 
 use crate::rig::Rig;
 
@@ -11,7 +11,7 @@ const SLACK_KIB: u64 = 3 * 1024;
 #[tokio::test]
 async fn reconnects_leave_memory_and_file_descriptors_flat() {
     let mut rig = Rig::new().await;
-    let mut dice = Dice::new("reconnects");
+    let mut random = SeededRandom::new("reconnects");
     let (warm_up, reconnects) = by_depth((5, 20), (20, 100));
     let accepted = rig.fill(by_depth(4_000, 9_000)).await;
     let agent = rig.agent();
@@ -19,24 +19,22 @@ async fn reconnects_leave_memory_and_file_descriptors_flat() {
     for n in 0..warm_up + reconnects {
         let connections = rig.way.connections();
         // Some in the middle of traffic, some at once.
-        let more = rig.subscriber.count() + dice.roll(0, 60) as usize;
-        eventually("some traffic", PATIENCE, async || {
+        let more = rig.subscriber.count() + random.range(0, 60) as usize;
+        eventually("some traffic", TIMEOUT, async || {
             (rig.subscriber.count() >= more.min(accepted.len())).then_some(())
         })
         .await;
         rig.way.cut();
-        eventually("a new connection", PATIENCE, async || {
-            (rig.way.connections() > connections).then_some(())
-        })
-        .await;
+        eventually("a new connection", TIMEOUT, async || (rig.way.connections() > connections).then_some(()))
+            .await;
         if n == warm_up {
             before = Some(agent.footprint());
         }
     }
     let before = before.unwrap();
-    rig.ledger.settle(&rig.subscriber, &accepted, 2 * PATIENCE).await;
+    rig.delivery.settle(&rig.subscriber, &accepted, 2 * TIMEOUT).await;
     // A connection that is just being left may still hold a descriptor.
-    eventually("the descriptors of before", PATIENCE, async || {
+    eventually("the descriptors of before", TIMEOUT, async || {
         (agent.footprint().descriptors <= before.descriptors).then_some(())
     })
     .await;

@@ -51,9 +51,9 @@ async fn a_password_that_is_changed_shuts_us_out_until_its_file_is_changed_too()
     write_atomically(&password, b"new\n").unwrap();
     let broker_lines =
         format!("username = \"board\"\npassword_file = \"{}\"\nconnect_timeout_s = 2\n", password.display());
-    let ledger = harness::ledger::Ledger::new();
+    let delivery = harness::delivery::DeliveryCheck::new();
     let (more, url, store) = (String::new(), None, None);
-    let mut rig = Rig { broker, way, subscriber, ledger, folder, broker_lines, more, url, store };
+    let mut rig = Rig { broker, way, subscriber, delivery, folder, broker_lines, more, url, store };
     let accepted = rig.fill(100).await;
     let agent = rig.agent();
     let said = Rig::says(&agent, "No connection to the broker").await;

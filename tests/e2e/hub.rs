@@ -8,7 +8,7 @@ use harness::broker::Broker;
 use harness::requester::Requester;
 use harness::signer::Signer;
 use harness::subscriber::{Message, Subscriber};
-use harness::{PATIENCE, eventually};
+use harness::{TIMEOUT, eventually};
 use serde_json::Value;
 
 const DESIRED: &str = "aimass/v1/test/board/config/desired";
@@ -21,7 +21,7 @@ pub(crate) fn camera(id: &str, more: &str) -> String {
 }
 
 /// The node's own file.
-pub(crate) fn own_file(broker: &Broker, folder: &Path, signer: &Signer, cameras: &str) -> String {
+pub(crate) fn base_config(broker: &Broker, folder: &Path, signer: &Signer, cameras: &str) -> String {
     format!(
         "[node]\nsite = \"test\"\nid = \"board\"\n[broker]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [store]\npath = \"{}\"\n{}{cameras}",
@@ -50,7 +50,7 @@ impl Rig {
         let signer = Signer::new("ops");
         let folder = tempfile::tempdir().unwrap();
         let cameras = camera("dock", "") + &camera("yard", "");
-        let agent = Agent::run(&own_file(&broker, folder.path(), &signer, &cameras));
+        let agent = Agent::run(&base_config(&broker, folder.path(), &signer, &cameras));
         let api = api::address_of(&agent).await;
         let rig = Rig { broker, subscriber, requester, signer, folder, agent, api };
         rig.delivers("dock").await;
@@ -61,7 +61,7 @@ impl Rig {
     /// Waits until a camera delivers; returns since when.
     pub(crate) async fn delivers(&self, id: &str) -> String {
         let path = format!("/v1/sources/{id}");
-        eventually("the camera delivers", PATIENCE, async || {
+        eventually("the camera delivers", TIMEOUT, async || {
             let source = api::get_json(&self.api, &path).await;
             let status = &source["status"];
             (status["state"] == "delivering").then(|| status["since"].as_str().unwrap().to_owned())
@@ -76,7 +76,7 @@ impl Rig {
     /// The first report, after those that are forgotten, in this state.
     pub(crate) async fn reported(&self, state: &str) -> Value {
         let fits = |m: &Message| m.topic.ends_with("/config/reported") && m.json()["state"] == state;
-        self.subscriber.expect(fits).within(PATIENCE).await.json()
+        self.subscriber.expect(fits).within(TIMEOUT).await.json()
     }
 
     /// The first report of a push that is in force.
@@ -86,14 +86,14 @@ impl Rig {
                 && m.json()["state"] == "applied"
                 && m.json()["running_version"] == version
         };
-        self.subscriber.expect(fits).within(PATIENCE).await.json()
+        self.subscriber.expect(fits).within(TIMEOUT).await.json()
     }
 
     /// Sends a command, signed or not, and waits for its answer.
     pub(crate) async fn ask(&mut self, name: &str, payload: &[u8]) -> Value {
         let topic = format!("aimass/v1/test/board/command/{name}");
         self.requester.ask(&topic, payload, name.as_bytes()).await;
-        let answer = self.requester.answer(PATIENCE).await;
+        let answer = self.requester.answer(TIMEOUT).await;
         assert_eq!(answer.correlation, name.as_bytes());
         serde_json::from_slice(&answer.payload).unwrap()
     }
@@ -106,13 +106,13 @@ impl Rig {
 
     pub(crate) async fn stop_agent(&mut self) {
         self.agent.terminate();
-        assert!(self.agent.wait(PATIENCE).await.success());
+        assert!(self.agent.wait(TIMEOUT).await.success());
     }
 
     /// Another life, with these cameras in the node's own file; what the one before told is forgotten.
     pub(crate) async fn start_agent(&mut self, cameras: &str) {
         self.subscriber.forget();
-        self.agent = Agent::run(&own_file(&self.broker, self.folder.path(), &self.signer, cameras));
+        self.agent = Agent::run(&base_config(&self.broker, self.folder.path(), &self.signer, cameras));
         self.api = api::address_of(&self.agent).await;
     }
 

@@ -94,7 +94,7 @@ impl FromIterator<Value> for Accepted {
 
 /// What a loss receipt says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
+pub struct LossReceipt {
     /// The lowest `seq` that is gone.
     pub first_seq: u64,
     /// The highest `seq` that is gone.
@@ -107,11 +107,11 @@ pub struct Receipt {
 
 /// What has arrived, and what is wrong with it.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct DeliveryCheck {
     read: usize,
     events: BTreeMap<u64, Value>,
     seq_of: BTreeMap<String, u64>,
-    receipts: Vec<Receipt>,
+    receipts: Vec<LossReceipt>,
     /// The highest replayed `seq` of each topic and severity.
     replayed: BTreeMap<(String, String), u64>,
     out_of_order: Vec<String>,
@@ -119,7 +119,7 @@ pub struct Ledger {
     doubles: u64,
 }
 
-impl Ledger {
+impl DeliveryCheck {
     /// Nothing has arrived.
     pub fn new() -> Self {
         Self::default()
@@ -162,7 +162,7 @@ impl Ledger {
             *highest = (*highest).max(seq);
         }
         if event["kind"] == "node" && event["label"] == "events_lost" {
-            match receipt_of(&event["attributes"]) {
+            match loss_receipt(&event["attributes"]) {
                 Some(receipt) => self.receipts.push(receipt),
                 None => self.wrong.push(format!("a loss receipt that says too little: {event}")),
             }
@@ -186,7 +186,7 @@ impl Ledger {
     }
 
     /// The losses that the node told.
-    pub fn receipts(&self) -> &[Receipt] {
+    pub fn receipts(&self) -> &[LossReceipt] {
         &self.receipts
     }
 
@@ -213,7 +213,7 @@ impl Ledger {
     ///
     /// # Panics
     /// The law is broken; the message lists how.
-    pub fn judge(&self, accepted: &Accepted) {
+    pub fn check(&self, accepted: &Accepted) {
         let problems = self.problems(accepted);
         assert!(problems.is_empty(), "{}", self.told(accepted, &problems));
     }
@@ -222,7 +222,7 @@ impl Ledger {
     ///
     /// # Panics
     /// It was not.
-    pub fn judge_order(&self) {
+    pub fn check_order(&self) {
         let shown: Vec<&str> = self.out_of_order.iter().take(SHOWN).map(String::as_str).collect();
         assert!(shown.is_empty(), "{} out of order:\n{}", self.out_of_order.len(), shown.join("\n"));
     }
@@ -279,8 +279,8 @@ impl Ledger {
     }
 }
 
-fn receipt_of(attributes: &Value) -> Option<Receipt> {
-    Some(Receipt {
+fn loss_receipt(attributes: &Value) -> Option<LossReceipt> {
+    Some(LossReceipt {
         first_seq: attributes["first_seq"].as_u64()?,
         last_seq: attributes["last_seq"].as_u64()?,
         count: attributes["count"].as_u64()?,
@@ -310,9 +310,9 @@ mod tests {
     }
 
     fn judged(arrived: &[Value], accepted: &[Value]) -> Vec<String> {
-        let mut ledger = Ledger::new();
-        arrived.iter().for_each(|e| ledger.take("a/event/x/object", e.clone()));
-        ledger.problems(&accepted.iter().cloned().collect())
+        let mut delivery = DeliveryCheck::new();
+        arrived.iter().for_each(|e| delivery.take("a/event/x/object", e.clone()));
+        delivery.problems(&accepted.iter().cloned().collect())
     }
 
     #[test]
@@ -349,8 +349,8 @@ mod tests {
             event["replay"] = true.into();
             event
         };
-        let mut ledger = Ledger::new();
-        [1, 3, 2].into_iter().for_each(|seq| ledger.take("t", replayed(seq)));
-        assert_eq!(ledger.out_of_order.len(), 1);
+        let mut delivery = DeliveryCheck::new();
+        [1, 3, 2].into_iter().for_each(|seq| delivery.take("t", replayed(seq)));
+        assert_eq!(delivery.out_of_order.len(), 1);
     }
 }
