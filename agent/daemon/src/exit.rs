@@ -1,9 +1,6 @@
 //! How the program ends: one line for people, one code for programs.
 
 use std::fmt;
-use std::process::ExitCode;
-
-use crate::logging;
 
 /// Why a command ended without success.
 #[derive(Debug)]
@@ -53,19 +50,4 @@ pub fn quietly_when_output_is_closed() {
         }
         usual(panic);
     }));
-}
-
-/// Prints the failure, if any, and gives the exit code.
-#[expect(clippy::print_stderr, reason = "the last word of the program")]
-pub fn report(outcome: Result<(), Failure>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let priority = if logging::is_journal() { "<3>" } else { "" };
-            for line in failure.to_string().lines() {
-                eprintln!("{priority}error: {line}");
-            }
-            ExitCode::from(failure.code())
-        }
-    }
 }

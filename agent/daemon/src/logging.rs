@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use tracing::{Event, Level, Subscriber};
@@ -64,6 +65,21 @@ impl Logs {
 /// The logs, if they were started.
 pub fn logs() -> Option<&'static Logs> {
     LOGS.get()
+}
+
+/// Prints the failure, if any, and gives the exit code.
+#[expect(clippy::print_stderr, reason = "the last word of the program")]
+pub fn report(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let priority = if is_journal() { "<3>" } else { "" };
+            for line in failure.to_string().lines() {
+                eprintln!("{priority}error: {line}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
 }
 
 /// Starts logging.

@@ -7,9 +7,12 @@ use aimass_agent::cli::args::{Cli, Command};
 use aimass_agent::cli::bench;
 use aimass_agent::cli::config;
 use aimass_agent::cli::demo;
+use aimass_agent::cli::events;
 use aimass_agent::cli::keygen;
 use aimass_agent::cli::models;
 use aimass_agent::cli::probe;
+use aimass_agent::cli::reference;
+use aimass_agent::cli::reload;
 use aimass_agent::cli::run;
 use aimass_agent::cli::sign;
 use aimass_agent::cli::validate;
@@ -30,24 +33,24 @@ fn main() -> ExitCode {
     };
     let start =
         if matches!(cli.command, Command::Run { .. }) { logging::start_in_service } else { logging::start };
-    exit::report(start(&cli.log, cli.log_json).and_then(|()| act(cli.command)))
+    logging::report(start(&cli.log, cli.log_json).and_then(|()| act(cli.command)))
 }
 
 fn act(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { config } => run::run(&config),
         Command::Demo(args) => demo::run(&args),
-        Command::Validate { config, on_this_board, json } => validate::validate(&config, on_this_board, json),
-        Command::Reference { schema } => validate::reference(schema),
+        Command::Validate { config, on_this_board, json } => validate::run(&config, on_this_board, json),
+        Command::Reference { schema } => reference::run(schema),
         Command::Probe { config, json } => probe::run(config.as_deref(), json),
         Command::Analyze(args) => analyze::run(&args),
         Command::Models { command, models } => models::run(&command, &models),
-        Command::Events(args) => validate::events(&args),
+        Command::Events(args) => events::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Config { command } => config::run(&command),
-        Command::Reload { config, wait } => config::reload(&config, wait),
+        Command::Reload { config, wait } => reload::run(&config, wait),
     }
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+
+use crate::config::http::HttpConfigError;
 
 /// What kind of thing keeps the server from serving, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +22,9 @@ pub enum HttpErrorKind {
 /// Why the server does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// Others could reach the address, and nothing protects it.
-    #[error(
-        "http.listen: {0} can be reached from other machines: set http.token_file, or listen on 127.0.0.1"
-    )]
-    Unprotected(SocketAddr),
-    /// The token file cannot be used.
-    #[error("http.token_file: {path}: {problem}")]
-    Token {
-        /// Where it should be.
-        path: PathBuf,
-        /// What is wrong with it and what to do.
-        problem: String,
-    },
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] HttpConfigError),
     /// The address cannot be had.
     #[error("http: cannot listen on {address}: {}", bind_problem(.source))]
     Bind {
@@ -48,7 +39,7 @@ impl HttpError {
     /// For programs.
     pub fn kind(&self) -> HttpErrorKind {
         match self {
-            HttpError::Unprotected(_) | HttpError::Token { .. } => HttpErrorKind::Config,
+            HttpError::Config(_) => HttpErrorKind::Config,
             HttpError::Bind { .. } => HttpErrorKind::Unavailable,
         }
     }

@@ -8,18 +8,15 @@
 //! Any path but the page's own files asks for the token when there is one. `?token=` is accepted for
 //! the live picture alone, because a browser's WebSocket and video players cannot set headers.
 
-mod config;
+mod auth;
 mod error;
-mod events;
-mod guard;
-mod live;
+mod jpeg_cache;
 mod page;
-mod picture;
 mod query;
 mod server;
-mod sources;
 #[cfg(test)]
 mod tests;
+mod v1;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,14 +30,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::HttpConfig;
 pub use error::{HttpError, HttpErrorKind};
 pub use server::{Server, bind, serve};
 
 use crate::health::metrics::{self, HttpFigures};
 use crate::pipeline::views::ApiContext;
 use error::ApiError;
-use picture::Pictures;
+use jpeg_cache::Pictures;
+use v1::{events, live, sources};
 
 /// People who watch live pictures at the same time.
 pub const MAX_VIEWERS: usize = 16;
@@ -84,7 +81,7 @@ impl App {
     }
 }
 
-fn routes(app: Arc<App>, guard: guard::Guard) -> Router {
+fn routes(app: Arc<App>, guard: auth::Guard) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/app.js", get(page::app))
@@ -100,7 +97,7 @@ fn routes(app: Arc<App>, guard: guard::Guard) -> Router {
         .route("/v1/events", get(events::events))
         .fallback(nowhere)
         .with_state(app)
-        .layer(axum::middleware::from_fn_with_state(Arc::new(guard), guard::pass))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(guard), auth::pass))
 }
 
 async fn healthz(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {

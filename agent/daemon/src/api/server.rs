@@ -20,10 +20,10 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{HttpConfig, Token};
+use super::auth::Guard;
 use super::error::HttpError;
-use super::guard::Guard;
 use super::{App, routes};
+use crate::config::http::{HttpConfig, Token};
 use crate::pipeline::views::ApiContext;
 
 /// Connections at the same time; more wait in the listener's backlog.

@@ -23,8 +23,8 @@ use serde::Serialize;
 
 use crate::cli::args::AnalyzeArgs;
 use crate::cli::progress::Progress;
-use crate::cli::run::leave_at_signal;
 use crate::exit::Failure;
+use crate::node::signals::leave_at_signal;
 use crate::pipeline::chain::{self, Chain, Link};
 
 /// One line of the output.

@@ -20,7 +20,7 @@ use crate::board::process;
 use crate::cli::analyze::source_failure;
 use crate::cli::args::{BenchArgs, Gate};
 use crate::cli::demo::Folder;
-use crate::cli::run::block_on;
+use crate::cli::runtime::block_on;
 use crate::config;
 use crate::exit::Failure;
 use crate::identity::Node;

@@ -2,9 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "these commands answer on stdout")]
 
-use std::path::Path;
-
 use crate::cli::args::ConfigCommand;
+use crate::cli::reload::await_outcome;
 use crate::config::revisions;
 use crate::exit::Failure;
 
@@ -48,36 +47,9 @@ pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
             };
             println!("asked for revision {target}: {who}; see aimass-agent config history");
             if running && *wait {
-                await_verdict(config, &before)?;
+                await_outcome(config, &before)?;
             }
         }
-    }
-    Ok(())
-}
-
-/// Tells the running node to read its file again, and with `wait` what becomes of it.
-///
-/// # Errors
-/// No node runs, or it is another user's; with `wait` also `BadInput` with the reasons why the file is not in force.
-pub fn reload(config: &Path, wait: bool) -> Result<(), Failure> {
-    if !wait {
-        revisions::reload(config)?;
-        println!("the running node reads {} again; see aimass-agent config history", config.display());
-        return Ok(());
-    }
-    let before = revisions::Before::reload(config);
-    revisions::reload(config)?;
-    await_verdict(config, &before)
-}
-
-fn await_verdict(config: &Path, before: &revisions::Before) -> Result<(), Failure> {
-    let trial = |revision| println!("revision {revision} is on probation");
-    match revisions::await_verdict(config, before, trial)? {
-        Some((revision, notes)) => {
-            notes.iter().for_each(|note| println!("warning: {note}"));
-            println!("revision {revision} has proved itself and is in force");
-        }
-        None => println!("nothing to try: the node has this configuration already"),
     }
     Ok(())
 }

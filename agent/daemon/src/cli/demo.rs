@@ -16,12 +16,13 @@ use tokio::time::Instant;
 
 use crate::cli::args::DemoArgs;
 use crate::cli::demo_broker;
-use crate::cli::run::{Signals, block_on};
+use crate::cli::runtime::block_on;
 use crate::config::{self, Config};
 use crate::exit::Failure;
 use crate::health::document::SourceHealth;
 use crate::identity::Node;
 use crate::node::running::{self, Running, tally};
+use crate::node::signals::Signals;
 
 /// How often a demo without events looks whether it is over.
 const LOOK: Duration = Duration::from_millis(200);

@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::Value;
 use ulid::Ulid;
 
-use crate::cli::run::block_on;
+use crate::cli::runtime::block_on;
 use crate::exit::Failure;
 use crate::identity::clock_ok;
 

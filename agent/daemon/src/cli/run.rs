@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aimass_core::runtime::clock::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::cli::runtime::block_on;
 use crate::commands::prover;
 use crate::config::Problem;
 use crate::config::revisions::{ConfigManager, Start};
@@ -16,10 +16,8 @@ use crate::identity::{Node, VERSION, clock_ok};
 use crate::node::command_ports;
 use crate::node::controller::{self, Control};
 use crate::node::running::{self, Running};
+use crate::node::signals::Signals;
 use crate::node::systemd;
-
-/// Signals that come closer together than this are one.
-const ONE_TELLING: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM or SIGINT; SIGHUP makes it look at its file again.
 ///
@@ -82,84 +80,5 @@ async fn begin(keeper: &mut ConfigManager, first: &Start, node: &Node) -> Result
             node.set_config_version(good.version);
             Ok((running::start(&good.config, node.clone()).await?, false))
         }
-    }
-}
-
-/// Runs a long-running command to its end, on two threads, as the work is done elsewhere. Blocking work that is
-/// still under way then (a name that is looked up, a disk that hangs) is not waited for.
-///
-/// # Errors
-/// Those of the command; the system refuses threads.
-pub fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::Unavailable(format!("cannot start the runtime: {e}")))?;
-    let outcome = runtime.block_on(command);
-    runtime.shutdown_background();
-    outcome
-}
-
-/// For a command that works on the caller's thread: when a signal comes, `last` is done and the program ends.
-///
-/// # Errors
-/// The system refuses a thread, or to catch signals.
-pub fn leave_at_signal(last: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-    let refused = |e: std::io::Error| Failure::Unavailable(format!("cannot wait for signals: {e}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
-    let mut signals = {
-        let _within = runtime.enter();
-        Signals::new()?
-    };
-    let wait = move || {
-        runtime.block_on(signals.wait());
-        last();
-        // As a shell tells of who was interrupted.
-        std::process::exit(130);
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop).map_err(refused)
-}
-
-/// SIGTERM and SIGINT.
-pub struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    /// Catches them from now on.
-    ///
-    /// # Errors
-    /// The system refuses.
-    pub fn new() -> Result<Self, Failure> {
-        let catch = |kind| signal(kind).map_err(|e| Failure::Bug(format!("cannot catch signals: {e}")));
-        Ok(Signals { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
-    }
-
-    /// Waits for either.
-    pub async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// The next one ends the program at once. What comes within half a second belongs to the first: a shell, a
-    /// service manager or `timeout` may tell the program itself and then its whole group.
-    pub fn leave_on_next(mut self) {
-        tokio::spawn(async move {
-            let mut same = std::pin::pin!(tokio::time::sleep(ONE_TELLING));
-            loop {
-                tokio::select! {
-                    biased;
-                    () = &mut same => break,
-                    () = self.wait() => {}
-                }
-            }
-            self.wait().await;
-            tracing::warn!("EventBatch twice: leaving at once. What the store accepted is safe.");
-            std::process::exit(0);
-        });
     }
 }

@@ -184,7 +184,7 @@ fn until(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
         return Ok(time);
     }
     let age =
-        crate::cli::validate::seconds(text).and_then(|s| now.checked_add(SignedDuration::from_secs(s)).ok());
+        crate::cli::events::seconds(text).and_then(|s| now.checked_add(SignedDuration::from_secs(s)).ok());
     age.ok_or_else(|| {
         Failure::Usage(format!(
             "--not-after {text}: give a time (2026-11-24T10:00:00Z) or a duration (60s, 15m, 2h, 7d)"

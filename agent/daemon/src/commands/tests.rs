@@ -7,7 +7,18 @@ use aimass_core::runtime::clock::SystemClock;
 use base64::Engine;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
 use super::*;
+use crate::logging::Logs;
+use crate::pipeline::views::ApiContext;
 use crate::pipeline::views::{LIVE_EVENTS, SourceFacts, SourceView};
 
 /// A node of one source, which notes what was done to it.

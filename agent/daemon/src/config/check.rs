@@ -122,7 +122,7 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
     }
     for (n, name) in camera.chain.iter().enumerate() {
         if !config.analyzer.contains_key(name) && AnalyzerConfig::named(name).is_none() {
-            say(&format!("chain[{n}]"), crate::pipeline::chain::unknown(name, &config.analyzer));
+            say(&format!("chain[{n}]"), super::chain::unknown(name, &config.analyzer));
         }
     }
     for (n, mask) in camera.mask.iter().enumerate() {

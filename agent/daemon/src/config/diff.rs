@@ -5,9 +5,9 @@
 
 use aimass_core::id::Name;
 
+use crate::config::chain;
+use crate::config::home_assistant::subscriptions;
 use crate::config::{CameraConfig, Config, MicrophoneConfig, Problem};
-use crate::integrations::home_assistant::listens_to;
-use crate::pipeline::chain;
 
 /// What becomes of a camera or a microphone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Plan {
             cameras,
             microphones: of_microphones(&old.microphone, &new.microphone),
             // What the link listens to is settled when it begins.
-            broker: old.broker != new.broker || listens_to(old) != listens_to(new),
+            broker: old.broker != new.broker || subscriptions(old) != subscriptions(new),
             http: old.http != new.http,
             parallel: old.inference.parallel != new.inference.parallel,
         }

@@ -22,18 +22,21 @@ use aimass_store::StoreConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::HttpConfig;
-use crate::integrations::home_assistant::HomeAssistantConfig;
-
+pub mod chain;
 mod check;
 pub mod diff;
+pub mod home_assistant;
+pub mod http;
 mod load;
 mod microphone;
 pub mod overlay;
+pub mod paths;
 mod preflight;
 pub mod reference;
 pub mod revisions;
 
+pub use home_assistant::HomeAssistantConfig;
+pub use http::HttpConfig;
 pub use load::{ConfigErrors, Problem, from_document, load, parse, read, tree};
 pub use microphone::MicrophoneConfig;
 pub use overlay::effective;

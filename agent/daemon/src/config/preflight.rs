@@ -12,8 +12,9 @@ use aimass_inference::{AnalyzerConfig, DetectConfig};
 use aimass_media::MicrophoneUri;
 use aimass_media::uri::SourceUri;
 
+use super::chain;
+use super::paths::open_library;
 use super::{Config, Problem};
-use crate::pipeline::chain;
 
 /// Files and devices that are not here, or cannot be read by whoever asks, by their place in the configuration; and
 /// devices that two cameras want, of which one can have it.
@@ -61,11 +62,11 @@ pub fn missing(config: &Config) -> Vec<Problem> {
 
 /// Models that are not installed, and zones that ask for what the models of their camera never find.
 fn models(config: &Config) -> Vec<Problem> {
-    let library = match chain::open_models(&config.inference.model_folders, None) {
-        Ok(models) => models,
+    let library = match open_library(&config.inference.model_folders) {
+        Ok(library) => library,
         Err(error) => return vec![Problem::new("inference.model_folders", error.to_string())],
     };
-    let library = library.library();
+    let library = &library;
     let mut problems = Vec::new();
     for (name, analyzer) in &config.analyzer {
         if let Err(error) = analyzer.check_models(library) {

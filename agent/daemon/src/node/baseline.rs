@@ -11,7 +11,7 @@ use crate::health::document::HealthDocument;
 
 /// What works at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vitals {
+pub struct Baseline {
     /// Cameras that deliver pictures, and clips that have ended.
     delivering: BTreeSet<String>,
     /// Cameras that do not, and why, as far as it is known and still of interest.
@@ -31,7 +31,7 @@ pub struct Vitals {
     offline_because: Option<String>,
 }
 
-impl Vitals {
+impl Baseline {
     /// From the health of the node, and the cameras whose chain cannot run, with the reason.
     pub fn of(health: &HealthDocument, unanalysed: BTreeMap<String, String>) -> Self {
         let (mut delivering, mut silent) = (BTreeSet::new(), BTreeMap::new());
@@ -46,7 +46,7 @@ impl Vitals {
             }
         }
         let gave_up = health.workers.iter().filter(|w| w.state == "gave_up");
-        Vitals {
+        Baseline {
             delivering,
             silent,
             misconfigured,
@@ -58,9 +58,9 @@ impl Vitals {
     }
 
     /// What another life may compare with: what works and what is broken for good, not why it is silent just now.
-    pub fn for_later(&self) -> Vitals {
+    pub fn for_later(&self) -> Baseline {
         let silent = self.silent.keys().map(|id| (id.clone(), String::new())).collect();
-        Vitals { silent, offline_because: None, ..self.clone() }
+        Baseline { silent, offline_because: None, ..self.clone() }
     }
 
     /// These sources are opened anew by another configuration: that they were silent is no excuse for it.
@@ -69,7 +69,7 @@ impl Vitals {
     }
 
     /// What is broken for good since `before`: waiting helps nobody.
-    pub fn hopeless_since(&self, before: &Vitals, config: &Config) -> Vec<Problem> {
+    pub fn fatal_regressions(&self, before: &Baseline, config: &Config) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (camera, why) in self.unanalysed.iter().filter(|(c, _)| !before.unanalysed.contains_key(*c)) {
             problems.extend(place(config, camera).map(|at| Problem::new(format!("{at}.chain"), why)));
@@ -96,8 +96,8 @@ impl Vitals {
     }
 
     /// What worked before and does not work now, though `config` asks for it.
-    pub fn lost_since(&self, before: &Vitals, config: &Config) -> Vec<Problem> {
-        let mut problems = self.hopeless_since(before, config);
+    pub fn regressions(&self, before: &Baseline, config: &Config) -> Vec<Problem> {
+        let mut problems = self.fatal_regressions(before, config);
         let known = |camera: &&String| !self.misconfigured.contains_key(*camera);
         for camera in before.delivering.difference(&self.delivering).filter(known) {
             let why = self.silent.get(camera).map_or("it is not there", String::as_str);
@@ -133,16 +133,16 @@ mod tests {
         crate::config::parse(text).unwrap()
     }
 
-    fn vitals(delivering: &[&str], online: Option<bool>) -> Vitals {
+    fn baseline(delivering: &[&str], online: Option<bool>) -> Baseline {
         let delivering = delivering.iter().map(ToString::to_string).collect();
-        Vitals { delivering, online, ..Vitals::default() }
+        Baseline { delivering, online, ..Baseline::default() }
     }
 
     #[test]
     fn a_camera_that_worked_and_is_silent_now_is_a_reason_to_go_back() {
-        let mut now = vitals(&["a"], None);
+        let mut now = baseline(&["a"], None);
         now.silent.insert("b".into(), "connection refused".into());
-        let lost = now.lost_since(&vitals(&["a", "b"], None), &config());
+        let lost = now.regressions(&baseline(&["a", "b"], None), &config());
         assert_eq!(lost.len(), 1);
         assert_eq!(lost[0].path, "camera[1]");
         assert!(lost[0].message.contains("connection refused"), "{}", lost[0].message);
@@ -150,40 +150,40 @@ mod tests {
 
     #[test]
     fn cameras_that_were_silent_before_or_are_no_longer_asked_for_are_no_reason() {
-        assert_eq!(vitals(&["a"], None).lost_since(&vitals(&["a"], None), &config()), []);
-        assert_eq!(vitals(&["a"], None).lost_since(&vitals(&["a", "gone"], None), &config()), []);
+        assert_eq!(baseline(&["a"], None).regressions(&baseline(&["a"], None), &config()), []);
+        assert_eq!(baseline(&["a"], None).regressions(&baseline(&["a", "gone"], None), &config()), []);
     }
 
     #[test]
     fn a_broker_that_was_there_must_be_there_unless_none_is_asked_for() {
-        let before = vitals(&[], Some(true));
-        assert_eq!(vitals(&[], Some(false)).lost_since(&before, &config())[0].path, "broker");
-        assert_eq!(vitals(&[], None).lost_since(&before, &config()), []);
-        assert_eq!(vitals(&[], Some(false)).lost_since(&vitals(&[], Some(false)), &config()), []);
+        let before = baseline(&[], Some(true));
+        assert_eq!(baseline(&[], Some(false)).regressions(&before, &config())[0].path, "broker");
+        assert_eq!(baseline(&[], None).regressions(&before, &config()), []);
+        assert_eq!(baseline(&[], Some(false)).regressions(&baseline(&[], Some(false)), &config()), []);
     }
 
     #[test]
-    fn a_chain_that_cannot_run_is_hopeless_at_once_but_not_if_it_could_not_before() {
-        let mut now = vitals(&["a"], None);
+    fn a_chain_that_cannot_run_is_fatal_at_once_but_not_if_it_could_not_before() {
+        let mut now = baseline(&["a"], None);
         now.unanalysed.insert("a".into(), "no model".into());
-        let problems = now.hopeless_since(&Vitals::default(), &config());
+        let problems = now.fatal_regressions(&Baseline::default(), &config());
         assert_eq!(problems[0].path, "camera[0].chain");
-        assert_eq!(now.hopeless_since(&now.clone(), &config()), []);
+        assert_eq!(now.fatal_regressions(&now.clone(), &config()), []);
     }
 
     #[test]
-    fn a_camera_that_cannot_deliver_by_its_configuration_is_hopeless_at_once_and_told_once() {
-        let mut now = vitals(&["a"], None);
+    fn a_camera_that_cannot_deliver_by_its_configuration_is_fatal_at_once_and_told_once() {
+        let mut now = baseline(&["a"], None);
         now.misconfigured.insert("b".into(), "offers nothing that fits".into());
-        let problems = now.lost_since(&vitals(&["a", "b"], None), &config());
+        let problems = now.regressions(&baseline(&["a", "b"], None), &config());
         assert_eq!(problems, [Problem::new("camera[1]", "offers nothing that fits")]);
-        assert_eq!(now.lost_since(&now.clone(), &config()), []);
-        let mut away = vitals(&["a"], None);
+        assert_eq!(now.regressions(&now.clone(), &config()), []);
+        let mut away = baseline(&["a"], None);
         away.silent.insert("b".into(), "unplugged".into());
-        assert_eq!(now.lost_since(&away.for_later(), &config()), [], "it was away before");
+        assert_eq!(now.regressions(&away.for_later(), &config()), [], "it was away before");
         away.without_excuse_for(|source| source == "b");
-        assert_eq!(now.lost_since(&away, &config()).len(), 1, "but it is what was changed");
+        assert_eq!(now.regressions(&away, &config()).len(), 1, "but it is what was changed");
         let text = serde_json::to_string(&now.for_later()).unwrap();
-        assert_eq!(serde_json::from_str::<Vitals>(&text).unwrap().misconfigured, now.misconfigured);
+        assert_eq!(serde_json::from_str::<Baseline>(&text).unwrap().misconfigured, now.misconfigured);
     }
 }

@@ -20,7 +20,7 @@ use crate::config::Problem;
 use crate::config::diff::{Plan, needs_a_new_start};
 use crate::config::revisions::{Candidate, ConfigManager, Decision};
 use crate::exit::Failure;
-use crate::node::baseline::Vitals;
+use crate::node::baseline::Baseline;
 use crate::node::running::Running;
 use crate::node::systemd;
 use crate::pipeline::views::SourceView;
@@ -67,7 +67,7 @@ struct Trial {
     until: Instant,
     /// What is missed may come until then.
     last_call: Instant,
-    before: Vitals,
+    before: Baseline,
 }
 
 /// The running node and what is known of its configurations.
@@ -78,7 +78,7 @@ pub struct Control {
     restarts: mpsc::Receiver<Name>,
     trial: Option<Trial>,
     /// How it was before a drain, while it lasts.
-    drained: Option<Vitals>,
+    drained: Option<Baseline>,
     settled: bool,
     settle_by: Instant,
 }
@@ -98,7 +98,8 @@ impl Control {
         let mut control =
             Control { running, keeper, trust, restarts, trial: trial_of, drained, settled, settle_by };
         if trial {
-            control.begin_trial(control.keeper.remembered(), SLOW_STARTS);
+            let before = control.keeper.remembered().and_then(|kept| serde_json::from_value(kept).ok());
+            control.begin_trial(before.unwrap_or_default(), SLOW_STARTS);
         }
         control.tell();
         control
@@ -183,7 +184,7 @@ impl Control {
             }
             Request::CloseSources { reply } => {
                 if self.drained.is_none() {
-                    self.drained = Some(self.vitals());
+                    self.drained = Some(self.baseline());
                 }
                 self.running.close_sources().await;
                 reply.send(Ok(())).ok();
@@ -218,7 +219,7 @@ impl Control {
         }
         let mut before = match self.trial.take() {
             Some(trial) => trial.before,
-            None => drained.unwrap_or_else(|| self.vitals()),
+            None => drained.unwrap_or_else(|| self.baseline()),
         };
         let opened = Plan::between(self.running.config(), &choice.config);
         before.without_excuse_for(|source| opened.opens(source));
@@ -233,7 +234,7 @@ impl Control {
     }
 
     /// `probations`: for how many of them what is missed may still come.
-    fn begin_trial(&mut self, before: Vitals, probations: u32) {
+    fn begin_trial(&mut self, before: Baseline, probations: u32) {
         let (version, probation) = (self.running.node.config_version(), self.keeper.probation());
         tracing::info!(version, probation_s = probation.as_secs(), "The configuration is on probation.");
         let now = Instant::now();
@@ -242,7 +243,7 @@ impl Control {
 
     /// Looks whether the configuration on trial has proved itself, or cannot any more.
     async fn judge(&mut self) -> Result<(), Failure> {
-        let (works, probation, now) = (self.vitals(), self.keeper.probation(), Instant::now());
+        let (works, probation, now) = (self.baseline(), self.keeper.probation(), Instant::now());
         let Some(trial) = &mut self.trial else { return Ok(()) };
         if self.drained.is_some() {
             // Closed cameras prove nothing.
@@ -251,12 +252,12 @@ impl Control {
             return Ok(());
         }
         let config = self.running.config();
-        let hopeless = works.hopeless_since(&trial.before, config);
-        if !hopeless.is_empty() {
-            return self.go_back(hopeless).await;
+        let fatal = works.fatal_regressions(&trial.before, config);
+        if !fatal.is_empty() {
+            return self.go_back(fatal).await;
         }
         if trial.until <= now {
-            let lost = works.lost_since(&trial.before, config);
+            let lost = works.regressions(&trial.before, config);
             if !lost.is_empty() {
                 return if trial.last_call <= now { self.go_back(lost).await } else { Ok(()) };
             }
@@ -314,16 +315,17 @@ impl Control {
     /// What works now, if that says anything about the last known good.
     fn remember(&mut self) {
         if self.trial.is_none() && self.drained.is_none() && self.has_settled() {
-            let vitals = self.vitals();
-            self.keeper.remember(&vitals);
+            if let Ok(baseline) = serde_json::to_value(self.baseline().for_later()) {
+                self.keeper.remember(&baseline);
+            }
         }
     }
 
-    fn vitals(&self) -> Vitals {
+    fn baseline(&self) -> Baseline {
         let sources = self.running.views.sources.borrow().clone();
         let problem = |s: &Arc<SourceView>| Some((s.id.to_string(), s.problem()?));
         let unanalysed: BTreeMap<String, String> = sources.iter().filter_map(problem).collect();
-        Vitals::of(&self.running.health(), unanalysed)
+        Baseline::of(&self.running.health(), unanalysed)
     }
 
     /// Tells the centre what runs and what became of the last push.

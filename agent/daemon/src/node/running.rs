@@ -24,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::CommandRequest;
 use crate::config::diff::{Plan, needs_a_new_start};
+use crate::config::home_assistant::subscriptions;
 use crate::config::{Config, Problem};
 use crate::exit::Failure;
 use crate::health::document::HealthDocument;
 use crate::health::monitor::Monitor;
 use crate::identity::Node;
-use crate::integrations::home_assistant::{Deps, HomeAssistant, listens_to};
+use crate::integrations::home_assistant::{Deps, HomeAssistant};
 use crate::node::command_ports;
 use crate::pipeline::chain;
 use crate::pipeline::persist;
@@ -39,12 +40,13 @@ use crate::pipeline::sources::{Shared, Sources};
 use crate::pipeline::stale_states;
 use crate::pipeline::views::{ApiContext, LIVE_EVENTS};
 
-mod parts;
 mod sources;
 
-pub use parts::MQTT_SINK;
-pub(crate) use parts::parallel;
-use parts::{Api, Governing, NodeContext, STAGE_DEADLINE, bind, event_log, open_store, within, within_time};
+pub use super::build::MQTT_SINK;
+pub(crate) use super::build::parallel;
+use super::build::{
+    self, Api, Governing, NodeContext, STAGE_DEADLINE, bind, event_log, open_store, within, within_time,
+};
 
 /// How long the broker may take to get what is left.
 const LINK_GRACE: Duration = Duration::from_secs(5);
@@ -103,7 +105,7 @@ pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
 
     let link = match &config.broker {
         None => None,
-        Some(broker) => Some(ground.link(broker, listens_to(config)).await?),
+        Some(broker) => Some(ground.link(broker, subscriptions(config)).await?),
     };
     let link_status = watch::Sender::new(link.as_ref().map(LinkHandle::status));
 
@@ -276,7 +278,7 @@ impl Running {
             link.set_config_version(version);
         }
         self.home.set_config(&self.config);
-        self.governor.settings.send_replace(parts::settings_of(&self.config));
+        self.governor.settings.send_replace(build::settings_of(&self.config));
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
@@ -287,7 +289,7 @@ impl Running {
             old.stop(LINK_GRACE).await;
         }
         if let Some(broker) = &new.broker {
-            let link = self.ground.link(broker, listens_to(new)).await?;
+            let link = self.ground.link(broker, subscriptions(new)).await?;
             self.home.listen(&link);
             if let Some((asked, _)) = &self.commands {
                 command_ports::listen(&link, asked.clone());

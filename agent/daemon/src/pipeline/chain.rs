@@ -1,7 +1,6 @@
 //! A chain of analyzers, run in order on the same frame.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aimass_core::finding::Findings;
 use aimass_core::frame::Frame;
@@ -9,33 +8,10 @@ use aimass_core::tracking::TrackerConfig;
 use aimass_core::traits::{AnalyzeError, Analyzer};
 use aimass_inference::{AnalyzerConfig, Backend, InferenceError, Library, ModelCache};
 
-use crate::governor::ChainModels;
-
-/// An analyzer's name in the chain, and what it is.
-pub type Link = (String, AnalyzerConfig);
-
-/// What the names of a chain stand for: the configuration's analyzers, or kinds with their defaults.
-///
-/// # Errors
-/// The name that nobody knows.
-pub fn resolve(names: &[String], known: &BTreeMap<String, AnalyzerConfig>) -> Result<Vec<Link>, String> {
-    names
-        .iter()
-        .map(|name| {
-            let config = known.get(name).cloned().or_else(|| AnalyzerConfig::named(name));
-            config.map(|c| (name.clone(), c)).ok_or_else(|| unknown(name, known))
-        })
-        .collect()
-}
-
-/// The message about a name that nobody knows.
-pub fn unknown(name: &str, known: &BTreeMap<String, AnalyzerConfig>) -> String {
-    let mut names: Vec<&str> = AnalyzerConfig::KINDS.to_vec();
-    names.extend(known.keys().map(String::as_str));
-    names.sort_unstable();
-    names.dedup();
-    format!("no analyzer is named \"{name}\"; known are {}", names.join(", "))
-}
+pub use crate::config::chain::{Link, resolve};
+use crate::config::paths::open_library;
+pub use crate::config::paths::{model_folders, state_folder};
+use crate::pipeline::throttle::ChainModels;
 
 /// The models of a chain, in its order, and those that take over when there is too little time: `None` if no analyzer
 /// names a smaller one that the library has.
@@ -115,42 +91,10 @@ pub fn with_weak_findings(links: &mut [Link], mut tracker: TrackerConfig, models
     tracker
 }
 
-/// Where models are looked for when nobody says otherwise.
-pub fn model_folders() -> Vec<PathBuf> {
-    let mut folders =
-        vec![PathBuf::from("/usr/share/aimass/models"), PathBuf::from("/var/lib/aimass/models")];
-    // In a checkout: beside the target folder, wherever the program was started from.
-    let program = std::env::current_exe().unwrap_or_default();
-    folders.extend(program.ancestors().skip(1).take(4).map(|above| above.join("models")));
-    folders.push(PathBuf::from("models"));
-    // A packaged program (cross/build.sh) knows nothing of the folder that it was built in.
-    if option_env!("AIMASS_PACKAGED").is_none() {
-        folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
-    }
-    folders.retain(|f| f.is_dir());
-    folders
-}
-
 /// The models, with the measured choices of this machine; `engine` pins what runs them.
 ///
 /// # Errors
 /// A folder that was named cannot be read.
 pub fn open_models(named: &[PathBuf], engine: Option<Backend>) -> Result<ModelCache, InferenceError> {
-    let usual;
-    let folders = if named.is_empty() {
-        usual = model_folders();
-        &usual
-    } else {
-        named
-    };
-    Ok(ModelCache::new(Library::open(folders)?, state_folder()).with_engine(engine))
-}
-
-/// Where small facts about this machine are kept: `$AIMASS_STATE`, systemd's state directory, or the user's.
-pub fn state_folder() -> Option<PathBuf> {
-    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    from("AIMASS_STATE")
-        .or_else(|| from("STATE_DIRECTORY"))
-        .or_else(|| from("XDG_STATE_HOME").map(|p| p.join("aimass")))
-        .or_else(|| from("HOME").map(|p| p.join(".local/state/aimass")))
+    Ok(ModelCache::new(open_library(named)?, state_folder()).with_engine(engine))
 }

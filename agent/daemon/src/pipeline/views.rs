@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
-use crate::governor::Throttle;
+use crate::pipeline::throttle::Throttle;
 
 /// Events that a slow viewer may fall behind before it is told that it missed some.
 pub const LIVE_EVENTS: usize = 128;

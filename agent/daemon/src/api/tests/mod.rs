@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::config::http::HttpConfig;
 use crate::pipeline::views::{
     EventQuery, LIVE_EVENTS, Overlay, OverlayTrack, Shape, Shapes, SourceFacts, SourceView,
 };

@@ -81,7 +81,7 @@ impl Before {
 ///
 /// # Errors
 /// `BadInput` with the reasons if it is refused or taken back; `Unavailable` if the node ends or does not answer.
-pub fn await_verdict(
+pub fn await_outcome(
     file: &Path,
     before: &Before,
     on_trial: impl FnOnce(u64),

@@ -12,13 +12,14 @@ use aimass_core::runtime::files::{write_atomically, write_atomically_for};
 use aimass_signing::sha256_hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::state::{LocalAnswer, RevisionBody, State};
-use crate::node::baseline::Vitals;
 
 const COPIES: [&str; 2] = ["state-a", "state-b"];
 const REQUEST: &str = "rollback.request";
-const VITALS: &str = "vitals";
+/// The file name is that of the first release.
+const BASELINE: &str = "vitals";
 const ANSWER: &str = "reload.answer";
 
 /// What changes files; tests let it fail.
@@ -125,13 +126,13 @@ impl Files {
     }
 
     /// What was remembered of how the node worked; nothing if it never was, or is damaged.
-    pub(super) fn vitals(&self) -> Option<Vitals> {
-        read(&self.folder.join(VITALS)).ok().flatten().map(|(vitals, _)| vitals)
+    pub(super) fn baseline(&self) -> Option<Value> {
+        read(&self.folder.join(BASELINE)).ok().flatten().map(|(baseline, _)| baseline)
     }
 
-    pub(super) fn put_vitals(&mut self, vitals: &Vitals) -> io::Result<()> {
-        let (bytes, _) = sealed(vitals)?;
-        self.disk.write(&self.folder.join(VITALS), &bytes)
+    pub(super) fn put_baseline(&mut self, baseline: &Value) -> io::Result<()> {
+        let (bytes, _) = sealed(baseline)?;
+        self.disk.write(&self.folder.join(BASELINE), &bytes)
     }
 
     /// The numbers of all contents that lie here.

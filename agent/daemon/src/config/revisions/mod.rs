@@ -51,9 +51,8 @@ use serde_json::Value;
 
 use crate::config::{self, Config, ConfigErrors, Problem};
 use crate::exit::Failure;
-use crate::node::baseline::Vitals;
 pub use base_config::{folder, store_path};
-pub use command::{Before, ask_for_rollback, await_verdict, reload};
+pub use command::{Before, ask_for_rollback, await_outcome, reload};
 use files::Files;
 pub use history::{History, body_of, history};
 pub use report::Report;
@@ -161,19 +160,18 @@ impl ConfigManager {
 
     /// Remembers how the node works with the last known good, for a trial that begins with the program. A disk that
     /// does not take it costs only the comparison.
-    pub fn remember(&mut self, vitals: &Vitals) {
-        let vitals = vitals.for_later();
-        if self.is_trying() || self.files.vitals().as_ref() == Some(&vitals) {
+    pub fn remember(&mut self, baseline: &Value) {
+        if self.is_trying() || self.files.baseline().as_ref() == Some(baseline) {
             return;
         }
-        if let Err(error) = self.files.put_vitals(&vitals) {
+        if let Err(error) = self.files.put_baseline(baseline) {
             tracing::warn!(%error, "What works now cannot be remembered: a configuration that begins with the program cannot be compared with it.");
         }
     }
 
     /// How the node last worked with the last known good.
-    pub fn remembered(&self) -> Vitals {
-        self.files.vitals().unwrap_or_default()
+    pub fn remembered(&self) -> Option<Value> {
+        self.files.baseline()
     }
 
     /// The highest version that was ever accepted.

@@ -29,11 +29,6 @@ pub enum Control {
     },
 }
 
-/// The topics of a source: analysis, restart. `root` ends with a slash.
-pub(super) fn topics(root: &str, source: &Name) -> [String; 2] {
-    [format!("{root}control/{source}/analysis"), format!("{root}control/{source}/restart")]
-}
-
 /// The state that shows whether a source is analysed, below the root.
 pub(super) fn analysis_state(source: &Name) -> String {
     format!("state/{source}/analysis")

@@ -53,7 +53,7 @@ impl Entities<'_> {
 
 /// The entities of the whole node.
 pub(super) fn all(config: &Config) -> Vec<Entity> {
-    let root = super::root(config);
+    let root = crate::config::home_assistant::root(config);
     let mut entities = Entities { root: &root, list: Vec::new() };
     for camera in &config.camera {
         of_camera(&mut entities, config, camera);
@@ -170,7 +170,7 @@ fn of_microphone(entities: &mut Entities<'_>, microphone: &MicrophoneConfig) {
 
 fn controls_of(entities: &mut Entities<'_>, camera: &CameraConfig) {
     let id = camera.id.as_str();
-    let [analysis, restart] = controls::topics(entities.root, &camera.id);
+    let [analysis, restart] = crate::config::home_assistant::control_topics(entities.root, &camera.id);
     entities.add(
         "switch",
         &[id, "analysis"],

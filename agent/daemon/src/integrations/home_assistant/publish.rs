@@ -15,8 +15,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use super::{Control, Document, birth_topic, control_of, controls, document, root};
+use super::{Control, Document, control_of, controls, document};
 use crate::config::Config;
+use crate::config::home_assistant::{birth_topic, root};
 
 /// The key of what was published, in the store.
 const KEY: &str = "home_assistant";

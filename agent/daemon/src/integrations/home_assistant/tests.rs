@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
+use crate::config::home_assistant::{HomeAssistantConfig, subscriptions};
 use crate::identity::Node;
 
 pub(super) fn config(home_assistant: &str) -> Config {
@@ -60,10 +61,10 @@ fn parsed(config: &Config) -> (String, Value) {
 #[test]
 fn without_leave_or_without_a_broker_there_is_no_document_and_nothing_to_listen_to() {
     let mut off = config("");
-    assert_eq!((document(&off), listens_to(&off)), (None, Vec::new()));
+    assert_eq!((document(&off), subscriptions(&off)), (None, Vec::new()));
     off.home_assistant = HomeAssistantConfig { enabled: true, controls: true, ..Default::default() };
     off.broker = None;
-    assert_eq!((document(&off), listens_to(&off)), (None, Vec::new()));
+    assert_eq!((document(&off), subscriptions(&off)), (None, Vec::new()));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn ids_of_nodes_whose_names_run_into_each_other_differ() {
 #[test]
 fn controls_are_heard_by_their_exact_words_only() {
     let config = config("enabled = true\ncontrols = true");
-    let topics = listens_to(&config);
+    let topics = subscriptions(&config);
     assert_eq!(topics.len(), 1 + 2 * 2, "{topics:?}");
     let (root, source) = (root(&config), "front".parse::<Name>().unwrap());
     let ask =

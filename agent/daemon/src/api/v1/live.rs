@@ -1,7 +1,7 @@
 //! The live picture of a source: single frames, MJPEG, or WebSocket with what was found.
 //!
 //! Invariant: a viewer takes the newest frame when it is ready for one; nothing queues up for it, and nobody
-//! waits for it. Each viewer is one task that holds one of [`super::MAX_VIEWERS`] permits.
+//! waits for it. Each viewer is one task that holds one of [`crate::api::MAX_VIEWERS`] permits.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,9 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::error::ApiError;
 use super::sources::{Id, find_camera};
-use super::{App, MAX_VIEWERS, Shared, query};
+use crate::api::error::ApiError;
+use crate::api::{App, MAX_VIEWERS, Shared, query};
 use crate::pipeline::views::{Overlay, OverlayTrack, SourceView};
 
 /// Frames a second for a viewer that asks for nothing else.
@@ -75,7 +75,7 @@ fn check_side(max_side: Option<u32>) -> Result<Option<u32>, ApiError> {
     }
 }
 
-pub(super) async fn still(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
+pub(in crate::api) async fn still(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
     let max_side = check_side(query::parse::<StillQuery>(&uri)?.max_side)?;
     let source = find_camera(&app, &id)?;
     let Some(frame) = source.frames().borrow().clone() else {
@@ -94,7 +94,7 @@ pub(super) async fn still(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Re
     Ok((headers, encoded.jpeg).into_response())
 }
 
-pub(super) async fn live(
+pub(in crate::api) async fn live(
     State(app): Shared,
     Id(id): Id,
     uri: Uri,

@@ -23,8 +23,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::error::ApiError;
-use super::{App, MAX_FOLLOWERS, Shared, query};
+use crate::api::error::ApiError;
+use crate::api::{App, MAX_FOLLOWERS, Shared, query};
 use crate::pipeline::views::EventQuery;
 
 /// Events of a list that asks for no number.
@@ -32,7 +32,7 @@ const DEFAULT_LIMIT: usize = 100;
 /// The most events of a list.
 const MAX_LIMIT: usize = 1000;
 /// Past events that a stream takes from the log at a time.
-pub(super) const PAGE: usize = 256;
+pub(in crate::api) const PAGE: usize = 256;
 /// The log is on disk: it answers within this, or the request fails.
 const LOG_WITHIN: Duration = Duration::from_secs(10);
 /// Messages that wait for a reader, besides what the sockets hold.
@@ -58,7 +58,11 @@ struct List {
 
 type Messages = mpsc::Sender<Result<sse::Event, Infallible>>;
 
-pub(super) async fn events(State(app): Shared, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(in crate::api) async fn events(
+    State(app): Shared,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let asked: EventsQuery = query::parse(&uri)?;
     let accepts_stream = headers
         .get(header::ACCEPT)

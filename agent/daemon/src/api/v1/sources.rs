@@ -10,8 +10,8 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::error::ApiError;
-use super::{App, Shared, query};
+use crate::api::error::ApiError;
+use crate::api::{App, Shared, query};
 use crate::health::document::{HealthDocument, SourceHealth};
 use crate::pipeline::views::{Shapes, SourceKind, SourceStatus, SourceView};
 
@@ -58,7 +58,7 @@ fn document<'a>(source: &'a SourceView, health: &'a HealthDocument) -> Document<
 }
 
 /// The source that a path names. What is no text names no source.
-pub(super) struct Id(pub(super) String);
+pub(in crate::api) struct Id(pub(in crate::api) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = ApiError;
@@ -74,12 +74,12 @@ fn unknown() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "unknown_source", message)
 }
 
-pub(super) fn find(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
+pub(in crate::api) fn find(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
     app.views.source(id).ok_or_else(unknown)
 }
 
 /// The camera of this name: who asks for pictures gets none of a microphone.
-pub(super) fn find_camera(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
+pub(in crate::api) fn find_camera(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
     let source = find(app, id)?;
     if source.facts().kind == SourceKind::Microphone {
         let message =
@@ -97,7 +97,7 @@ struct List<'a> {
     sources: Vec<Document<'a>>,
 }
 
-pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
+pub(in crate::api) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let sources = app.views.sources.borrow().clone();
     let health = (app.views.health)();
@@ -106,7 +106,7 @@ pub(super) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiEr
     Ok(Json(list).into_response())
 }
 
-pub(super) async fn one(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
+pub(in crate::api) async fn one(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let source = find(&app, &id)?;
     let health = (app.views.health)();

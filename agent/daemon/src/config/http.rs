@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::error::HttpError;
-
 /// The fewest characters that make a token hard to guess.
 const MIN_TOKEN_CHARS: usize = 16;
 /// A file longer than this is no token.
@@ -33,13 +31,31 @@ impl Default for HttpConfig {
     }
 }
 
+/// Why the server cannot serve with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpConfigError {
+    /// Others could reach the address, and nothing protects it.
+    #[error(
+        "http.listen: {0} can be reached from other machines: set http.token_file, or listen on 127.0.0.1"
+    )]
+    Unprotected(SocketAddr),
+    /// The token file cannot be used.
+    #[error("http.token_file: {path}: {problem}")]
+    Token {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+}
+
 /// The secret that requests must carry.
 #[derive(Clone)]
-pub(super) struct Token(String);
+pub(crate) struct Token(String);
 
 impl Token {
     /// Compares in a time that depends on the lengths only.
-    pub(super) fn is(&self, offered: &str) -> bool {
+    pub(crate) fn is(&self, offered: &str) -> bool {
         let (ours, theirs) = (self.0.as_bytes(), offered.as_bytes());
         let mut differences = usize::from(ours.len() != theirs.len());
         for (n, byte) in theirs.iter().enumerate() {
@@ -54,19 +70,19 @@ impl HttpConfig {
     ///
     /// # Errors
     /// An address that others can reach without a token file, or a token file that cannot be used.
-    pub fn check(&self) -> Result<(), HttpError> {
+    pub fn check(&self) -> Result<(), HttpConfigError> {
         self.token().map(drop)
     }
 
     /// The token, if one is asked for.
-    pub(super) fn token(&self) -> Result<Option<Token>, HttpError> {
+    pub(crate) fn token(&self) -> Result<Option<Token>, HttpConfigError> {
         match &self.token_file {
             Some(path) => match read_token(path) {
                 Ok(token) => Ok(Some(token)),
-                Err(problem) => Err(HttpError::Token { path: path.clone(), problem }),
+                Err(problem) => Err(HttpConfigError::Token { path: path.clone(), problem }),
             },
             None if self.listen.ip().is_loopback() => Ok(None),
-            None => Err(HttpError::Unprotected(self.listen)),
+            None => Err(HttpConfigError::Unprotected(self.listen)),
         }
     }
 }
@@ -119,7 +135,6 @@ fn read_token(path: &Path) -> Result<Token, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::HttpErrorKind;
 
     fn with_token(content: &str, mode: u32) -> (tempfile::TempDir, HttpConfig) {
         let folder = tempfile::tempdir().unwrap();
@@ -142,7 +157,6 @@ mod tests {
         for listen in ["0.0.0.0:8642", "192.168.1.4:80", "[::]:8642"] {
             let config = HttpConfig { listen: listen.parse().unwrap(), token_file: None };
             let error = config.check().unwrap_err();
-            assert_eq!(error.kind(), HttpErrorKind::Config);
             assert!(
                 error.to_string().contains(listen) && error.to_string().contains("token_file"),
                 "{error}"
