@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::dispatch::Table;
 use crate::error::{KernelError, Result};
-use crate::table::Table;
 
 /// A set of kernels for one family of instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use aimass_kernels::{Halo, Image};
 use serde::{Deserialize, Serialize};
 
-use super::saved::kernels::HaloParts;
-use super::steps::AnyStep;
+use super::any_step::AnyStep;
+use super::serialization::kernel_types::HaloParts;
 use super::value::BufferId;
 
 /// The type of a buffer's elements.

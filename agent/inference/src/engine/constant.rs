@@ -1,6 +1,6 @@
 //! The weights of a layer from the file to the kernels that pack them.
 //!
-//! Within a saved plan they lie behind the steps, one after the other ([`super::saved`]): a step that was just read
+//! Within a saved plan they lie behind the steps, one after the other ([`super::serialization`]): a step that was just read
 //! only knows how long its part is, and gets it as a share of the file's bytes, without a copy.
 
 use std::borrow::Cow;

@@ -4,22 +4,22 @@
 //! [`plan`] of [`step`]s over NHWC buffers with halos, all in one arena ([`arena`]); what a value of the graph is
 //! meanwhile says [`value`]; quantised weights are read from the file itself ([`weights`]); an operator is a file in
 //! [`ops`]; what no operator's rule knows runs in tract, node by node ([`fallback`]). What was compiled can be kept as
-//! bytes ([`saved`]); then a start needs neither the graph nor tract.
+//! bytes ([`serialization`]); then a start needs neither the graph nor tract.
 //!
 //! Everything runs on the caller's thread, but for rows of large layers where a session may share them ([`Threads`]).
 //! Invariant: a plan that exists is complete, and its steps fit their buffers;
 //! a run allocates nothing but for fallbacks.
 
+mod any_step;
 mod arena;
 mod compile;
 mod constant;
 mod fallback;
 mod ops;
 mod plan;
-mod saved;
+mod row_tiling;
+mod serialization;
 mod step;
-mod steps;
-mod strips;
 mod value;
 mod weights;
 
@@ -35,9 +35,9 @@ use crate::manifest::InputSpec;
 use crate::onnx::{self, ModelProto};
 use crate::threads::Threads;
 use plan::Plan;
-use saved::Compiled;
+use row_tiling::Limits;
+use serialization::Compiled;
 use step::Memory;
-use strips::Limits;
 
 /// A compiled model. Cloning it clones a handle.
 #[derive(Debug, Clone)]
@@ -61,8 +61,8 @@ impl Engine {
         let names = crate::tract::check_io(&proto, input)?;
         let taken = if int8 {
             let graph = proto.graph.as_mut().ok_or("holds no graph")?;
-            let at_run_time = onnx::products::rewrite(graph);
-            onnx::products::dequantise(graph);
+            let at_run_time = onnx::dynamic_matmul::rewrite(graph);
+            onnx::dynamic_matmul::dequantise(graph);
             weights::take(graph, &at_run_time)
         } else {
             onnx::fold::fold(&mut proto);

@@ -8,11 +8,11 @@ use std::time::Duration;
 use aimass_core::runtime::clock::Stopwatch;
 use aimass_kernels::Kernels;
 
+use super::any_step::AnyStep;
 use super::arena::{Buffer, Element, HaloFill, Layout, place};
 use super::compile::Draft;
+use super::row_tiling::{self, Chain, Limits, Schedule, Work, WorkKind};
 use super::step::Memory;
-use super::steps::AnyStep;
-use super::strips::{self, Chain, Limits, Schedule, Work, WorkKind};
 use super::value::BufferId;
 
 /// A plan is shared by all sessions of a model.
@@ -59,7 +59,7 @@ impl Plan {
     pub(super) fn new(draft: Draft, kernels: Kernels, limits: Option<Limits>) -> Result<Self, String> {
         check(&draft)?;
         let Draft { mut steps, mut buffers, tensors, input, outputs, fallbacks } = draft;
-        let chains = strips::chains(&steps, &buffers, limits);
+        let chains = row_tiling::chains(&steps, &buffers, limits);
         let mut parts = Vec::new();
         for chain in &chains {
             let Schedule { work, windows } = chain.schedule(&buffers);

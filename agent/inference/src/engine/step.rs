@@ -8,7 +8,7 @@ use tract_onnx::prelude::TValue;
 
 use super::arena::{Buffer, Element, Layout};
 use super::constant::Constant;
-use super::strips::{ByRows, Rows};
+use super::row_tiling::{ByRows, Rows};
 use super::value::{Activation, BufferId, Slot};
 
 /// One step. It is shared by all sessions of a model; what changes is in [`Memory`].

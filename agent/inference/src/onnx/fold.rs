@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
-use super::{MAX_ELEMENTS, ModelProto, products, tensor};
+use super::{MAX_ELEMENTS, ModelProto, dynamic_matmul, tensor};
 
 /// What was folded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub fn fold(model: &mut ModelProto) -> Folded {
         return Folded::default();
     }
     graph.value_info.clear();
-    products::rewrite(graph);
+    dynamic_matmul::rewrite(graph);
     let mut uses: HashMap<String, usize> = HashMap::new();
     for name in graph.node.iter().flat_map(|n| &n.input).chain(graph.output.iter().map(|o| &o.name)) {
         *uses.entry(name.clone()).or_default() += 1;

@@ -4,9 +4,9 @@
 //! whose data is as long as their shape says.
 
 mod bounds;
+pub(crate) mod dynamic_matmul;
 pub mod fold;
-pub(crate) mod products;
-mod scan;
+mod prescan;
 pub(crate) mod tensor;
 
 use prost::Message;
@@ -23,7 +23,7 @@ pub const MAX_ELEMENTS: usize = 1 << 27;
 /// # Errors
 /// What is wrong with it, on one line.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
-    scan::scan(bytes)?;
+    prescan::scan(bytes)?;
     let mut model = ModelProto::decode(bytes).map_err(|e| format!("is no ONNX file: {e}"))?;
     let graph = model.graph.as_mut().ok_or("is no ONNX file: it holds no graph")?;
     bounds::settle_axes(graph);

@@ -15,7 +15,7 @@ mod rows;
 mod store;
 
 use crate::cpu::Path;
-use crate::table::{Runs, Table};
+use crate::dispatch::{Runs, Table};
 
 /// The same number, of which the compiler knows nothing: from one that it knows to grow by steps it would make a pointer
 /// for each use in a loop that is written out, and count all of them up.

@@ -7,7 +7,7 @@ mod conv_u8;
 mod depthwise;
 
 use crate::cpu::Path;
-use crate::table::Table;
+use crate::dispatch::Table;
 
 /// Portable code: this target has no instructions to compile it again for.
 mod portable {

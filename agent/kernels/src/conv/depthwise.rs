@@ -1,8 +1,8 @@
 //! Depthwise convolutions: what their kernels get. A layer chooses the first kernel of its path that supports it.
 
-use super::float::Activation;
+use super::conv_f32::Activation;
+use super::conv_u8::Sink;
 use super::pack::Packed;
-use super::quantised::Sink;
 use super::shape::{ConvShape, Walk};
 use crate::quant::Rounding;
 

@@ -5,7 +5,7 @@ use super::{one_a_channel, same_size};
 use crate::conv::Activation;
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
-use crate::ops::curve::Curve;
+use crate::ops::unary_fn::Curve;
 use crate::quant::{AddU8, Dequantise, MulU8, OutputU8, PreluU8, Quantise};
 use crate::view::{Element, View, ViewMut};
 

@@ -4,7 +4,7 @@ use super::one_a_channel;
 use crate::conv::Activation;
 use crate::cpu::Kernels;
 use crate::error::Result;
-use crate::ops::curve::Curve;
+use crate::ops::unary_fn::Curve;
 use crate::view::ViewMut;
 
 impl Kernels {

@@ -1,13 +1,13 @@
 //! Everything but convolutions: what the engine calls on [`crate::Kernels`].
 
-pub(crate) mod curve;
+pub(crate) mod broadcast;
 pub(crate) mod elementwise;
 pub(crate) mod in_place;
 pub(crate) mod layout;
 pub(crate) mod matmul;
 pub(crate) mod pool;
 pub(crate) mod resize;
-pub(crate) mod spread;
+pub(crate) mod unary_fn;
 
 use crate::error::{KernelError, Result};
 use crate::image::Image;

@@ -4,17 +4,17 @@
 //! compiler vectorises them for that path.
 
 pub(crate) mod conv;
-pub(crate) mod curves;
 pub(crate) mod depthwise;
 pub(crate) mod layout;
 pub(crate) mod pool;
 pub(crate) mod resize;
 pub(crate) mod rows;
+pub(crate) mod unary_fn;
 
 use crate::cpu::Path;
-use crate::table::Table;
+use crate::dispatch::Table;
 
-/// Makes a path's [`crate::table::Runs`] out of portable code. With features, each function is compiled within them.
+/// Makes a path's [`crate::dispatch::Runs`] out of portable code. With features, each function is compiled within them.
 macro_rules! runs {
     ($name:ident $(, $features:literal)?) => {
         crate::portable::runs!(@each $name, [$($features)?],
@@ -35,11 +35,11 @@ macro_rules! runs {
             add_f32(a: &[f32], b: &[f32], out: &mut [f32]) = rows::add_f32,
             mul_f32(a: &[f32], b: &[f32], out: &mut [f32]) = rows::mul_f32,
             activate(out: &mut [f32], p: &crate::conv::Activation) = rows::activate,
-            curve(out: &mut [f32], p: &crate::ops::curve::Curve) = curves::curve,
-            combine(a: &[f32], b: &[f32], out: &mut [f32], p: &crate::ops::curve::Combine) = curves::combine,
-            summary(a: &[f32], out: &mut [f32]) = curves::summary,
-            softmax(out: &mut [f32]) = curves::softmax,
-            normalise(a: &[f32], out: &mut [f32], p: &crate::ops::curve::Norm) = curves::normalise,
+            curve(out: &mut [f32], p: &crate::ops::unary_fn::Curve) = unary_fn::curve,
+            combine(a: &[f32], b: &[f32], out: &mut [f32], p: &crate::ops::unary_fn::Combine) = unary_fn::combine,
+            summary(a: &[f32], out: &mut [f32]) = unary_fn::summary,
+            softmax(out: &mut [f32]) = unary_fn::softmax,
+            normalise(a: &[f32], out: &mut [f32], p: &crate::ops::unary_fn::Norm) = unary_fn::normalise,
             quantise_planes(
                 job: &crate::ops::layout::PlanesJob<'_, f32>, out: &mut [u8], p: &crate::quant::Quantise
             ) = layout::quantise_planes,
@@ -47,7 +47,7 @@ macro_rules! runs {
     };
     (@each $name:ident, $features:tt, $($run:ident($($arg:ident: $type:ty),*) = $module:ident::$portable:ident,)*) => {
         $(crate::portable::runs!(@one $features, $run, ($($arg: $type),*), $module::$portable);)*
-        pub(crate) const $name: crate::table::Runs = crate::table::Runs { $($run),* };
+        pub(crate) const $name: crate::dispatch::Runs = crate::dispatch::Runs { $($run),* };
     };
     (@one [], $run:ident, ($($arg:ident: $type:ty),*), $module:ident::$portable:ident) => {
         fn $run($($arg: $type),*) {

@@ -4,7 +4,7 @@ mod ymm;
 mod zmm;
 
 use crate::cpu::Path;
-use crate::table::Table;
+use crate::dispatch::Table;
 
 /// The table of a path if this machine has its instructions.
 pub(crate) fn table_of(path: Path) -> Option<&'static Table> {

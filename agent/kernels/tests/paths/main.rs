@@ -8,8 +8,8 @@
 
 mod case;
 mod convolution;
-mod curves;
 mod definition;
 mod guarded;
-mod other;
+mod ops;
 mod shape;
+mod unary_fn;

@@ -4,9 +4,9 @@ use aimass_kernels::Halo;
 use tract_onnx::prelude::{Datum, OutletId};
 
 use super::{Compiler, MapShape};
+use crate::engine::ops::dynamic_quantise::QuantiseAtRunTime;
 use crate::engine::ops::layout::{FromMap, FromTensor, ToMap, ToTensor};
 use crate::engine::ops::pad;
-use crate::engine::ops::quantise_by_range::QuantiseAtRunTime;
 use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Slot, Value};
 
 impl Compiler<'_> {

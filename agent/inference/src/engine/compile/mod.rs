@@ -17,10 +17,10 @@ use tract_onnx::tract_core::internal::{IntoArcTensor, IntoTValue, TVec, TypedNod
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::konst::Const;
 
+use super::any_step::AnyStep;
 use super::arena::{Buffer, Element};
 use super::fallback;
 use super::ops;
-use super::steps::AnyStep;
 use super::value::{BufferId, Flat, Order, Slot, Value};
 use super::weights::Taken;
 
@@ -35,19 +35,19 @@ pub(super) type Rule = fn(&mut Compiler<'_>, &TypedNode) -> Result<bool, String>
 const RULES: &[Rule] = &[
     ops::quantise::quantise,
     ops::quantise::dequantise,
-    ops::conv::rule,
-    ops::conv_float::rule,
-    ops::deconv::rule,
+    ops::conv_u8::rule,
+    ops::conv_f32::rule,
+    ops::conv_transpose::rule,
     ops::prelu::rule,
-    ops::composed::gelu,
-    ops::composed::hard_swish,
-    ops::composed::guard,
+    ops::patterns::gelu,
+    ops::patterns::hard_swish,
+    ops::patterns::guard,
     ops::unary::cast,
     ops::unary::rule,
     ops::binary::rule,
-    ops::spread::two,
-    ops::spread::choice,
-    ops::spread::expand,
+    ops::broadcast::two,
+    ops::broadcast::choice,
+    ops::broadcast::expand,
     ops::matmul::rule,
     ops::gather::rule,
     ops::gather::constant_places,
@@ -57,9 +57,9 @@ const RULES: &[Rule] = &[
     ops::pad::beside,
     ops::pad::rule,
     ops::pool::rule,
-    ops::rows::softmax,
-    ops::rows::normalise,
-    ops::rows::reduce,
+    ops::row_ops::softmax,
+    ops::row_ops::normalise,
+    ops::row_ops::reduce,
     ops::resize::rule,
     ops::slice::rule,
 ];

@@ -5,8 +5,8 @@ use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::{AxisOp, TypedNode};
 use tract_onnx::tract_core::ops::identity::Identity;
 
+use super::broadcast;
 use super::layout::FromMap;
-use super::spread;
 use crate::engine::compile::Compiler;
 use crate::engine::value::{Flat, Floats, Order, Quant, Value};
 
@@ -83,7 +83,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         }
         Value::Quant(_) | Value::Floats(_) | Value::Flat(_) | Value::Tensor(_) => {
             let AxisOp::Move(first, last) = op else { return Ok(false) };
-            return spread::transpose(compiler, node, &from, [*first, *last]);
+            return broadcast::transpose(compiler, node, &from, [*first, *last]);
         }
         _ => return Ok(false),
     };

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 
-use super::composed::of_same_bytes;
-use super::conv_float::bounds;
+use super::conv_f32::bounds;
+use super::epilogue::Tail;
 use super::operator::Operator;
+use super::patterns::of_same_bytes;
 use super::quantise::compose;
 use super::refused;
-use super::tail::Tail;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
-use crate::engine::saved::kernels::{AddParts, MulParts};
+use crate::engine::row_tiling::ByRows;
+use crate::engine::serialization::kernel_types::{AddParts, MulParts};
 use crate::engine::step::{Memory, Step};
-use crate::engine::strips::ByRows;
 use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
 
 /// Operators of two values of which the second is as large as the first, or one pixel, or one row of channels.

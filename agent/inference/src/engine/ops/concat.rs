@@ -6,12 +6,12 @@ use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::TypedConcat;
 
+use super::epilogue::Tail;
 use super::quantise::compose;
 use super::refused;
-use super::tail::Tail;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
-use crate::engine::saved::kernels::bytes;
+use crate::engine::serialization::kernel_types::bytes;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Value};
 

@@ -7,7 +7,7 @@ use tract_onnx::prelude::{Datum, DatumType, IntoTValue, Tensor};
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::MapShape;
-use crate::engine::saved::kernels::meanings;
+use crate::engine::serialization::kernel_types::meanings;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Order, Slot, Table};
 

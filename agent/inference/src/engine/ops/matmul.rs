@@ -7,8 +7,8 @@ use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::{InOut, TypedNode};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
-use super::conv_float::bounds;
-use super::{quantise_by_range::meaning_of, refused};
+use super::conv_f32::bounds;
+use super::{dynamic_quantise::meaning_of, refused};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;

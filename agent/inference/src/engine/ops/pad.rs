@@ -11,7 +11,7 @@ use super::axes::alias;
 use super::{concat, refused};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
-use crate::engine::saved::kernels::HaloParts;
+use crate::engine::serialization::kernel_types::HaloParts;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 

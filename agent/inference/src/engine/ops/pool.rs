@@ -7,11 +7,11 @@ use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
+use super::epilogue::Tail;
 use super::refused;
-use super::tail::Tail;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
-use crate::engine::saved::kernels::{PoolShapeParts, RescaleParts};
+use crate::engine::serialization::kernel_types::{PoolShapeParts, RescaleParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
 

@@ -9,11 +9,11 @@ use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::binary::as_bytes;
+use super::epilogue::Tail;
 use super::quantise::compose;
 use super::refused;
-use super::tail::Tail;
 use crate::engine::compile::Compiler;
-use crate::engine::saved::kernels::{ActivationParts, PreluParts};
+use crate::engine::serialization::kernel_types::{ActivationParts, PreluParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Value};
 

@@ -13,7 +13,7 @@ use super::layout::{as_map, check_flat};
 use super::{refused, unary};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
-use crate::engine::saved::kernels::{QuantiseParts, bytes};
+use crate::engine::serialization::kernel_types::{QuantiseParts, bytes};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Flat, Floats, Order, Quant, Table, Value};
 

@@ -9,10 +9,12 @@ use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Interpolator};
 use tract_onnx_opl::resize::{AspectRatio, CoordTransform, Nearest as NearestMode, Resize as ResizeOp};
 
+use super::epilogue::Tail;
 use super::refused;
-use super::tail::Tail;
 use crate::engine::compile::{Compiler, MapShape};
-use crate::engine::saved::kernels::{CoordinatesParts, DequantiseParts, NearestParts, RescaleParts};
+use crate::engine::serialization::kernel_types::{
+    CoordinatesParts, DequantiseParts, NearestParts, RescaleParts,
+};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
 

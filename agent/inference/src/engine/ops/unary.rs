@@ -10,10 +10,10 @@ use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::{GeluApproximate, LeakyRelu};
 
 use super::axes::alias;
-use super::conv_float::bounds;
+use super::conv_f32::bounds;
 use super::refused;
 use crate::engine::compile::Compiler;
-use crate::engine::saved::kernels::CurveParts;
+use crate::engine::serialization::kernel_types::CurveParts;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Flat, Floats, Order, Quant, Table, Value};
 

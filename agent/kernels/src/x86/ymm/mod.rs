@@ -10,7 +10,7 @@ mod depthwise_u8;
 mod dot;
 
 use crate::cpu::Path;
-use crate::table::{Runs, Table};
+use crate::dispatch::{Runs, Table};
 
 /// Makes a module with the quantised kernels for one way to multiply.
 macro_rules! quantised {

@@ -12,7 +12,7 @@ mod lookup;
 
 use crate::conv::Walk;
 use crate::cpu::Path;
-use crate::table::{Runs, Table};
+use crate::dispatch::{Runs, Table};
 
 pub(super) static TABLE: Table = Table {
     path: Path::Avx512Vnni,

@@ -8,11 +8,11 @@ use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 
-use super::composed::number;
+use super::patterns::number;
 use super::refused;
 use super::unary::takes;
 use crate::engine::compile::Compiler;
-use crate::engine::saved::kernels::{NormParts, ReductionParts};
+use crate::engine::serialization::kernel_types::{NormParts, ReductionParts};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
 

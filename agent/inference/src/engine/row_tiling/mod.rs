@@ -9,15 +9,15 @@
 //! Which steps become a chain is computed from a draft and the size of a cache whenever a plan is made; nothing of it is
 //! saved. Invariant: a buffer with a window is written by one step, and read by later steps of the same chain only.
 
-mod cache;
+mod cache_size;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
+use super::any_step::AnyStep;
 use super::arena::Buffer;
-use super::steps::AnyStep;
 use super::value::BufferId;
 
 pub(super) use schedule::{Rows, Schedule, Work, WorkKind};
@@ -85,7 +85,7 @@ pub(super) struct Limits {
 impl Limits {
     /// For this machine.
     pub(super) fn of_machine() -> Self {
-        let cache = cache::second_level();
+        let cache = cache_size::second_level();
         // Some room is for what passes through.
         Limits { strip: cache / 4 * 3, picture: cache * 2 }
     }

@@ -7,15 +7,15 @@ use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
+use super::epilogue::Tail;
 use super::quantise::compose;
 use super::refused;
-use super::tail::Tail;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::constant::Constant;
-use crate::engine::saved::kernels::{ConvShapeParts, OutputParts};
+use crate::engine::row_tiling::{ByRows, Reach};
+use crate::engine::serialization::kernel_types::{ConvShapeParts, OutputParts};
 use crate::engine::step::{Memory, Step};
-use crate::engine::strips::{ByRows, Reach};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 use crate::engine::weights::{Integers, QuantWeights};
 

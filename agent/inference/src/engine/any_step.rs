@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::fallback::Fallback;
 use super::ops::binary::{Binary, BinaryBytes};
+use super::ops::broadcast::{Choice, Rearrange, Two};
 use super::ops::concat::{Concat, ConcatBytes};
-use super::ops::conv::ConvBytes;
-use super::ops::conv_float::ConvFloats;
-use super::ops::deconv::Spread;
+use super::ops::conv_f32::ConvFloats;
+use super::ops::conv_transpose::Spread;
+use super::ops::conv_u8::ConvBytes;
+use super::ops::dynamic_quantise::QuantiseAtRunTime;
 use super::ops::gather::Gather;
 use super::ops::layout::{FromMap, FromTensor, ToMap, ToTensor};
 use super::ops::matmul::{Product, ProductOfTwo};
@@ -17,11 +19,9 @@ use super::ops::pad::Pad;
 use super::ops::pool::Pool;
 use super::ops::prelu::{Prelu, PreluBytes};
 use super::ops::quantise::{Lookup, Quantise};
-use super::ops::quantise_by_range::QuantiseAtRunTime;
 use super::ops::resize::Resize;
-use super::ops::rows::Rows;
+use super::ops::row_ops::Rows;
 use super::ops::slice::Slice;
-use super::ops::spread::{Choice, Rearrange, Two};
 use super::ops::unary::Unary;
 use super::step::Step;
 

@@ -216,5 +216,5 @@ impl Drop for Team {
 }
 
 #[cfg(test)]
-#[path = "team_tests.rs"]
+#[path = "thread_pool_tests.rs"]
 mod tests;

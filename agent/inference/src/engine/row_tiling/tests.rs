@@ -8,7 +8,7 @@ use proptest::test_runner::RngSeed;
 use super::*;
 use crate::engine::arena::Element;
 use crate::engine::plan::Plan;
-use crate::engine::saved::Compiled;
+use crate::engine::serialization::Compiled;
 use crate::library::Library;
 use crate::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 

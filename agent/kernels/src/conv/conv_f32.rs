@@ -1,13 +1,13 @@
 //! F32 convolutions.
 
+use super::conv_u8::{depthwise_walk, onnx_weight};
 use super::depthwise::DepthwiseF32Job;
 use super::pack::{Packed, blocks, pack_dense, pad_blocks};
-use super::quantised::{depthwise_walk, onnx_weight};
 use super::shape::{ConvShape, Walk};
 use crate::cpu::Kernels;
+use crate::dispatch::Table;
 use crate::error::{KernelError, Result};
-use crate::ops::curve::Curve;
-use crate::table::Table;
+use crate::ops::unary_fn::Curve;
 use crate::view::{View, ViewMut};
 
 const NAME: &str = "conv_f32";

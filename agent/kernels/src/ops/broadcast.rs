@@ -1,6 +1,6 @@
 //! Numbers without gaps in another order: transposed, repeated along axes, and combined with others that are repeated.
 
-use super::curve::Combine;
+use super::unary_fn::Combine;
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
 

@@ -7,7 +7,7 @@ use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::conv_float::{ConvFloats, bounds};
+use super::conv_f32::{ConvFloats, bounds};
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};

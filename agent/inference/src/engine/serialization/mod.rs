@@ -4,7 +4,7 @@
 //! comes from a saved plan: it goes through the same checks as one that was just compiled (`plan::check`, each step's
 //! own, the constructors of the kernels' layers).
 
-pub(super) mod kernels;
+pub(super) mod kernel_types;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

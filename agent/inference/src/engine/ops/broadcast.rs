@@ -11,7 +11,7 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::{refused, unary};
 use crate::engine::compile::Compiler;
-use crate::engine::saved::kernels::{CombineParts, spread};
+use crate::engine::serialization::kernel_types::{CombineParts, spread};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
 

@@ -6,14 +6,14 @@ use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::Conv;
 
-use super::conv::{kind, reach, shape_of};
+use super::conv_u8::{kind, reach, shape_of};
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
-use crate::engine::saved::kernels::{ConvShapeParts, Curves};
+use crate::engine::row_tiling::ByRows;
+use crate::engine::serialization::kernel_types::{ConvShapeParts, Curves};
 use crate::engine::step::{Memory, Step};
-use crate::engine::strips::ByRows;
 use crate::engine::value::{Activation, BufferId, Floats, Value};
 
 /// `Conv` of f32, or of what can become that.

@@ -4,10 +4,10 @@
 use crate::conv::Activation;
 use crate::conv::{ConvF32Kernel, ConvU8Kernel, DepthwiseF32Kernel, DepthwiseU8Kernel};
 use crate::cpu::Path;
-use crate::ops::curve::{Combine, Curve, Norm};
 use crate::ops::layout::PlanesJob;
 use crate::ops::pool::PoolJob;
 use crate::ops::resize::ResizeJob;
+use crate::ops::unary_fn::{Combine, Curve, Norm};
 use crate::quant::{AddU8, Dequantise, MulU8, PreluU8, Quantise, Rounding};
 
 /// The functions of a path.

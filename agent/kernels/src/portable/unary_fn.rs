@@ -3,7 +3,7 @@
 //!
 //! Not a number stays that; errors are below 5e-7 of the result (`tests/paths/curves.rs`).
 
-use crate::ops::curve::{Combine, Curve, Norm};
+use crate::ops::unary_fn::{Combine, Curve, Norm};
 
 /// Sums run in as many lanes as a wide register has, so that all paths add in the same order.
 const LANES: usize = 16;
