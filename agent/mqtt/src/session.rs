@@ -17,18 +17,18 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event as MqttEvent, EventLoop};
 use tokio::time::{Instant, sleep_until, timeout};
 use ulid::Ulid;
 
+use crate::backlog_window::{Rate, Share};
+use crate::context::Core;
+use crate::credential_files::Seen;
 use crate::error::{self, LinkError, LinkErrorKind};
-use crate::feed::{Lanes, feed};
-use crate::files::Seen;
-use crate::life::Core;
-use crate::pace::{Rate, Share};
+use crate::outbox_reader::{Lanes, feed};
 use crate::probe;
 use crate::replies::Reply;
 use crate::window::Window;
 
-mod listen;
 mod receive;
 mod send;
+mod subscribe;
 
 /// The most messages that are sent and not acknowledged. A broker may ask for less.
 pub const MAX_IN_FLIGHT: u16 = 16;

@@ -9,7 +9,7 @@ use crate::config::{Domain, TrustConfig};
 use crate::error::TrustError;
 use crate::key::{PublicKey, SecretKey};
 use crate::statement::MAX_PAYLOAD_BYTES;
-use crate::strict::strict_json;
+use crate::strict_json::strict_json;
 
 /// The largest envelope.
 pub const MAX_ENVELOPE_BYTES: usize = 400 * 1024;

@@ -23,7 +23,7 @@ mod error;
 mod key;
 mod nonce;
 mod statement;
-mod strict;
+mod strict_json;
 
 pub use config::{Domain, TrustConfig, TrustedKey};
 pub use envelope::{Envelope, MAX_ENVELOPE_BYTES, Verified};
@@ -33,7 +33,7 @@ pub use nonce::{Life, NonceStore};
 pub use statement::{
     CommandStatement, ConfigStatement, MAX_BODY_BYTES, MAX_COMMAND_LIFE_S, MAX_PAYLOAD_BYTES, Recipient,
 };
-pub use strict::{MAX_DEPTH, strict_json};
+pub use strict_json::{MAX_DEPTH, strict_json};
 
 /// SHA-256 in lower-case hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {

@@ -11,7 +11,7 @@ use crate::config::Domain;
 use crate::envelope::{Envelope, Verified};
 use crate::error::TrustError;
 use crate::key::SecretKey;
-use crate::strict::strict_json;
+use crate::strict_json::strict_json;
 
 /// The largest body, as compact JSON.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;

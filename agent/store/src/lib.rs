@@ -41,11 +41,11 @@ mod ledger;
 mod losses;
 mod reader;
 mod recovery;
+mod repeated_error;
 mod retention;
 mod seqfile;
 mod sinks;
 mod store;
-mod trouble;
 mod writer;
 
 pub use config::{StoreConfig, Tuning};

@@ -23,10 +23,10 @@ use crate::ledger::Ledger;
 use crate::losses::LossReason;
 use crate::reader::Decoder;
 use crate::recovery::{self, USER};
+use crate::repeated_error::Trouble;
 use crate::retention::Hints;
 use crate::seqfile::SeqFile;
 use crate::store::Stats;
-use crate::trouble::Trouble;
 
 /// Where an answer goes.
 pub(crate) type Answer<T> = oneshot::Sender<T>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::SystemClock;
-use aimass_mqtt::oneshot::{Incoming, OneShot, Outgoing};
+use aimass_mqtt::client::{Incoming, OneShot, Outgoing};
 use aimass_mqtt::{BrokerConfig, LinkError};
 use aimass_signing::Recipient;
 use clap::Args;

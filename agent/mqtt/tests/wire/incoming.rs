@@ -7,7 +7,7 @@ use harness::requester::Requester;
 use harness::subscriber::Subscriber;
 
 use crate::memory_outbox::MemoryOutbox;
-use crate::refusing::RefusingProxy;
+use crate::rejecting_broker::RefusingProxy;
 use crate::rig::{Rig, SOON, config, seqs};
 
 const ROOT: &str = "aimass/v1/site/node/";

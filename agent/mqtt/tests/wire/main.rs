@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod client;
 mod delivery;
 mod incoming;
 mod memory_outbox;
-mod oneshot;
 mod order;
 mod real_store;
-mod refusals;
-mod refusing;
+mod rejecting_broker;
+mod rejections;
 mod renewal;
 mod rig;
 mod slow;

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends there")]
 
-mod broken;
+mod api;
+mod beyond_32_bits;
+mod corruption;
 mod crash;
-mod full;
+mod disk_full;
 mod migration;
 mod model;
-mod never;
 mod retention;
-mod shared;
 mod support;
-mod wide;
+mod undeliverable;

@@ -1,7 +1,7 @@
 //! One errand through a real broker: publish, wait, leave.
 
 use aimass_core::runtime::clock::SystemClock;
-use aimass_mqtt::oneshot::{OneShot, Outgoing};
+use aimass_mqtt::client::{OneShot, Outgoing};
 use aimass_mqtt::{BrokerConfig, LinkError, LinkErrorKind};
 use harness::broker::{Broker, BrokerSetup};
 use harness::ports::free_port;
