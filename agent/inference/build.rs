@@ -1,4 +1,4 @@
-//! Names this crate's sources: a compiled plan that other sources kept (`src/plans.rs`) is not used.
+//! Names this crate's sources: a compiled plan that other sources kept (`src/plan_cache.rs`) is not used.
 
 #![allow(clippy::print_stdout, reason = "a build script answers cargo on stdout")]
 

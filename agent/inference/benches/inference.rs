@@ -8,9 +8,9 @@ use std::time::Duration;
 use aimass_core::finding::Findings;
 use aimass_core::frame::{CaptureTime, Colour, Frame, Picture, PixelFormat, TimeSource};
 use aimass_core::geometry::Region;
-use aimass_inference::manifest::InputSpec;
-use aimass_inference::nms::{Detection, suppress};
-use aimass_inference::prepare::Preparer;
+use aimass_inference::library::manifest::InputSpec;
+use aimass_inference::preprocess::image::Preparer;
+use aimass_inference::tasks::box_detector::nms::{Detection, suppress};
 use aimass_inference::{AnalyzerConfig, Library, ModelCache, build};
 use criterion::{Criterion, criterion_group, criterion_main};
 

@@ -15,7 +15,7 @@ use std::io::{BufRead, Write};
 
 use aimass_core::runtime::clock::Stopwatch;
 use aimass_inference::backend::Session;
-use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout, Resize};
+use aimass_inference::library::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 use aimass_inference::{Backend, Model, onnx};
 use aimass_kernels::Kernels;
 

@@ -3,35 +3,29 @@
 //! Everything here runs on the caller's thread, unless [`Threads`] permit more. Models are shared ([`ModelCache`]); what changes while a model
 //! runs belongs to one analyzer. Bytes from outside (manifests, model files) never panic past this crate.
 
-pub mod analyzer;
 pub mod backend;
-pub mod bench;
-pub mod choice;
-pub mod decode;
-mod detector;
+pub mod backend_selection;
+pub mod benchmark;
 mod engine;
 mod error;
+pub mod golden;
 pub mod library;
-pub mod manifest;
-mod measure;
 mod memory;
-pub mod nms;
+mod model_cache;
 pub mod onnx;
-mod plans;
-pub mod prepare;
-mod proof;
+mod plan_cache;
+pub mod preprocess;
+pub mod tasks;
 mod threads;
-mod tract;
-pub mod verify;
 
-pub use analyzer::{AnalyzerConfig, DetectConfig, build};
 pub use backend::{Backend, Model};
-pub use bench::{BackendBench, ModelBench, bench_model};
-pub use choice::Choices;
-pub use detector::{Detector, LoadedModel, ModelCache, Seen};
+pub use backend_selection::Choices;
+pub use benchmark::{BackendBench, ModelBench, bench_model};
 pub use engine::StepTime;
 pub use error::{ErrorKind, InferenceError};
+pub use golden::{CaseReport, VerifyReport, verify_model};
 pub use library::Library;
-pub use manifest::{Manifest, Precision, Task};
+pub use library::manifest::{Manifest, Precision, Task};
+pub use model_cache::{Detector, LoadedModel, ModelCache, Seen};
+pub use tasks::{AnalyzerConfig, DetectConfig, build};
 pub use threads::Threads;
-pub use verify::{CaseReport, VerifyReport, verify_model};

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use aimass_core::frame::{Colour, Picture, PixelFormat};
 use aimass_core::geometry::Region;
-use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout as Axes, Resize};
-use aimass_inference::prepare::Preparer;
+use aimass_inference::library::manifest::{ChannelOrder, InputSpec, Layout as Axes, Resize};
+use aimass_inference::preprocess::image::Preparer;
 use aimass_inference::{Backend, Library, Model, ModelCache, Threads};
 use small_graphs::{read, spec};
 

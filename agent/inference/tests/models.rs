@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use aimass_core::finding::Findings;
 use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
-use aimass_inference::analyzer::{DetectConfig, FacesConfig};
-use aimass_inference::manifest::InputSpec;
+use aimass_inference::library::manifest::InputSpec;
+use aimass_inference::tasks::{DetectConfig, FacesConfig};
 use aimass_inference::{
     AnalyzerConfig, Backend, ErrorKind, Library, Model, ModelCache, Precision, build, onnx, verify_model,
 };

@@ -1,7 +1,7 @@
 //! A model file through the compiler, and what it makes of it through one run.
 #![no_main]
 
-use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout, Resize};
+use aimass_inference::library::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 use aimass_inference::{Backend, Model, onnx};
 use libfuzzer_sys::fuzz_target;
 

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use aimass_core::finding::Label;
-use aimass_inference::analyzer::FACE;
+use aimass_inference::tasks::FACE;
 use aimass_inference::{ModelBench, ModelCache, Task, bench_model, verify_model};
 use serde_json::{Value, json};
 

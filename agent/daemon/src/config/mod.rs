@@ -13,7 +13,7 @@ use aimass_core::motion::MotionConfig;
 use aimass_core::source_health::VideoHealthConfig;
 use aimass_core::tracking::TrackerConfig;
 use aimass_inference::Backend;
-use aimass_inference::analyzer::AnalyzerConfig;
+use aimass_inference::tasks::AnalyzerConfig;
 use aimass_media::controls::Controls;
 use aimass_media::options::Transport;
 use aimass_mqtt::BrokerConfig;

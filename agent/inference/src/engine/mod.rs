@@ -31,7 +31,7 @@ use bytes::Bytes;
 pub use plan::StepTime;
 
 use crate::backend::OutputInfo;
-use crate::manifest::InputSpec;
+use crate::library::manifest::InputSpec;
 use crate::onnx::{self, ModelProto};
 use crate::threads::Threads;
 use plan::Plan;
@@ -58,7 +58,7 @@ impl Engine {
         kernels: Kernels,
         keep: Option<&mut Result<Bytes, String>>,
     ) -> Result<(Self, Vec<OutputInfo>), String> {
-        let names = crate::tract::check_io(&proto, input)?;
+        let names = crate::backend::tract::check_io(&proto, input)?;
         let taken = if int8 {
             let graph = proto.graph.as_mut().ok_or("holds no graph")?;
             let at_run_time = onnx::dynamic_matmul::rewrite(graph);
@@ -68,8 +68,8 @@ impl Engine {
             onnx::fold::fold(&mut proto);
             weights::Taken::new()
         };
-        let model = crate::tract::typed(crate::tract::parse(proto, input)?)?;
-        let outputs = crate::tract::outputs(&model, names)?;
+        let model = crate::backend::tract::typed(crate::backend::tract::parse(proto, input)?)?;
+        let outputs = crate::backend::tract::outputs(&model, names)?;
         let draft = compile::compile(&model, &taken, &input.name)?;
         // The graph and its constants go before packing makes its own copy of the weights.
         drop((model, taken));

@@ -1,7 +1,7 @@
 //! Numbers of a graph that tract counts, addresses or allocates by, unchecked: refused where no network has them.
 //!
 //! A file says in three bytes what keeps a loader busy for years. What no number here bounds, because it is computed,
-//! is bounded by the shapes that come out (`crate::tract::typed`).
+//! is bounded by the shapes that come out (`crate::backend::tract::typed`).
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aimass_inference::manifest::{ChannelOrder, InputSpec, Layout, Resize};
+use aimass_inference::library::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine")

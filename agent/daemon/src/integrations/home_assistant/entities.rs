@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use aimass_core::analytics::topic_level;
-use aimass_inference::analyzer::{AnalyzerConfig, FACE};
+use aimass_inference::tasks::{AnalyzerConfig, FACE};
 use serde_json::{Map, Value, json};
 
 use super::controls;

@@ -10,7 +10,7 @@ use crate::engine::arena::Element;
 use crate::engine::plan::Plan;
 use crate::engine::serialization::Compiled;
 use crate::library::Library;
-use crate::manifest::{ChannelOrder, InputSpec, Layout, Resize};
+use crate::library::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine")

@@ -4,6 +4,8 @@
 //! runtime end as errors. One thread per session, unless it may share layers ([`Session::shared_by`]): the agent runs
 //! several sources, and bounds them by permits.
 
+pub(crate) mod tract;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,10 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineSession, StepTime};
-use crate::manifest::{InputSpec, Precision};
+use crate::library::manifest::{InputSpec, Precision};
 use crate::onnx;
 use crate::threads::Threads;
-use crate::tract;
 
 /// What runs a model, and in which precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

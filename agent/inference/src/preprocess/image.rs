@@ -9,7 +9,7 @@
 use aimass_core::frame::{Picture, PixelFormat, Plane};
 use aimass_core::geometry::{Point, Region};
 
-use crate::manifest::{ChannelOrder, InputSpec, Layout, Resize};
+use crate::library::manifest::{ChannelOrder, InputSpec, Layout, Resize};
 
 /// Where the picture lies in the model's input: turns the model's pixels back into fractions of the frame.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,10 +2,10 @@
 
 use aimass_core::geometry::Point;
 
-use super::{Find, Outputs};
-use crate::nms::{Detection, MAX_POINTS};
+use crate::tasks::box_detector::nms::{Detection, MAX_POINTS};
+use crate::tasks::box_detector::postprocess::{Find, Outputs};
 
-/// See [`crate::manifest::DecoderSpec::Centerface`].
+/// See [`crate::library::manifest::DecoderSpec::Centerface`].
 #[derive(Debug, Clone)]
 pub struct Centerface {
     heatmap: usize,
@@ -18,7 +18,7 @@ pub struct Centerface {
 }
 
 impl Centerface {
-    pub(super) fn new(
+    pub(crate) fn new(
         find: &Find<'_>,
         [heatmap, size, offset, landmarks]: [&str; 4],
         stride: usize,
@@ -36,7 +36,7 @@ impl Centerface {
         })
     }
 
-    pub(super) fn decode(&self, outputs: &impl Outputs, min_score: f32, found: &mut Vec<Detection>) {
+    pub(crate) fn decode(&self, outputs: &impl Outputs, min_score: f32, found: &mut Vec<Detection>) {
         let (sizes, offsets) = (outputs.output(self.size), outputs.output(self.offset));
         let landmarks = outputs.output(self.landmarks);
         for (row, scores) in outputs.output(self.heatmap).chunks_exact(self.columns).enumerate() {

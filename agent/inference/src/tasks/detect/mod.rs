@@ -1,5 +1,8 @@
 //! `detect`: objects of the model's classes, in the whole frame.
 
+pub(crate) mod nanodet;
+pub(crate) mod ssd;
+
 use std::sync::Arc;
 
 use aimass_core::finding::{Attributes, Finding, Findings, Label, ModelRef};
@@ -9,9 +12,9 @@ use aimass_core::traits::{AnalyzeError, Analyzer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::detector::{Detector, ModelCache};
 use crate::error::InferenceError;
-use crate::manifest::{Precision, Task};
+use crate::library::manifest::{Precision, Task};
+use crate::model_cache::{Detector, ModelCache};
 
 /// Settings of `detect`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

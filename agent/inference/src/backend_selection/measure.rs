@@ -1,17 +1,17 @@
-//! The first load of a model on a board: what runs it fastest, among what answers rightly ([`crate::proof`]).
+//! The first load of a model on a board: what runs it fastest, among what answers rightly ([`crate::golden::proof`]).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::backend::{Backend, prefers_int8};
-use crate::bench::{laps, ms};
-use crate::choice::{Choice, Choices};
-use crate::detector::LoadedModel;
+use crate::backend_selection::{Choice, Choices};
+use crate::benchmark::{laps, ms};
 use crate::error::InferenceError;
+use crate::golden::proof::Proof;
 use crate::library::Entry;
 use crate::memory::LargeBlocksApart;
-use crate::proof::Proof;
+use crate::model_cache::LoadedModel;
 use crate::threads::Threads;
 
 /// The most time that one candidate's timed runs may take, but for the first.

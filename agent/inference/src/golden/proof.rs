@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aimass_core::geometry::Region;
 
 use crate::backend::{Backend, Model};
-use crate::bench::test_picture;
-use crate::detector::LoadedModel;
+use crate::benchmark::test_picture;
 use crate::error::InferenceError;
 use crate::library::Entry;
-use crate::manifest::Precision;
-use crate::prepare::Preparer;
+use crate::library::manifest::Precision;
+use crate::model_cache::LoadedModel;
+use crate::preprocess::image::Preparer;
 
 /// All outputs of a model, each with its name.
 type Answers = Vec<(String, Vec<f32>)>;
@@ -49,7 +49,7 @@ impl<'a> Proof<'a> {
         &mut self,
         model: &Arc<LoadedModel>,
     ) -> Result<(Against, Result<(), String>), InferenceError> {
-        if let Some(report) = crate::verify::verify_loaded(self.entry, model)? {
+        if let Some(report) = crate::golden::verify_loaded(self.entry, model)? {
             let wrong = report.cases.into_iter().find(|case| !case.problems.is_empty());
             let outcome = wrong.map_or(Ok(()), |case| {
                 let (picture, problems) = (case.picture, case.problems.join("; "));

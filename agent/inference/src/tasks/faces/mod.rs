@@ -5,6 +5,9 @@
 //! `eyes-nose-mouth-ears` (6: right eye, left eye, nose, middle of the mouth, right and left ear; BlazeFace).
 //! Right and left are the person's own: a person who looks at the camera has the right eye on the picture's left.
 
+pub(crate) mod blazeface;
+pub(crate) mod centerface;
+
 use std::sync::Arc;
 
 use aimass_core::finding::{Finding, Findings, Label, ModelRef};
@@ -15,9 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::detector::{Detector, ModelCache};
 use crate::error::InferenceError;
-use crate::manifest::{Precision, Task};
+use crate::library::manifest::{Precision, Task};
+use crate::model_cache::{Detector, ModelCache};
 
 /// Settings of `faces`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

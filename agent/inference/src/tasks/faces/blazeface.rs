@@ -2,8 +2,8 @@
 
 use aimass_core::geometry::Point;
 
-use super::{Find, Outputs, logit, sigmoid};
-use crate::nms::{Detection, MAX_POINTS};
+use crate::tasks::box_detector::nms::{Detection, MAX_POINTS};
+use crate::tasks::box_detector::postprocess::{Find, Outputs, logit, sigmoid};
 
 /// Values of an anchor: centre, size, 6 points.
 const VALUES: usize = 4 + 2 * MAX_POINTS;
@@ -17,14 +17,14 @@ struct Layer {
     stride: f32,
 }
 
-/// See [`crate::manifest::DecoderSpec::Blazeface`].
+/// See [`crate::library::manifest::DecoderSpec::Blazeface`].
 #[derive(Debug, Clone)]
 pub struct Blazeface {
     layers: Vec<Layer>,
 }
 
 impl Blazeface {
-    pub(super) fn new(
+    pub(crate) fn new(
         find: &Find<'_>,
         scores: &[String],
         boxes: &[String],
@@ -46,7 +46,7 @@ impl Blazeface {
         Ok(Blazeface { layers })
     }
 
-    pub(super) fn decode(&self, outputs: &impl Outputs, min_score: f32, found: &mut Vec<Detection>) {
+    pub(crate) fn decode(&self, outputs: &impl Outputs, min_score: f32, found: &mut Vec<Detection>) {
         let least = logit(min_score);
         for layer in &self.layers {
             let scores = outputs.output(layer.scores);

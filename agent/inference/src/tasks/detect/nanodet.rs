@@ -1,7 +1,7 @@
 //! NanoDet's head: for each cell of each level, class scores and four distances as distributions over bins.
 
-use super::{Find, Outputs};
-use crate::nms::Detection;
+use crate::tasks::box_detector::nms::Detection;
+use crate::tasks::box_detector::postprocess::{Find, Outputs};
 
 #[derive(Debug, Clone)]
 struct Level {
@@ -11,7 +11,7 @@ struct Level {
     columns: usize,
 }
 
-/// See [`crate::manifest::DecoderSpec::Nanodet`].
+/// See [`crate::library::manifest::DecoderSpec::Nanodet`].
 #[derive(Debug, Clone)]
 pub struct Nanodet {
     levels: Vec<Level>,
@@ -20,7 +20,7 @@ pub struct Nanodet {
 }
 
 impl Nanodet {
-    pub(super) fn new(
+    pub(crate) fn new(
         find: &Find<'_>,
         scores: &[String],
         boxes: &[String],
@@ -46,11 +46,11 @@ impl Nanodet {
         Ok(Nanodet { levels, classes: classes.unwrap_or(0).max(1), bins })
     }
 
-    pub(super) fn classes(&self) -> usize {
+    pub(crate) fn classes(&self) -> usize {
         self.classes
     }
 
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &self,
         outputs: &impl Outputs,
         min_score: f32,

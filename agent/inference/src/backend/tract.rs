@@ -10,7 +10,7 @@ use tract_onnx::tract_core::internal::{TVec, TypedNode, TypedSimplePlan, TypedSi
 use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, MaxPool, SumPool};
 
 use crate::backend::{OutputInfo, caught};
-use crate::manifest::InputSpec;
+use crate::library::manifest::InputSpec;
 use crate::onnx::{self, ModelProto};
 
 /// The most elements of all constants of a graph together, those that were computed from others among them.

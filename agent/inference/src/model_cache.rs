@@ -14,15 +14,15 @@ use aimass_core::runtime::clock::Stopwatch;
 use aimass_kernels::Kernels;
 
 use crate::backend::{Backend, Model, Session};
-use crate::choice::Choices;
-use crate::decode::Decoder;
+use crate::backend_selection::Choices;
 use crate::error::InferenceError;
+use crate::library::manifest::{Manifest, Precision};
 use crate::library::{Entry, Library};
-use crate::manifest::{Manifest, Precision};
 use crate::memory::LargeBlocksApart;
-use crate::nms::{self, Detection, MAX_POINTS};
-use crate::plans::{Key, Plans};
-use crate::prepare::Preparer;
+use crate::plan_cache::{Key, Plans};
+use crate::preprocess::image::Preparer;
+use crate::tasks::box_detector::nms::{self, Detection, MAX_POINTS};
+use crate::tasks::box_detector::postprocess::Decoder;
 use crate::threads::Threads;
 
 /// A model that is ready: shared between threads.
@@ -196,8 +196,9 @@ impl ModelCache {
         let measured = || {
             let _measuring = self.measuring.lock().unwrap_or_else(PoisonError::into_inner);
             // Who waited may find that it was just measured.
-            known()
-                .unwrap_or_else(|| crate::measure::choose(entry, &candidates, &self.choices, &self.loading))
+            known().unwrap_or_else(|| {
+                crate::backend_selection::measure::choose(entry, &candidates, &self.choices, &self.loading)
+            })
         };
         let backend = match known() {
             Some(backend) => backend,

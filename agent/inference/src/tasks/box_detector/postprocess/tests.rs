@@ -1,7 +1,7 @@
 //! Decoders on hand-made tensors with known answers.
 
 use super::*;
-use crate::manifest::tests::SSD;
+use crate::library::manifest::tests::SSD;
 
 struct Fake(Vec<Vec<f32>>);
 

@@ -385,5 +385,4 @@ fn check_fraction(key: &str, value: f32) -> Result<(), String> {
 }
 
 #[cfg(test)]
-#[path = "manifest_tests.rs"]
 pub(crate) mod tests;

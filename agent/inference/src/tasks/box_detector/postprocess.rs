@@ -3,15 +3,12 @@
 //! A decoder is made once, when the model is loaded: it finds its outputs by name and checks their shapes, so that
 //! decoding itself cannot meet a surprise. Decoding allocates nothing but the detections.
 
-mod blazeface;
-mod centerface;
-mod nanodet;
-mod ssd;
-
 use crate::backend::OutputInfo;
 use crate::error::InferenceError;
-use crate::manifest::{DecoderSpec, Manifest};
-use crate::nms::Detection;
+use crate::library::manifest::{DecoderSpec, Manifest};
+use crate::tasks::box_detector::nms::Detection;
+use crate::tasks::detect::{nanodet, ssd};
+use crate::tasks::faces::{blazeface, centerface};
 
 /// The values of a model's outputs, by index.
 pub trait Outputs {
@@ -105,13 +102,13 @@ impl Decoder {
 }
 
 /// Finds outputs by name.
-struct Find<'a> {
+pub(crate) struct Find<'a> {
     outputs: &'a [OutputInfo],
 }
 
 impl Find<'_> {
     /// The index and shape of the output with this name.
-    fn named(&self, role: &str, name: &str) -> Result<(usize, &[usize]), String> {
+    pub(crate) fn named(&self, role: &str, name: &str) -> Result<(usize, &[usize]), String> {
         let at = self.outputs.iter().position(|o| o.name == name);
         at.map(|n| (n, self.outputs[n].shape.as_slice())).ok_or_else(|| {
             let have: Vec<String> =
@@ -121,7 +118,7 @@ impl Find<'_> {
     }
 
     /// The index of the output with this name, if it has this shape.
-    fn shaped(&self, role: &str, name: &str, shape: &[usize]) -> Result<usize, String> {
+    pub(crate) fn shaped(&self, role: &str, name: &str, shape: &[usize]) -> Result<usize, String> {
         let (n, have) = self.named(role, name)?;
         if have == shape {
             return Ok(n);
@@ -131,12 +128,12 @@ impl Find<'_> {
 }
 
 /// 1 / (1 + e^-x).
-fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
 /// The logit of a score: comparing logits spares an exponential for each cell.
-fn logit(score: f32) -> f32 {
+pub(crate) fn logit(score: f32) -> f32 {
     (score / (1.0 - score)).ln()
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use ring::digest;
 
 use crate::backend::Backend;
-use crate::manifest::Manifest;
+use crate::library::manifest::Manifest;
 
 const FOLDER: &str = "plans";
 const ENDING: &str = "plan";
@@ -182,7 +182,7 @@ fn hash_of(plan: &[u8], key: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::tests::SSD;
+    use crate::library::manifest::tests::SSD;
 
     fn plans(limit: u64) -> (tempfile::TempDir, Plans) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
 //! Single-shot detectors whose graph decodes its boxes: a table of scores and a table of boxes.
 
-use super::{Find, Outputs};
-use crate::nms::Detection;
+use crate::tasks::box_detector::nms::Detection;
+use crate::tasks::box_detector::postprocess::{Find, Outputs};
 
-/// See [`crate::manifest::DecoderSpec::Ssd`].
+/// See [`crate::library::manifest::DecoderSpec::Ssd`].
 #[derive(Debug, Clone)]
 pub struct Ssd {
     scores: usize,
@@ -13,7 +13,7 @@ pub struct Ssd {
 }
 
 impl Ssd {
-    pub(super) fn new(
+    pub(crate) fn new(
         find: &Find<'_>,
         scores: &str,
         boxes: &str,
@@ -34,11 +34,11 @@ impl Ssd {
         Ok(Ssd { scores: n, boxes: b, classes: classes.max(1), size: (size.0 as f32, size.1 as f32) })
     }
 
-    pub(super) fn classes(&self) -> usize {
+    pub(crate) fn classes(&self) -> usize {
         self.classes
     }
 
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &self,
         outputs: &impl Outputs,
         min_score: f32,

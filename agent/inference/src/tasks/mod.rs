@@ -1,5 +1,6 @@
 //! The analyzers: what a chain can be made of. One file each; adding one is a file and its lines here.
 
+pub mod box_detector;
 mod detect;
 mod faces;
 
@@ -11,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub use detect::DetectConfig;
 pub use faces::FacesConfig;
 
-use crate::detector::ModelCache;
 use crate::error::InferenceError;
-use crate::manifest::{Manifest, Task};
+use crate::library::manifest::{Manifest, Task};
+use crate::model_cache::ModelCache;
 
 /// The label of a face.
 pub const FACE: &str = "face";
@@ -181,8 +182,8 @@ fn check_task(manifest: &Manifest, task: Task) -> Result<(), InferenceError> {
 }
 
 /// The label of each class, ready to be cloned into findings.
-fn labels_of(model: &crate::detector::LoadedModel) -> Vec<Label> {
-    let name = crate::verify::label_of(model);
+fn labels_of(model: &crate::model_cache::LoadedModel) -> Vec<Label> {
+    let name = crate::golden::label_of(model);
     (0..model.decoder.classes())
         .map(|class| match model.labels.get(class) {
             Some(Some(label)) => label.clone(),
@@ -194,10 +195,12 @@ fn labels_of(model: &crate::detector::LoadedModel) -> Vec<Label> {
 /// The longest side of a picture beyond which this input sees nothing more. A stretched input loses most on the
 /// long side of a wide picture; with 8/3 a 16:9 picture still has 1.5 source pixels a target pixel on its short
 /// side, so that scaling before does not show.
-fn useful_side(input: &crate::manifest::InputSpec) -> u32 {
+fn useful_side(input: &crate::library::manifest::InputSpec) -> u32 {
     let side = input.width().max(input.height()) as u32;
     match input.resize {
-        crate::manifest::Resize::Stretch => side * 8 / 3,
-        crate::manifest::Resize::Letterbox | crate::manifest::Resize::LetterboxCentred => side,
+        crate::library::manifest::Resize::Stretch => side * 8 / 3,
+        crate::library::manifest::Resize::Letterbox | crate::library::manifest::Resize::LetterboxCentred => {
+            side
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Invariant: a record counts only for the same model file, the same processor and the same version of this crate. A
 //! torn or foreign file is no error: it is measured again.
 
+pub(crate) mod measure;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

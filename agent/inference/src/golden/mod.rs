@@ -2,6 +2,8 @@
 //!
 //! That a model loads says nothing: a wrongly quantised file answers nonsense with confidence. Only this does.
 
+pub(crate) mod proof;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,9 +13,9 @@ use aimass_core::geometry::{Point, Region};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
-use crate::detector::{Detector, LoadedModel, ModelCache, Seen};
 use crate::error::InferenceError;
 use crate::library::{Entry, read_text, sha256_hex};
+use crate::model_cache::{Detector, LoadedModel, ModelCache, Seen};
 
 const MAX_GOLDEN_BYTES: usize = 4 * 1024 * 1024;
 const MAX_PICTURE_BYTES: u64 = 16 * 1024 * 1024;
@@ -160,7 +162,7 @@ pub fn verify_loaded(
 pub(crate) fn label_of(model: &LoadedModel) -> impl Fn(usize) -> String + '_ {
     |class| match model.labels.get(class) {
         Some(Some(label)) => label.to_string(),
-        _ if model.decoder.landmarks().is_some() => crate::analyzer::FACE.to_owned(),
+        _ if model.decoder.landmarks().is_some() => crate::tasks::FACE.to_owned(),
         _ => format!("class {class}"),
     }
 }

@@ -11,12 +11,12 @@ use aimass_core::runtime::clock::Stopwatch;
 use serde::Serialize;
 
 use crate::backend::Backend;
-use crate::choice::Choice;
-use crate::detector::{Detector, LoadedModel, ModelCache};
+use crate::backend_selection::Choice;
 use crate::engine::StepTime;
 use crate::error::InferenceError;
+use crate::golden::proof::{Against, Proof};
 use crate::library::Entry;
-use crate::proof::{Against, Proof};
+use crate::model_cache::{Detector, LoadedModel, ModelCache};
 use crate::threads::Threads;
 
 /// The figures of one backend.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing outside a model's own folder is read, except through a symlink that the folder's owner made.
 
+pub mod manifest;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,7 +14,7 @@ use aimass_core::finding::{Label, ModelRef};
 use ring::digest;
 
 use crate::error::InferenceError;
-use crate::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use crate::library::manifest::{MAX_MANIFEST_BYTES, Manifest};
 
 /// The most folders of one library that are looked at.
 const MAX_MODELS: usize = 1000;
@@ -306,7 +308,7 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::manifest::tests::SSD;
+    use crate::library::manifest::tests::SSD;
 
     fn library(manifest: &str, file: Option<&[u8]>) -> (tempfile::TempDir, Library) {
         let folder = tempfile::tempdir().unwrap();

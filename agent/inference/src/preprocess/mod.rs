@@ -1,0 +1,3 @@
+//! From what a source delivers to a model's input tensors.
+
+pub mod image;

@@ -1,0 +1,4 @@
+//! What tasks that find boxes in pictures share.
+
+pub mod nms;
+pub mod postprocess;
