@@ -9,8 +9,7 @@ use aimass_core::geometry::Polygon;
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::{Source, SourceError, SourceErrorKind};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use aimass_protocol::command::Transport;
 
 use crate::controls::Controls;
 use crate::gst::GstSource;
@@ -18,19 +17,6 @@ use crate::limit::Pace;
 use crate::still_source::StillSource;
 use crate::stills;
 use crate::uri::SourceUri;
-
-/// How RTSP gets its pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// TCP first; where that fails before the first picture, the next attempt uses UDP, and so on.
-    #[default]
-    Auto,
-    /// Within the RTSP connection: passes firewalls and loses nothing.
-    Tcp,
-    /// Packets of their own: less delay, some loss.
-    Udp,
-}
 
 /// Everything that a source needs to know.
 #[derive(Debug, Clone)]

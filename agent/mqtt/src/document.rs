@@ -1,9 +1,11 @@
 //! Topics and the status document, as the wire has them.
 
-use aimass_core::event::{Event, rfc3339_ms};
+use aimass_core::event::Event;
 use aimass_core::id::Name;
+pub(crate) use aimass_protocol::status::Presence;
+use aimass_protocol::status::Status;
+use aimass_protocol::topic::{NodeTopics, Topic};
 use jiff::Timestamp;
-use serde::Serialize;
 use ulid::Ulid;
 
 /// Who this node is, for topics and for the status document.
@@ -29,30 +31,8 @@ impl NodeIdentity {
 
     /// `aimass/v1/<site>/<node>/`, with the slash.
     pub fn root(&self) -> String {
-        format!("aimass/v1/{}/{}/", self.site, self.node)
+        NodeTopics::new(&self.site, &self.node).root().to_owned()
     }
-}
-
-/// What the `status` topic says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Presence {
-    /// All states are sent; events follow.
-    Online,
-    /// Leaves in good order. The last word of a node that was stopped.
-    Stopping,
-    /// The last will: the node is gone without a word.
-    Offline,
-}
-
-#[derive(Serialize)]
-struct StatusDocument<'a> {
-    state: Presence,
-    boot: Ulid,
-    version: &'a str,
-    config_version: u64,
-    #[serde(with = "rfc3339_ms")]
-    since: Timestamp,
 }
 
 /// `since` of a will is the moment of the connect that it belongs to: the node was lost some time after it.
@@ -62,14 +42,15 @@ pub(crate) fn status(
     state: Presence,
     since: Timestamp,
 ) -> Vec<u8> {
-    let document =
-        StatusDocument { state, boot: identity.boot, version: &identity.version, config_version, since };
+    let version = identity.version.clone();
+    let document = Status { state, boot: identity.boot, version, config_version, since };
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
 /// `<root>event/<source>/<kind>`.
 pub(crate) fn event_topic(root: &str, event: &Event) -> String {
-    format!("{root}event/{}/{}", event.what.source, event.what.kind.as_str())
+    let topic = Topic::Event { source: event.what.source.clone(), kind: event.what.kind };
+    format!("{root}{topic}")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ulid::Ulid;
@@ -22,7 +23,7 @@ pub type Label = Arc<str>;
 pub type Attributes = BTreeMap<Cow<'static, str>, Value>;
 
 /// Which model said it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelRef {
     /// Its name in the model library.
     pub name: String,
@@ -33,7 +34,7 @@ pub struct ModelRef {
 }
 
 /// Where a stamp's wall time comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeSource {
     /// The board's clock when the frame arrived.
@@ -45,7 +46,7 @@ pub enum TimeSource {
 }
 
 /// What an event is about; the last level of its topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Something is in view.
@@ -69,6 +70,24 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 9] = [
+        Kind::Object,
+        Kind::Line,
+        Kind::Zone,
+        Kind::Face,
+        Kind::Text,
+        Kind::Sound,
+        Kind::Speech,
+        Kind::Sight,
+        Kind::Node,
+    ];
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// As in topics and documents.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -86,7 +105,7 @@ impl Kind {
 }
 
 /// Where in the life of a thing the event stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// A thing that lasts began.
@@ -101,18 +120,7 @@ pub enum Phase {
 
 /// How much an event matters. Ordered: what is lost first comes first.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Default,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -126,7 +134,7 @@ pub enum Severity {
 }
 
 /// Which way a line was crossed, looking from its `from` to its `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From the left-hand side to the right-hand side.
@@ -136,7 +144,7 @@ pub enum Direction {
 }
 
 /// The crossing that a `line` event reports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Crossing {
     /// Which line.
     pub id: Name,
@@ -149,7 +157,7 @@ pub struct Crossing {
 }
 
 /// The evidence that made an event fire.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Because {
     /// Frames in which the thing was seen.
     pub frames: u32,
@@ -160,10 +168,11 @@ pub struct Because {
 }
 
 /// What happened at a source, before the node adds who it is and counts it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventData {
     /// When, UTC, milliseconds.
     #[serde(with = "rfc3339_ms")]
+    #[schemars(with = "crate::schema::DateTime")]
     pub time: Timestamp,
     /// Where `time` comes from.
     pub time_source: TimeSource,
@@ -184,6 +193,7 @@ pub struct EventData {
     /// The track.
     pub track: Option<u64>,
     /// The lasting thing that this is a phase of: stable from `began` to `ended`.
+    #[schemars(with = "Option<String>")]
     pub thing: Option<Ulid>,
     /// The zone.
     pub zone: Option<Name>,
@@ -199,13 +209,15 @@ pub struct EventData {
 }
 
 /// One event, as it stands on the wire.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Version of this document: [`EVENT_SCHEMA`].
     pub schema: u32,
     /// Unique; the key to drop doubles by.
+    #[schemars(with = "String")]
     pub id: Ulid,
     /// The life of the program that made it.
+    #[schemars(with = "String")]
     pub boot: Ulid,
     /// Counts the node's events without gaps, over restarts; given by the store when it accepts the event.
     pub seq: u64,
@@ -239,5 +251,26 @@ pub mod rfc3339_ms {
     #[expect(clippy::missing_errors_doc, reason = "serde's signature")]
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
         Timestamp::deserialize(d)
+    }
+}
+
+/// As [`rfc3339_ms`], or null.
+pub mod rfc3339_ms_optional {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes the time, or null.
+    #[expect(clippy::missing_errors_doc, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(time: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => super::rfc3339_ms::serialize(time, s),
+            None => s.serialize_none(),
+        }
+    }
+
+    /// Reads any RFC 3339 time, or null.
+    #[expect(clippy::missing_errors_doc, reason = "serde's signature")]
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
+        Option::deserialize(d)
     }
 }

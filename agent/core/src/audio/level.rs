@@ -25,6 +25,12 @@ pub struct Level {
     pub peak_dbfs: f32,
 }
 
+impl From<Level> for aimass_protocol::state::Level {
+    fn from(level: Level) -> Self {
+        aimass_protocol::state::Level { rms_dbfs: level.rms_dbfs, peak_dbfs: level.peak_dbfs }
+    }
+}
+
 /// What a level is made of; can be added up.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sums {

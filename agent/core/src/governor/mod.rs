@@ -20,7 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+pub use aimass_protocol::health::{DegradedReason as Reason, Hottest};
 
 use crate::id::Name;
 
@@ -28,7 +28,7 @@ pub use camera::CameraLoad;
 use camera::{BUSY_AT_MOST, Camera};
 pub use config::GovernorConfig;
 pub use levels::{Allocation, CameraLimits};
-pub use readings::{BoardReadings, Hottest, Zone};
+pub use readings::{BoardReadings, Zone};
 
 /// A board that cools down by so much between two steps is on its way already.
 const FALLING_C: f32 = 0.5;
@@ -38,32 +38,6 @@ const WARM_C: f32 = 10.0;
 /// Steps up that did not last are forgotten after so many of the longest waits with everything watched. Sooner, a board
 /// that takes an hour to get warm would swing.
 const FORGETS: u32 = 4;
-
-/// Why cameras are given less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The supply is too weak.
-    UnderVoltage,
-    /// The kernel or the firmware slows the processor down.
-    Throttled,
-    /// A thermal zone is beyond its limit.
-    Hot,
-    /// Frames are replaced before they are analysed.
-    Late,
-}
-
-impl Reason {
-    /// As in documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::UnderVoltage => "under_voltage",
-            Reason::Throttled => "throttled",
-            Reason::Hot => "hot",
-            Reason::Late => "late",
-        }
-    }
-}
 
 /// Decides what each camera is given.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Pure. Invariant: a sensor that shows nonsense counts for nothing.
 
-use super::GovernorConfig;
+use super::{GovernorConfig, Hottest};
 
 /// Zones that say nothing about the processor: radios, batteries, chargers.
 const OTHERS: [&str; 9] = ["iwlwifi", "ath", "mt7", "bat", "charg", "int3400", "nvme", "phy", "wifi"];
@@ -38,24 +38,6 @@ pub struct BoardReadings {
     /// The processor may not run at its highest frequency. A person may have wanted it so: it counts only while the
     /// board is warm.
     pub capped: bool,
-}
-
-/// The zone that is nearest to its limit, or furthest beyond it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Hottest {
-    /// Its type.
-    pub zone: String,
-    /// Its temperature.
-    pub celsius: f32,
-    /// Where the node slows down.
-    pub limit_c: f32,
-}
-
-impl Hottest {
-    /// By how much it is beyond its limit; negative below it.
-    pub fn over_c(&self) -> f32 {
-        self.celsius - self.limit_c
-    }
 }
 
 impl GovernorConfig {

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
+use aimass_protocol::api::ErrorResponse;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use crate::config::http::HttpConfigError;
 
@@ -84,7 +84,6 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "kind": self.kind, "message": self.message } });
-        (self.status, Json(body)).into_response()
+        (self.status, Json(ErrorResponse::new(self.kind, self.message))).into_response()
     }
 }

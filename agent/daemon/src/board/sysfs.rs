@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aimass_core::governor::{BoardReadings, Zone};
-use serde::Serialize;
+pub use aimass_protocol::health::Frequency;
 
 /// Bits of the Raspberry Pi's `get_throttled` that hold now; those above 15 tell of the past.
 const UNDER_VOLTAGE: u32 = 1;
@@ -17,17 +17,6 @@ const THROTTLED: u32 = 0b1110;
 const FIRMWARE: &str = "devices/platform/soc/soc:firmware";
 /// … and where links to it lie on all.
 const FIRMWARE_DRIVER: &str = "bus/platform/drivers/raspberrypi-firmware";
-
-/// How fast the processor runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Frequency {
-    /// Now, in MHz, the fastest core.
-    pub now_mhz: u32,
-    /// What it may have now.
-    pub allowed_mhz: u32,
-    /// What it is able to.
-    pub able_mhz: u32,
-}
 
 /// A look at the board.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are what this command answers")]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ struct Figures {
     clip_s: f64,
     seconds: f64,
     cpu_s: BTreeMap<&'static str, f64>,
-    stage_ms: BTreeMap<&'static str, f64>,
+    stage_ms: BTreeMap<Cow<'static, str>, f64>,
     outside_ms_per_frame: f64,
     peak_rss_bytes: u64,
 }
@@ -117,7 +118,9 @@ fn through_everything(
         let view = running.views.sources.borrow().first().cloned();
         let view = view.ok_or_else(|| Failure::Bug("the bench has no source".into()))?;
         while !running.is_over() {
-            if let (Some(error), "failed") = (view.status().error, view.status().state) {
+            if let (Some(error), crate::health::document::ConnectionState::Failed) =
+                (view.status().error, view.status().state)
+            {
                 return Err(Failure::BadInput(error));
             }
             if let Some(problem) = view.problem() {

@@ -1,5 +1,6 @@
 //! `aimass-agent demo`: the whole node in one process, with a broker of its own; each event a line on stdout.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ struct Summary {
     fps_analysed: f64,
     events: BTreeMap<String, u64>,
     delivered: u64,
-    stage_ms: BTreeMap<&'static str, f64>,
+    stage_ms: BTreeMap<Cow<'static, str>, f64>,
     cpu_s: f64,
     peak_rss_bytes: u64,
 }
@@ -138,7 +139,9 @@ fn ended(running: &Running) -> Option<Result<(), Failure>> {
     }
     let status = view.status();
     // A clip that cannot be played will not become better; a camera may come back.
-    let hopeless = status.state == "failed" && view.stream().is_none() && view.facts().is_file;
+    let hopeless = status.state == crate::health::document::ConnectionState::Failed
+        && view.stream().is_none()
+        && view.facts().is_file;
     hopeless
         .then(|| Err(Failure::BadInput(status.error.unwrap_or_else(|| "the source does not deliver".into()))))
 }

@@ -15,10 +15,8 @@ use ulid::Ulid;
 use super::{CommandError, Prove};
 use crate::identity::clock_ok;
 
-impl From<TrustError> for CommandError {
-    fn from(error: TrustError) -> Self {
-        CommandError::new(error.kind().as_str(), error.to_string())
-    }
+fn refused(error: TrustError) -> CommandError {
+    CommandError::new(error.kind().as_str(), error.to_string())
 }
 
 /// The proof by signature, recipient, life time and nonce. `trust` is `[trust]` as it counts at each command.
@@ -31,13 +29,13 @@ pub fn prover(
 ) -> Arc<Prove> {
     let book = Mutex::new(book);
     Arc::new(move |name: &str, envelope: &[u8]| -> Result<Value, CommandError> {
-        let verified = Envelope::open(envelope, &trust.borrow(), Domain::Command)?;
-        let statement = CommandStatement::read(&verified)?;
-        statement.check(&here, name)?;
+        let verified = Envelope::open(envelope, &trust.borrow(), Domain::Command).map_err(refused)?;
+        let statement = CommandStatement::read(&verified).map_err(refused)?;
+        statement.check(&here, name).map_err(refused)?;
         let now = clock.wall();
         let life = Life { boot, now: clock_ok(now).then_some(now) };
         let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.admit(&statement, &verified.key, life)?;
+        book.admit(&statement, &verified.key, life).map_err(refused)?;
         Ok(statement.body)
     })
 }
@@ -76,18 +74,18 @@ mod tests {
         let boot = Ulid::from_parts(7, 7);
         let (trust, known) = watch::channel(trust);
         let prove = prover(known, here, boot, SystemClock::shared(), NonceStore::in_memory());
-        let kind = |name: &str, bytes: &[u8]| prove(name, bytes).map_err(|e| e.kind);
+        let kind = |name: &str, bytes: &[u8]| prove(name, bytes).map_err(|e| e.kind.into_owned());
 
         let good = command(&secret, "n", "0123456789abcdef");
-        assert_eq!(kind("drain", &good), Err("bad_payload"), "another name than was signed");
+        assert_eq!(kind("drain", &good), Err("bad_payload".into()), "another name than was signed");
         assert_eq!(kind("resume", &good), Ok(serde_json::json!({})));
-        assert_eq!(kind("resume", &good), Err("replayed"));
-        assert_eq!(kind("resume", &command(&secret, "m", "0123456789abcdeg")), Err("other_node"));
+        assert_eq!(kind("resume", &good), Err("replayed".into()));
+        assert_eq!(kind("resume", &command(&secret, "m", "0123456789abcdeg")), Err("other_node".into()));
         let stranger = SecretKey::generate().unwrap();
-        assert_eq!(kind("resume", &command(&stranger, "n", "0123456789abcdeh")), Err("bad_signature"));
-        assert_eq!(kind("resume", b"{\"now\":true}"), Err("not_an_envelope"));
+        assert_eq!(kind("resume", &command(&stranger, "n", "0123456789abcdeh")), Err("bad_signature".into()));
+        assert_eq!(kind("resume", b"{\"now\":true}"), Err("not_an_envelope".into()));
         trust.send_replace(TrustConfig::default());
         let late = command(&secret, "n", "0123456789abcdei");
-        assert_eq!(kind("resume", &late), Err("no_keys"), "a key that was taken out counts no more");
+        assert_eq!(kind("resume", &late), Err("no_keys".into()), "a key that was taken out counts no more");
     }
 }

@@ -12,18 +12,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aimass_core::id::Name;
+use aimass_protocol::command::{
+    CommandError, DrainRequest, DrainResult, LogRequest, LogResult, Reply, RestartResult, ResumeResult,
+    SnapshotRequest, SnapshotResult,
+};
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::logging::Logs;
 use crate::pipeline::views::ApiContext;
 
-use super::error::CommandError;
-use super::request::{DrainRequest, LogRequest, Request, SnapshotRequest};
+use super::request::Request;
 use super::{probe, snapshot};
 
 /// Commands that are carried out at once; the next ones wait in their queue.
@@ -90,7 +92,7 @@ pub async fn run(mut commands: mpsc::Receiver<CommandRequest>, ports: CommandPor
         let request = match prove(shared.ports.prove.clone(), name.clone(), payload).await {
             Ok(request) => request,
             Err(error) => {
-                tracing::warn!(command = shown(&name), kind = error.kind, %error, "A command is refused.");
+                tracing::warn!(command = shown(&name), kind = %error.kind, %error, "A command is refused.");
                 reply(answer, Err(error));
                 continue;
             }
@@ -106,7 +108,7 @@ pub async fn run(mut commands: mpsc::Receiver<CommandRequest>, ports: CommandPor
             match &outcome {
                 Ok(_) => tracing::info!(command = name, "A command was carried out."),
                 Err(error) => {
-                    tracing::warn!(command = name, kind = error.kind, %error, "A command could not be carried out.");
+                    tracing::warn!(command = name, kind = %error.kind, %error, "A command could not be carried out.");
                 }
             }
             reply(answer, outcome);
@@ -133,17 +135,8 @@ fn shown(name: &str) -> String {
 
 fn reply(answer: Option<Answer>, outcome: Result<Value, CommandError>) {
     let Some(answer) = answer else { return };
-    let text = match outcome {
-        Ok(result) => json!({"ok": true, "result": result}),
-        Err(error) => {
-            let mut told = json!({"kind": error.kind, "message": error.message});
-            if let Some(path) = error.path {
-                told["path"] = path.into();
-            }
-            json!({"ok": false, "error": told})
-        }
-    };
-    answer(text.to_string().into());
+    let text = serde_json::to_vec(&Reply::from(outcome)).unwrap_or_default();
+    answer(text.into());
 }
 
 /// What commands under way share.
@@ -188,13 +181,13 @@ impl Shared {
             Request::Snapshot(request) => self.snapshot(request).await,
             Request::RestartSource(request) => {
                 (self.ports.restart_source)(request.source.clone()).await?;
-                Ok(json!({"source": request.source}))
+                document(RestartResult { source: request.source })
             }
             Request::SetLogLevel(request) => self.set_log_level(request),
             Request::Drain(request) => self.drain(request).await,
             Request::Resume(_) => {
                 (self.ports.open_sources)().await?;
-                Ok(json!({}))
+                document(ResumeResult {})
             }
         }
     }
@@ -209,16 +202,14 @@ impl Shared {
         let newest = view.frames().borrow().clone();
         let frame = newest.ok_or_else(|| {
             let status = view.status();
-            let why = status.error.unwrap_or_else(|| status.state.to_owned());
+            let why = status.error.unwrap_or_else(|| status.state.to_string());
             CommandError::new("no_picture", format!("source {id} has not delivered a picture yet: {why}"))
         })?;
         // Masks were painted before any part of the program saw the frame.
         let (seq, time, state) = (frame.seq, frame.stamp.wall, view.status().state);
         let encoding = tokio::task::spawn_blocking(move || snapshot::encode(&frame, request.max_side_px));
         let picture = encoding.await.map_err(|e| CommandError::new("not_encoded", e.to_string()))??;
-        document(
-            json!({"source": id, "state": state, "frame": seq, "time": rfc3339(time), "picture": picture}),
-        )
+        document(SnapshotResult { source: id.to_owned(), state, frame: seq, time, picture })
     }
 
     fn set_log_level(self: Arc<Self>, request: LogRequest) -> Result<Value, CommandError> {
@@ -238,7 +229,7 @@ impl Shared {
                 tracing::error!(error, "The log level cannot be set back.");
             }
         });
-        document(json!({"level": level, "until": rfc3339(until)}))
+        document(LogResult { level, until })
     }
 
     async fn drain(&self, request: DrainRequest) -> Result<Value, CommandError> {
@@ -258,14 +249,10 @@ impl Shared {
         // Out of time is no error: the answer says what is left.
         tokio::time::timeout(Duration::from_secs(request.within_s.into()), empty).await.ok();
         let left = (self.ports.outbox_depth)().await?;
-        Ok(json!({"drained": true, "left": left}))
+        document(DrainResult { drained: true, left })
     }
 }
 
 fn document(value: impl Serialize) -> Result<Value, CommandError> {
     serde_json::to_value(value).map_err(|e| CommandError::new("internal", e.to_string()))
-}
-
-fn rfc3339(time: Timestamp) -> String {
-    format!("{time:.3}")
 }

@@ -2,14 +2,13 @@
 
 mod authenticate;
 mod dispatch;
-mod error;
 mod probe;
 mod request;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use aimass_protocol::command::{CommandError, NAMES};
 pub use authenticate::prover;
 pub use dispatch::{Answer, CommandPorts, CommandRequest, Doing, Prove, run};
-pub use error::CommandError;
-pub use request::{NAMES, Request};
+pub use request::Request;

@@ -12,29 +12,10 @@ use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use aimass_media::options::SourceOptions;
 use aimass_media::uri::SourceUri;
-use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::error::CommandError;
-use super::request::{PictureReply, ProbeRequest};
 use super::snapshot;
-
-/// What a probe found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct ProbeReply {
-    /// Width as the camera sends it, in pixels.
-    width: u32,
-    /// Height as the camera sends it, in pixels.
-    height: u32,
-    /// Frames a second as declared; 0 if unknown.
-    fps: f64,
-    /// Container, codec, pixel format.
-    description: String,
-    /// From opening to the first picture, in milliseconds.
-    first_frame_ms: u64,
-    /// The first picture. A probed source has no masks: all of it is shown.
-    picture: PictureReply,
-}
+use aimass_protocol::command::{CommandError, ProbeRequest, ProbeResult};
 
 /// What a probe needs to know of the node.
 pub(super) struct Surroundings {
@@ -44,7 +25,7 @@ pub(super) struct Surroundings {
     pub(super) place: OwnedSemaphorePermit,
 }
 
-pub(super) async fn probe(request: ProbeRequest, around: Surroundings) -> Result<ProbeReply, CommandError> {
+pub(super) async fn probe(request: ProbeRequest, around: Surroundings) -> Result<ProbeResult, CommandError> {
     let timeout = Duration::from_secs_f32(request.timeout_s);
     let stop = StopToken::new();
     let asked = stop.clone();
@@ -70,7 +51,7 @@ fn look(
     clock: SharedClock,
     secret_folders: &[PathBuf],
     stop: &StopToken,
-) -> Result<ProbeReply, CommandError> {
+) -> Result<ProbeResult, CommandError> {
     let options = options(request, secret_folders)?;
     let mut source = options.build(clock).map_err(|e| CommandError::new(kind(e.kind), e.message))?;
     let mut first = First { watch: Stopwatch::start(), info: None, frame: None };
@@ -85,7 +66,7 @@ fn look(
     };
     let picture = snapshot::encode(&frame, request.max_side_px)?;
     let (width, height, fps) = (info.width, info.height, info.fps);
-    Ok(ProbeReply { width, height, fps, description: info.description, first_frame_ms, picture })
+    Ok(ProbeResult { width, height, fps, description: info.description, first_frame_ms, picture })
 }
 
 fn options(request: &ProbeRequest, secret_folders: &[PathBuf]) -> Result<SourceOptions, CommandError> {

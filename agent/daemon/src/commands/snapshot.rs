@@ -6,15 +6,14 @@ use aimass_core::frame::Frame;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::error::CommandError;
-use super::request::PictureReply;
 use crate::jpeg;
+use aimass_protocol::command::{CommandError, Picture};
 
 /// The largest JPEG in an answer; in base64 a third more.
 pub(super) const MAX_JPEG_BYTES: usize = 384 * 1024;
 
 /// The frame, no side longer than `max_side_px`, made smaller until it fits into an answer.
-pub(super) fn encode(frame: &Frame, max_side_px: u32) -> Result<PictureReply, CommandError> {
+pub(super) fn encode(frame: &Frame, max_side_px: u32) -> Result<Picture, CommandError> {
     let (width, height) = (frame.picture.width(), frame.picture.height());
     let mut factor = jpeg::factor_for(width, height, max_side_px);
     let mut out = Vec::new();
@@ -27,5 +26,5 @@ pub(super) fn encode(frame: &Frame, max_side_px: u32) -> Result<PictureReply, Co
         factor *= 2;
     }
     let (width, height) = jpeg::scaled_size(width, height, factor);
-    Ok(PictureReply { width, height, jpeg: STANDARD.encode(&out) })
+    Ok(Picture { width, height, jpeg: STANDARD.encode(&out) })
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
+pub use aimass_protocol::config::ConfigProblem as Problem;
 use serde_json::Value;
 
 use aimass_inference::AnalyzerConfig;
@@ -17,31 +18,6 @@ use super::Config;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// More errors than this help nobody.
 const MAX_PROBLEMS: usize = 50;
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Problem {
-    /// Where, as in `camera[0].fps`; empty for the document as a whole.
-    pub path: String,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem at a path.
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Problem { path: path.into(), message: message.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.path.as_str() {
-            "" | "." => f.write_str(&self.message),
-            path => write!(f, "{path}: {}", self.message),
-        }
-    }
-}
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ulid::Ulid;
 
-use super::health::GovernorHealth;
+use super::GovernorHealth;
 use crate::identity::Node;
 use crate::pipeline::persist::EventBatch;
 use crate::pipeline::source_health::node_source;

@@ -7,7 +7,6 @@
 //! never answers takes its own signs away, and nothing else.
 
 mod degraded_episode;
-pub mod health;
 
 #[cfg(test)]
 mod tests;
@@ -25,12 +24,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::pipeline::throttle::{ChainModels, Throttle};
-pub use health::{CameraShare, GovernorHealth};
+pub use aimass_protocol::health::{CameraShare, GovernorHealth, GovernorState};
 
 use crate::board::sysfs::{BoardSample, Sysfs};
 use crate::identity::Node;
 use crate::pipeline::persist::EventBatch;
-use crate::pipeline::views::SourceView;
+use crate::pipeline::views::{ConnectionState, SourceView};
 use degraded_episode::DegradedEpisode;
 
 /// How much more seldom the board is looked at while no camera delivers.
@@ -129,7 +128,7 @@ impl Task {
             return None;
         }
         let period = Duration::try_from_secs_f32(config.period_s).unwrap_or(Duration::from_secs(5));
-        let delivers = sources.iter().any(|source| source.status().state == "delivering");
+        let delivers = sources.iter().any(|source| source.status().state == ConnectionState::Delivering);
         Some(if delivers { period } else { period * SELDOM })
     }
 
@@ -180,7 +179,7 @@ impl Task {
             tracing::info!(
                 level = health.level,
                 levels = health.levels,
-                reason = health.reason,
+                reason = health.reason.map(|reason| reason.as_str()),
                 hottest_c = health.hottest.as_ref().map(|h| h.celsius),
                 "The governor gives the cameras another share."
             );
@@ -231,7 +230,7 @@ impl Task {
                 priority: facts.priority,
                 has_smaller: source.share.models().smaller.is_some(),
             };
-            let at_work = source.status().state == "delivering"
+            let at_work = source.status().state == ConnectionState::Delivering
                 && source.is_analysed()
                 && source.share.is_ready()
                 && before.is_some();
@@ -273,15 +272,15 @@ impl Task {
         let cameras: Vec<CameraShare> = sources.iter().filter(|s| is_governed(s)).map(share).collect();
         let state = match (level, cameras.is_empty()) {
             // Nobody looks again before there is a camera: what the board shows now would soon be wrong.
-            (0, true) => return GovernorHealth { state: "idle", ..GovernorHealth::default() },
-            (0, false) => "watching",
-            _ => "degraded",
+            (0, true) => return GovernorHealth { state: GovernorState::Idle, ..GovernorHealth::default() },
+            (0, false) => GovernorState::Watching,
+            _ => GovernorState::Degraded,
         };
         GovernorHealth {
             state,
             level,
             levels,
-            reason: self.governor.reason().map(aimass_core::governor::Reason::as_str),
+            reason: self.governor.reason(),
             since: None,
             hottest: self.governor.config().hottest(&look.signs),
             throttled: look.signs.throttled,

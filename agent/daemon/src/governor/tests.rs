@@ -36,7 +36,7 @@ fn camera(id: &str, priority: u8, unpaced: bool) -> Arc<SourceView> {
     let smaller = (id == "dock").then(|| vec!["small".to_owned()]);
     view.share.set_models(ChainModels { usual: vec!["large".into()], smaller });
     view.share.end_loading(false);
-    view.set_status("delivering", None, Timestamp::UNIX_EPOCH);
+    view.set_status(ConnectionState::Delivering, None, Timestamp::UNIX_EPOCH);
     Arc::new(view)
 }
 
@@ -93,7 +93,7 @@ async fn a_hot_tree_takes_and_a_cool_one_gives_back_and_files_that_wait_for_nobo
     let dock = cameras[0].clone();
     let mut rig = rig(cameras).await;
     rig.looks(2, 50).await;
-    assert_eq!(rig.health.borrow().state, "watching");
+    assert_eq!(rig.health.borrow().state, GovernorState::Watching);
     assert!(rig.told().is_empty());
     assert!(rig.health.borrow().camera("clip").is_none());
     rig.looks(4, 90).await;
@@ -125,7 +125,7 @@ async fn a_governor_that_is_switched_off_gives_everything_back_at_once() {
     assert!(!rig.task.needs.sources.borrow()[0].share.wants_smaller());
     let last = rig.told().pop().unwrap();
     assert_eq!((last.0, &last.1["ended_by"]), (Phase::Ended, &"switched_off".into()));
-    assert_eq!((rig.health.borrow().state, rig.task.wait()), ("off", None));
+    assert_eq!((rig.health.borrow().state, rig.task.wait()), (GovernorState::Off, None));
 }
 
 #[tokio::test]
@@ -139,7 +139,10 @@ async fn a_sensor_that_never_answers_takes_its_signs_away_and_not_the_governor()
     put(rig.folder.path(), &[("class/thermal/thermal_zone1/type", "cpu-thermal\n")]);
     rustix::fs::mkfifoat(rustix::fs::CWD, hanging.join("temp"), rustix::fs::Mode::RUSR).unwrap();
     rig.looks(2, 50).await;
-    assert_eq!((rig.health.borrow().state, rig.health.borrow().hottest.is_none()), ("watching", true));
+    assert_eq!(
+        (rig.health.borrow().state, rig.health.borrow().hottest.is_none()),
+        (GovernorState::Watching, true)
+    );
     // It answers at last.
     let temp = hanging.join("temp");
     let answer = tokio::task::spawn_blocking(move || {
@@ -160,7 +163,10 @@ async fn what_the_board_showed_is_not_told_while_nobody_looks_at_it() {
     assert!(rig.health.borrow().hottest.is_some());
     rig.sources.send_replace(Arc::new(vec![camera("clip", 5, true)]));
     rig.looks(1, 50).await;
-    assert_eq!((rig.health.borrow().state, rig.health.borrow().hottest.is_none()), ("idle", true));
+    assert_eq!(
+        (rig.health.borrow().state, rig.health.borrow().hottest.is_none()),
+        (GovernorState::Idle, true)
+    );
 }
 
 #[tokio::test]
@@ -168,7 +174,7 @@ async fn nobody_is_woken_where_there_is_nothing_to_govern_and_seldom_while_all_c
     let rig = rig(vec![camera("dock", 5, false)]).await;
     assert_eq!(rig.task.wait(), Some(Duration::from_secs(5)));
     let away = camera("dock", 5, false);
-    away.set_status("failed", None, Timestamp::UNIX_EPOCH);
+    away.set_status(ConnectionState::Failed, None, Timestamp::UNIX_EPOCH);
     rig.sources.send_replace(Arc::new(vec![away]));
     assert_eq!(rig.task.wait(), Some(Duration::from_secs(30)));
     rig.sources.send_replace(Arc::new(vec![camera("clip", 5, true)]));

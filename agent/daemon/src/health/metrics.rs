@@ -5,7 +5,9 @@
 
 use std::fmt::{Display, Write};
 
-use crate::health::document::{HealthDocument, SourceHealth, WorkerHealth};
+use crate::health::document::{
+    BrokerState, ConnectionState, DegradedReason, HealthDocument, SourceHealth, WorkerHealth, WorkerState,
+};
 
 /// What the text is, for the answer's header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -100,7 +102,7 @@ pub fn render(health: &HealthDocument, http: &HttpFigures) -> String {
 
 fn node(t: &mut Text, h: &HealthDocument) {
     t.family("aimass_node_build_info", "Always 1; what runs where.");
-    let labels = [("site", h.site.as_str()), ("node", h.node.as_str()), ("version", h.version)];
+    let labels = [("site", h.site.as_str()), ("node", h.node.as_str()), ("version", h.version.as_str())];
     t.sample("aimass_node_build_info", &labels, 1);
     t.one("aimass_node_health_state", "1 if nothing is wrong.", u8::from(h.healthy));
     t.one("aimass_node_problems_count", "Things that are wrong.", h.problems.len());
@@ -113,8 +115,12 @@ fn node(t: &mut Text, h: &HealthDocument) {
     let g = &h.governor;
     t.one("aimass_governor_level_count", "Rungs that the cameras are down; 0 if all is watched.", g.level);
     t.family("aimass_governor_reason_state", "1 for the reason why less is watched.");
-    for reason in ["hot", "throttled", "under_voltage", "late"] {
-        t.sample("aimass_governor_reason_state", &[("reason", reason)], u8::from(g.reason == Some(reason)));
+    for reason in DegradedReason::ALL {
+        t.sample(
+            "aimass_governor_reason_state",
+            &[("reason", reason.as_str())],
+            u8::from(g.reason == Some(reason)),
+        );
     }
     t.one("aimass_process_resident_bytes", "Resident memory.", h.rss_bytes);
     t.one("aimass_process_peak_resident_bytes", "The most resident memory so far.", h.peak_rss_bytes);
@@ -123,7 +129,11 @@ fn node(t: &mut Text, h: &HealthDocument) {
 
 fn connection(t: &mut Text, h: &HealthDocument) {
     let (broker, outbox) = (&h.broker, &h.outbox);
-    t.one("aimass_broker_online_state", "1 if the broker is there.", u8::from(broker.state == "online"));
+    t.one(
+        "aimass_broker_online_state",
+        "1 if the broker is there.",
+        u8::from(broker.state == BrokerState::Online),
+    );
     t.one("aimass_broker_reconnects_total", "Connections after the first.", broker.reconnects_total);
     t.one("aimass_broker_in_flight_events", "Events sent, not yet acknowledged.", broker.in_flight);
     t.one("aimass_broker_delivered_events_total", "Events that the broker has.", broker.delivered_total);
@@ -138,8 +148,8 @@ fn connection(t: &mut Text, h: &HealthDocument) {
 fn sources(t: &mut Text, sources: &[SourceHealth]) {
     t.family("aimass_source_status_state", "1 for the state that the source is in.");
     for source in sources {
-        for state in ["connecting", "delivering", "stalled", "failed", "ended"] {
-            let labels = [("source", source.id.as_str()), ("state", state)];
+        for state in ConnectionState::ALL {
+            let labels = [("source", source.id.as_str()), ("state", state.as_str())];
             t.sample("aimass_source_status_state", &labels, u8::from(source.state == state));
         }
     }
@@ -189,7 +199,9 @@ fn sources(t: &mut Text, sources: &[SourceHealth]) {
 
 fn workers(t: &mut Text, workers: &[WorkerHealth]) {
     let w = workers;
-    t.by_worker(w, "aimass_worker_running_state", "1 if it runs.", |w| u8::from(w.state == "running"));
+    t.by_worker(w, "aimass_worker_running_state", "1 if it runs.", |w| {
+        u8::from(w.state == WorkerState::Running)
+    });
     t.by_worker(w, "aimass_worker_restarts_total", "Restarts so far.", |w| w.restarts_total);
     t.by_worker(w, "aimass_worker_heartbeat_age_seconds", "Since its last sign of life.", |w| {
         w.heartbeat_age_s

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aimass_core::id::Name;
 
 use super::*;
-use crate::health::document::{BrokerHealth, OutboxHealth};
+use crate::health::document::{BrokerHealth, HealthState, OutboxHealth};
 use crate::pipeline::views::SourceKind;
 
 const NAMES: &str = "\
@@ -33,7 +33,7 @@ pub(crate) fn health() -> HealthDocument {
         healthy: true,
         problems: vec![],
         time: jiff::Timestamp::UNIX_EPOCH,
-        version: "0.1.0",
+        version: "0.1.0".into(),
         boot: "01JB0000000000000000000000".into(),
         uptime_s: 12.5,
         config_version: 7,
@@ -42,12 +42,12 @@ pub(crate) fn health() -> HealthDocument {
         cpu_seconds_total: 3.25,
         temperatures_c: BTreeMap::from([("CPU \"0\" \\ a\nb".to_owned(), 51.5)]),
         governor: crate::governor::GovernorHealth::default(),
-        broker: BrokerHealth { state: "online".into(), ..BrokerHealth::default() },
+        broker: BrokerHealth { state: BrokerState::Online, ..BrokerHealth::default() },
         outbox: OutboxHealth { newest_seq: 41, ..OutboxHealth::default() },
         sources: vec![SourceHealth {
             id: "dock".into(),
             kind: SourceKind::Camera,
-            state: "delivering".into(),
+            state: ConnectionState::Delivering,
             error: None,
             width: 768,
             height: 576,
@@ -64,15 +64,15 @@ pub(crate) fn health() -> HealthDocument {
             errors_total: 0,
             reconnects_total: 2,
             inferences_total: 149,
-            stage_ms: BTreeMap::from([("infer", 21.4), ("gate", 0.3)]),
-            stage_seconds_total: BTreeMap::from([("infer", 3.1), ("gate", 0.1)]),
+            stage_ms: BTreeMap::from([("infer".into(), 21.4), ("gate".into(), 0.3)]),
+            stage_seconds_total: BTreeMap::from([("infer".into(), 3.1), ("gate".into(), 0.1)]),
             motion: true,
-            sight: Some("ok"),
-            level: Some(aimass_core::audio::Level { rms_dbfs: -42.5, peak_dbfs: -20.0 }),
+            sight: Some(HealthState::Ok),
+            level: Some(aimass_protocol::state::Level { rms_dbfs: -42.5, peak_dbfs: -20.0 }),
         }],
         workers: vec![WorkerHealth {
             name: "src-dock".into(),
-            state: "running".into(),
+            state: WorkerState::Running,
             restarts_total: 0,
             heartbeat_age_s: 0.1,
             last_error: None,

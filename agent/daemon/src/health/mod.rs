@@ -1,7 +1,7 @@
 //! The node's health: the document, the task that samples and sends it, and metrics.
 
-pub mod document;
 pub mod metrics;
 pub mod monitor;
 
+pub use aimass_protocol::health as document;
 pub use document::*;

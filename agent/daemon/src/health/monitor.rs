@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use aimass_core::id::Name;
 use aimass_core::runtime::worker::{Health as WorkerStatus, Heartbeat, WorkerRegistry};
-use aimass_mqtt::{LinkStatus, RetainedStates};
+use aimass_mqtt::{LinkState, LinkStatus, RetainedStates};
 use aimass_store::Store;
 use tokio::sync::watch;
 
 use crate::board::process;
 use crate::governor::GovernorHealth;
-use crate::health::document::{BrokerHealth, HealthDocument, OutboxHealth, SourceHealth, WorkerHealth};
+use crate::health::document::{
+    BrokerHealth, BrokerState, ConnectionState, HealthDocument, HealthState, OutboxHealth, SourceHealth,
+    WorkerHealth, WorkerState,
+};
 use crate::identity::{Node, VERSION, clock_ok};
 use crate::pipeline::source_health::{ClockWatch, NodeHealthReporter};
 use crate::pipeline::views::SourceView;
@@ -173,7 +176,7 @@ impl Monitor {
             time: self.node.clock.wall(),
             site: self.node.site.clone(),
             node: self.node.id.clone(),
-            version: VERSION,
+            version: VERSION.to_owned(),
             boot: self.node.boot.to_string(),
             uptime_s: now.as_secs_f64(),
             config_version: self.node.config_version(),
@@ -192,11 +195,16 @@ impl Monitor {
     fn broker(&self) -> BrokerHealth {
         let link = self.link.borrow().clone();
         let Some(link) = link else {
-            return BrokerHealth { state: "off".into(), ..BrokerHealth::default() };
+            return BrokerHealth::default();
         };
         let status = link.borrow();
         BrokerHealth {
-            state: word(&status.state),
+            state: match status.state {
+                LinkState::Connecting => BrokerState::Connecting,
+                LinkState::Online => BrokerState::Online,
+                LinkState::Stopping => BrokerState::Stopping,
+                LinkState::Stopped => BrokerState::Stopped,
+            },
             url: Some(status.url.clone()),
             subscription_error: status.subscription_error.clone(),
             last_error: status.last_error.as_ref().map(ToString::to_string),
@@ -219,15 +227,15 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         // The gate sees every frame, the other stages those that are analysed.
         let frames = if n == 0 { since(now.seen, before.seen) } else { since(now.analysed, before.analysed) };
         let us = since(now.stage_us[n], before.stage_us[n]);
-        stage_ms.insert(stage, if frames > 0 { us as f64 / frames as f64 / 1000.0 } else { 0.0 });
-        stage_seconds_total.insert(stage, now.stage_us[n] as f64 / 1e6);
+        stage_ms.insert(stage.into(), if frames > 0 { us as f64 / frames as f64 / 1000.0 } else { 0.0 });
+        stage_seconds_total.insert(stage.into(), now.stage_us[n] as f64 / 1e6);
     }
     let c = &view.counters;
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     SourceHealth {
         id: view.id.to_string(),
         kind: view.facts().kind,
-        state: status.state.to_owned(),
+        state: status.state,
         error: view.problem().or(status.error),
         misconfigured: view.is_misconfigured(),
         width: stream.width,
@@ -247,24 +255,19 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         stage_ms,
         stage_seconds_total,
         motion: view.motion.load(Ordering::Relaxed),
-        sight: view.sight(),
-        level: view.level(),
+        sight: view.sight().and_then(HealthState::named),
+        level: view.level().map(Into::into),
     }
 }
 
 fn worker_health(worker: WorkerStatus) -> WorkerHealth {
     WorkerHealth {
         name: worker.name,
-        state: word(&worker.state),
+        state: worker.state,
         restarts_total: u64::from(worker.restarts),
         heartbeat_age_s: worker.heartbeat_age_s,
         last_error: worker.last_error,
     }
-}
-
-/// An enum without fields, as it stands in documents.
-fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| Some(v.as_str()?.to_owned())).unwrap_or_default()
 }
 
 /// What is wrong, one line each.
@@ -276,29 +279,31 @@ fn problems(
 ) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
-        let troubled = matches!(source.state.as_str(), "failed" | "stalled");
+        let troubled = matches!(source.state, ConnectionState::Failed | ConnectionState::Stalled);
         // Also while the next attempt runs, and of a file that ended because its chain cannot run.
         if let Some(error) = &source.error {
             found.push(format!("source {}: {error}", source.id));
         } else if troubled {
             found.push(format!("source {}: {}", source.id, source.state));
-        } else if let Some(sight) = source.sight.filter(|s| !["ok", "ended"].contains(s)) {
+        } else if let Some(sight) =
+            source.sight.filter(|s| ![HealthState::Ok, HealthState::Ended].contains(s))
+        {
             found.push(format!("source {}: its sight is lost: {sight}", source.id));
         }
     }
     for worker in workers {
-        if worker.state == "gave_up" {
+        if worker.state == WorkerState::Failed {
             found.push(format!(
                 "worker {}: gave up: {}",
                 worker.name,
                 worker.last_error.as_deref().unwrap_or("?")
             ));
-        } else if worker.state == "running" && worker.heartbeat_age_s > STUCK_AFTER.as_secs_f64() {
+        } else if worker.state == WorkerState::Running && worker.heartbeat_age_s > STUCK_AFTER.as_secs_f64() {
             found
                 .push(format!("worker {}: no sign of life for {:.0} s", worker.name, worker.heartbeat_age_s));
         }
     }
-    if broker.state == "connecting" {
+    if broker.state == BrokerState::Connecting {
         found.push(format!("broker: {}", broker.last_error.as_deref().unwrap_or("connecting")));
     }
     if let Some(error) = &broker.subscription_error {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Problem};
-use crate::health::document::HealthDocument;
+use crate::health::document::{BrokerState, ConnectionState, HealthDocument, WorkerState};
 
 /// What works at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,22 +37,23 @@ impl Baseline {
         let (mut delivering, mut silent) = (BTreeSet::new(), BTreeMap::new());
         let mut misconfigured = BTreeMap::new();
         for source in &health.sources {
-            if matches!(source.state.as_str(), "delivering" | "ended") {
+            if matches!(source.state, ConnectionState::Delivering | ConnectionState::Ended) {
                 delivering.insert(source.id.clone());
             } else {
-                let why = source.error.clone().unwrap_or_else(|| source.state.clone());
+                let why = source.error.clone().unwrap_or_else(|| source.state.to_string());
                 let kind = if source.misconfigured { &mut misconfigured } else { &mut silent };
                 kind.insert(source.id.clone(), why);
             }
         }
-        let gave_up = health.workers.iter().filter(|w| w.state == "gave_up");
+        let gave_up = health.workers.iter().filter(|w| w.state == WorkerState::Failed);
         Baseline {
             delivering,
             silent,
             misconfigured,
             unanalysed,
             gave_up: gave_up.map(|w| (w.name.clone(), w.last_error.clone().unwrap_or_default())).collect(),
-            online: (health.broker.state != "off").then(|| health.broker.state == "online"),
+            online: (health.broker.state != BrokerState::Off)
+                .then(|| health.broker.state == BrokerState::Online),
             offline_because: health.broker.last_error.clone(),
         }
     }

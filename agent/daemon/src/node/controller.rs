@@ -160,7 +160,7 @@ impl Control {
             let sources = self.running.views.sources.borrow().clone();
             let undecided = |s: &Arc<SourceView>| {
                 let status = s.status();
-                status.state == "connecting" && status.error.is_none()
+                status.state == crate::health::document::ConnectionState::Connecting && status.error.is_none()
             };
             self.settled = self.settle_by <= Instant::now() || !sources.iter().any(undecided);
         }

@@ -230,7 +230,8 @@ impl Running {
     /// Whether every source has ended by itself.
     pub fn is_over(&self) -> bool {
         let sources = self.views.sources.borrow().clone();
-        !sources.is_empty() && sources.iter().all(|s| s.status().state == "ended")
+        !sources.is_empty()
+            && sources.iter().all(|s| s.status().state == crate::health::document::ConnectionState::Ended)
     }
 
     /// Lets another configuration, which was validated, hold from now on as version `version`. Touches only what

@@ -16,7 +16,8 @@ use aimass_core::runtime::worker::{RestartPolicy, Worker, WorkerContext, WorkerR
 use aimass_core::traits::{Flow, FrameSink, StreamInfo};
 use aimass_media::run::{camera_backoff, run_forever};
 use aimass_media::sound::MicrophoneOptions;
-use serde_json::{Value, json};
+use aimass_protocol::state::LevelState;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::config::MicrophoneConfig;
@@ -62,9 +63,8 @@ pub fn source_of(microphone: &MicrophoneConfig) -> Result<MicrophoneOptions, Fai
 
 /// The value of the state `level`; without one it is not known, as while the microphone is away.
 pub fn level_value(level: Option<Level>) -> Value {
-    // Tenths, also as a double.
-    let tenths = |dbfs: f32| (f64::from(dbfs) * 10.0).round() / 10.0;
-    json!({ "rms_dbfs": level.map(|l| tenths(l.rms_dbfs)), "peak_dbfs": level.map(|l| tenths(l.peak_dbfs)) })
+    let state = LevelState::from(level.map(aimass_protocol::state::Level::from));
+    serde_json::to_value(state).unwrap_or_default()
 }
 
 /// Starts the thread. It ends when `stop` is requested, or the source ends by itself.

@@ -7,7 +7,7 @@ use aimass_core::traits::{SourceError, SourceErrorKind};
 use aimass_media::run::SourceState;
 use jiff::Timestamp;
 
-use crate::pipeline::views::SourceView;
+use crate::pipeline::views::{ConnectionState, SourceView};
 
 /// How long a source may take to be made. The first of all starts GStreamer, which after an installation looks through all
 /// its plug-ins: over half a minute on a slow board that is busy booting.
@@ -27,12 +27,12 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut Failur
         SourceState::Connecting { .. } => {
             // A reason that is known stays on display while the next attempt runs.
             let error = view.status().error;
-            view.set_status("connecting", error, now);
+            view.set_status(ConnectionState::Connecting, error, now);
         }
         SourceState::Delivering(info) => {
             view.set_stream(info.clone());
             view.set_misconfigured(false);
-            view.set_status("delivering", None, now);
+            view.set_status(ConnectionState::Delivering, None, now);
             let stream = &info.description;
             if info.width > 0 {
                 tracing::info!(source = %view.id, width = info.width, height = info.height, stream, "The source delivers.");
@@ -44,14 +44,14 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut Failur
         SourceState::Stalled { message, .. } => {
             view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
             view.set_misconfigured(false);
-            view.set_status("stalled", Some(message.clone()), now);
+            view.set_status(ConnectionState::Stalled, Some(message.clone()), now);
             tracing::warn!(source = %view.id, error = message, "The source has stalled.");
         }
         SourceState::Failed { error, retry_in } => {
             view.counters.reconnects.fetch_add(1, Ordering::Relaxed);
             let misconfigured = error.kind == SourceErrorKind::Config;
             view.set_misconfigured(misconfigured);
-            view.set_status("failed", Some(error.to_string()), now);
+            view.set_status(ConnectionState::Failed, Some(error.to_string()), now);
             // Once, then every hundredth time: a source that is away for days must not fill the log.
             let is_news = misconfigured && !failures.misconfigured;
             failures.misconfigured |= misconfigured;
@@ -62,7 +62,7 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut Failur
         }
         SourceState::Ended(_) => {
             view.set_misconfigured(false);
-            view.set_status("ended", None, now);
+            view.set_status(ConnectionState::Ended, None, now);
             tracing::info!(source = %view.id, "The source has ended.");
         }
     }
@@ -72,5 +72,5 @@ pub(crate) fn note(view: &SourceView, state: &SourceState, failures: &mut Failur
 pub(crate) fn note_unbuildable(view: &SourceView, error: &SourceError, now: Timestamp) {
     tracing::error!(source = %view.id, %error, "The source cannot run with this configuration.");
     view.set_misconfigured(true);
-    view.set_status("failed", Some(error.to_string()), now);
+    view.set_status(ConnectionState::Failed, Some(error.to_string()), now);
 }

@@ -28,7 +28,7 @@ use crate::pipeline::chain;
 use crate::pipeline::processor::{self, Input, Watched};
 use crate::pipeline::source_health::{Meaning, Report};
 use crate::pipeline::stale_states;
-use crate::pipeline::views::{Shape, Shapes, SourceFacts, SourceKind, SourceView};
+use crate::pipeline::views::{ConnectionState, Shape, Shapes, SourceFacts, SourceKind, SourceView};
 
 mod microphones;
 
@@ -179,7 +179,7 @@ impl Sources {
     pub async fn end_views(&self) {
         for (source, camera) in &self.sources {
             camera.view.set_misconfigured(false);
-            camera.view.set_status("ended", None, self.shared.node.clock.wall());
+            camera.view.set_status(ConnectionState::Ended, None, self.shared.node.clock.wall());
             camera.view.set_level(None);
             self.tell(Input::Pause { source: source.clone() }).await;
             let report = Report::new("ended", Meaning::StateOnly);

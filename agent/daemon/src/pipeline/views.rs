@@ -13,10 +13,11 @@ use aimass_core::audio::Level;
 use aimass_core::event::{Event, Kind};
 use aimass_core::finding::StageTimes;
 use aimass_core::frame::Frame;
-use aimass_core::geometry::{Point, Polygon, Region};
 use aimass_core::id::Name;
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::StreamInfo;
+pub use aimass_protocol::api::{OverlayTrack, Shape, Shapes, SourceStatus};
+pub use aimass_protocol::health::{ConnectionState, SourceKind};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
@@ -25,25 +26,6 @@ use crate::pipeline::throttle::Throttle;
 
 /// Events that a slow viewer may fall behind before it is told that it missed some.
 pub const LIVE_EVENTS: usize = 128;
-
-/// One tracked object, as drawn over the picture.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct OverlayTrack {
-    /// The track.
-    pub id: u64,
-    /// Its class.
-    pub label: String,
-    /// Its latest score.
-    pub score: f32,
-    /// Where it is.
-    pub region: Region,
-    /// Where it has been, oldest first; fractions of the frame.
-    pub path: Vec<Point>,
-    /// Landmarks, if the analyzer gives any.
-    pub points: Vec<Point>,
-    /// The zones it is in.
-    pub zones: Vec<Name>,
-}
 
 /// What was found in the latest analysed frame.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -56,38 +38,6 @@ pub struct Overlay {
     pub tracks: Vec<OverlayTrack>,
     /// The latest states of the source, by the name they have under `state/<source>/`.
     pub states: BTreeMap<String, serde_json::Value>,
-}
-
-/// A zone or a line, as drawn over the picture.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Shape {
-    /// Its id.
-    pub id: Name,
-    /// Corners of a zone or a mask; the two ends of a line.
-    pub points: Polygon,
-}
-
-/// What is drawn over a source's picture and does not change with the frames.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Shapes {
-    /// Zones.
-    pub zones: Vec<Shape>,
-    /// Lines, from → to.
-    pub lines: Vec<Shape>,
-    /// Privacy masks.
-    pub masks: Vec<Polygon>,
-}
-
-/// How a source is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SourceStatus {
-    /// `connecting`, `delivering`, `stalled`, `failed` or `ended`.
-    pub state: &'static str,
-    /// Since when.
-    #[serde(with = "aimass_core::event::rfc3339_ms")]
-    pub since: Timestamp,
-    /// The latest error: one line, no secrets.
-    pub error: Option<String>,
 }
 
 /// Frames and errors, counted since the program began.
@@ -139,17 +89,6 @@ impl Counters {
         self.decode_us.fetch_add(times.decode.as_micros() as u64, Ordering::Relaxed);
         self.inferences.fetch_add(u64::from(times.inferences), Ordering::Relaxed);
     }
-}
-
-/// What a source is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SourceKind {
-    /// Delivers pictures.
-    #[default]
-    Camera,
-    /// Delivers sound; its frames are windows of it.
-    Microphone,
 }
 
 /// What the configuration says of a source.
@@ -208,7 +147,7 @@ impl SourceView {
             share: Throttle::default(),
             motion: AtomicBool::new(false),
             misconfigured: AtomicBool::new(false),
-            status: Mutex::new(SourceStatus { state: "connecting", since: now, error: None }),
+            status: Mutex::new(SourceStatus { state: ConnectionState::Connecting, since: now, error: None }),
             stream: Mutex::new(None),
             problem: Mutex::new(None),
             sight: Mutex::new(None),
@@ -249,7 +188,7 @@ impl SourceView {
         self.motion.store(false, Ordering::Relaxed);
         // The last picture may show what a new mask covers.
         self.frame.send_replace(None);
-        self.set_status("connecting", None, now);
+        self.set_status(ConnectionState::Connecting, None, now);
     }
 
     /// How it is doing.
@@ -258,7 +197,7 @@ impl SourceView {
     }
 
     /// Sets how it is doing; `since` moves only when the state changes. Returns whether it did.
-    pub fn set_status(&self, state: &'static str, error: Option<String>, now: Timestamp) -> bool {
+    pub fn set_status(&self, state: ConnectionState, error: Option<String>, now: Timestamp) -> bool {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = status.state != state;
         let since = if changed { now } else { status.since };

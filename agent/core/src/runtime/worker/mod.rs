@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use aimass_protocol::health::WorkerState;
 use serde::Serialize;
 
 use crate::runtime::backoff::Backoff;
@@ -57,20 +58,6 @@ impl RestartPolicy {
         first_wait: Duration::ZERO,
         most_wait: Duration::ZERO,
     };
-}
-
-/// How a worker is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerState {
-    /// Its body runs.
-    Running,
-    /// Its body failed and will be run again.
-    Restarting,
-    /// It failed too often: somebody must look.
-    Failed,
-    /// It did what it had to do, or was told to stop.
-    Ended,
 }
 
 /// A worker's health at a moment.

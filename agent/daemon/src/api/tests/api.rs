@@ -36,7 +36,11 @@ async fn sources_are_listed_and_shown_one_by_one() {
 #[tokio::test]
 async fn a_frame_is_a_jpeg_once_there_is_one() {
     let node = Node::start().await;
-    node.dock.set_status("failed", Some("dock: wrong password".into()), Timestamp::UNIX_EPOCH);
+    node.dock.set_status(
+        crate::pipeline::views::ConnectionState::Failed,
+        Some("dock: wrong password".into()),
+        Timestamp::UNIX_EPOCH,
+    );
     let message = node.get("/v1/sources/dock/frame.jpg").await.error(503, "no_frame");
     assert!(message.contains("wrong password"), "{message}");
     node.dock.show_frame(frame(4, (640, 480)));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use aimass_core::event::{Event, Kind};
 use aimass_core::id::Name;
+use aimass_protocol::api::{ErrorResponse, EventsPage, MissedEvents};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
@@ -18,7 +19,6 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -50,12 +50,6 @@ struct EventsQuery {
     follow: bool,
 }
 
-/// Written as it stands: by way of a JSON value, scores would get digits that they do not have.
-#[derive(Serialize)]
-struct List {
-    events: Vec<Event>,
-}
-
 type Messages = mpsc::Sender<Result<sse::Event, Infallible>>;
 
 pub(in crate::api) async fn events(
@@ -77,7 +71,7 @@ pub(in crate::api) async fn events(
     }
     let EventsQuery { since, after_seq, source, kind, .. } = asked;
     let events = read_log(&app, EventQuery { since, after_seq, limit, source, kind }).await?;
-    Ok(Json(List { events }).into_response())
+    Ok(Json(EventsPage { events }).into_response())
 }
 
 async fn read_log(app: &App, asked: EventQuery) -> Result<Vec<Event>, ApiError> {
@@ -186,8 +180,8 @@ impl Follower {
             let events = match read_log(&self.app, self.wanted.clone()).await {
                 Ok(events) => events,
                 Err(error) => {
-                    let told = json!({ "error": { "kind": error.kind, "message": error.message } });
-                    self.message(sse::Event::default().event("failed").data(told.to_string())).await?;
+                    let failed = ErrorResponse::new(error.kind, error.message);
+                    self.document("failed", &failed).await?;
                     return Err(Over);
                 }
             };
@@ -203,8 +197,7 @@ impl Follower {
     /// `count` events, or fewer of those that this reader wants, will not come.
     async fn send_missed(&mut self, count: u64) -> Result<(), Over> {
         self.app.missed_events.fetch_add(count, Ordering::Relaxed);
-        let told = json!({ "count": count, "after_seq": self.wanted.after_seq });
-        self.message(sse::Event::default().event("missed").data(told.to_string())).await
+        self.document("missed", &MissedEvents { count, after_seq: self.wanted.after_seq }).await
     }
 
     async fn send(&mut self, event: &Event) -> Result<(), Over> {
@@ -213,6 +206,11 @@ impl Follower {
             return Ok(());
         };
         self.message(sse::Event::default().id(event.seq.to_string()).data(text)).await
+    }
+
+    async fn document(&self, name: &str, document: &impl Serialize) -> Result<(), Over> {
+        let text = serde_json::to_string(document).unwrap_or_default();
+        self.message(sse::Event::default().event(name).data(text)).await
     }
 
     async fn message(&self, message: sse::Event) -> Result<(), Over> {

@@ -3,21 +3,20 @@
 //! Invariant: a viewer takes the newest frame when it is ready for one; nothing queues up for it, and nobody
 //! waits for it. Each viewer is one task that holds one of [`crate::api::MAX_VIEWERS`] permits.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::event::rfc3339_ms;
 use aimass_core::frame::Frame;
+use aimass_protocol::api::Caption;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::sources::{Id, find_camera};
 use crate::api::error::ApiError;
 use crate::api::{App, MAX_VIEWERS, Shared, query};
-use crate::pipeline::views::{Overlay, OverlayTrack, SourceView};
+use crate::pipeline::views::{Overlay, SourceView};
 
 /// Frames a second for a viewer that asks for nothing else.
 const DEFAULT_FPS: f32 = 10.0;
@@ -49,21 +48,6 @@ struct LiveQuery {
     /// Read by the guard.
     #[serde(rename = "token")]
     _token: Option<String>,
-}
-
-/// What a WebSocket viewer gets as text before each picture.
-#[derive(Serialize)]
-struct Caption<'a> {
-    frame: u64,
-    #[serde(with = "rfc3339_ms")]
-    time: Timestamp,
-    width: u32,
-    height: u32,
-    /// The frame that `tracks` were found in: this one or one shortly before it.
-    overlay_frame: u64,
-    motion: bool,
-    tracks: &'a [OverlayTrack],
-    states: &'a BTreeMap<String, serde_json::Value>,
 }
 
 fn check_side(max_side: Option<u32>) -> Result<Option<u32>, ApiError> {
@@ -268,8 +252,8 @@ impl Viewer {
             height: frame.picture.height(),
             overlay_frame: overlay.frame,
             motion: overlay.motion,
-            tracks: &overlay.tracks,
-            states: &overlay.states,
+            tracks: Cow::Borrowed(&overlay.tracks),
+            states: Cow::Borrowed(&overlay.states),
         };
         serde_json::to_string(&caption).ok()
     }

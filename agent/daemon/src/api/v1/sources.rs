@@ -2,42 +2,19 @@
 
 use std::sync::Arc;
 
-use aimass_core::id::Name;
+use aimass_protocol::api::{Source, Sources, Stream};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use crate::api::error::ApiError;
 use crate::api::{App, Shared, query};
-use crate::health::document::{HealthDocument, SourceHealth};
-use crate::pipeline::views::{Shapes, SourceKind, SourceStatus, SourceView};
+use crate::health::document::HealthDocument;
+use crate::pipeline::views::{SourceKind, SourceView};
 
-#[derive(Serialize)]
-struct Stream {
-    width: u32,
-    height: u32,
-    fps: f64,
-    description: String,
-}
-
-/// One source.
-#[derive(Serialize)]
-struct Document<'a> {
-    id: &'a str,
-    kind: SourceKind,
-    status: SourceStatus,
-    stream: Option<Stream>,
-    chain: Vec<String>,
-    shapes: Shapes,
-    motion: bool,
-    /// Rates, stage times and counters, as in the health document.
-    health: Option<&'a SourceHealth>,
-}
-
-fn document<'a>(source: &'a SourceView, health: &'a HealthDocument) -> Document<'a> {
+fn document(source: &SourceView, health: &HealthDocument) -> Source {
     let stream = source.stream().map(|s| Stream {
         width: s.width,
         height: s.height,
@@ -45,15 +22,15 @@ fn document<'a>(source: &'a SourceView, health: &'a HealthDocument) -> Document<
         description: s.description,
     });
     let facts = source.facts();
-    Document {
-        id: source.id.as_str(),
+    Source {
+        id: source.id.to_string(),
         kind: facts.kind,
         status: source.status(),
         stream,
         chain: facts.chain.clone(),
         shapes: facts.shapes.clone(),
         motion: source.motion.load(std::sync::atomic::Ordering::Relaxed),
-        health: health.sources.iter().find(|h| h.id == source.id.as_str()),
+        health: health.sources.iter().find(|h| h.id == source.id.as_str()).cloned(),
     }
 }
 
@@ -89,20 +66,12 @@ pub(in crate::api) fn find_camera(app: &App, id: &str) -> Result<Arc<SourceView>
     Ok(source)
 }
 
-/// All of them, and whose they are.
-#[derive(Serialize)]
-struct List<'a> {
-    site: &'a Name,
-    node: &'a Name,
-    sources: Vec<Document<'a>>,
-}
-
 pub(in crate::api) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let sources = app.views.sources.borrow().clone();
     let health = (app.views.health)();
     let documents = sources.iter().map(|s| document(s, &health)).collect();
-    let list = List { site: &health.site, node: &health.node, sources: documents };
+    let list = Sources { site: health.site.clone(), node: health.node.clone(), sources: documents };
     Ok(Json(list).into_response())
 }
 

@@ -1,42 +1,15 @@
 //! What `config/reported` says. Invariant: no secret stands in it; source addresses are shown as logs show them.
 
 use aimass_media::SourceUri;
+pub use aimass_protocol::config::ConfigReport as Report;
 use aimass_signing::sha256_hex;
-use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::ConfigManager;
-use super::state::{Origin, ReportState};
-use crate::config::{Config, Problem};
+use crate::config::Config;
 
 /// A configuration larger than this is told by its digest only.
 const MAX_EFFECTIVE_BYTES: usize = 128 * 1024;
-
-/// The answer to what was offered last, and what runs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
-    /// The version that was offered last; 0 is the node's own file, `None` if it could not be known.
-    pub desired_version: Option<u64>,
-    /// The version that runs; 0 is the node's own file.
-    pub running_version: u64,
-    /// What became of what was offered.
-    pub state: ReportState,
-    /// Why it is not in force; or what was lost at start.
-    pub errors: Vec<Problem>,
-    /// The configuration that runs, without secrets; left out if it is large.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub effective: Option<Value>,
-    /// Where what runs came from.
-    pub origin: Origin,
-    /// SHA-256 of `effective`, as compact JSON.
-    pub digest: String,
-    /// The number of what runs in `config history`.
-    pub revision: u64,
-    /// When this became so.
-    #[serde(with = "aimass_core::event::rfc3339_ms")]
-    pub time: Timestamp,
-}
 
 impl ConfigManager {
     /// What `config/reported` should say now.

@@ -1,6 +1,7 @@
 //! What the keeper remembers: types only, and the laws of the history.
 
 use aimass_core::id::Name;
+pub use aimass_protocol::config::{Origin, ReportState};
 use aimass_signing::TrustConfig;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,16 +18,6 @@ pub(super) const BODIES: usize = 5;
 /// Errors that the history keeps of one entry.
 const MOST_ERRORS: usize = 5;
 
-/// Where a configuration came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// The node's own file.
-    Local,
-    /// A signed push.
-    Push,
-}
-
 /// What became of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,20 +32,6 @@ pub enum Outcome {
     RolledBack,
     /// A newer one came before it had proved good.
     Superseded,
-}
-
-/// What `config/reported` says of the last configuration that was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReportState {
-    /// It runs, for good.
-    Applied,
-    /// It was refused; the former one runs on.
-    Rejected,
-    /// It ran and did not prove good; the former one runs again.
-    RolledBack,
-    /// It is being tried.
-    Probation,
 }
 
 /// One configuration that was accepted for a trial, or more.
