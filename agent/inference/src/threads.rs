@@ -3,7 +3,7 @@
 //! Invariant: a run begins without waiting, on as many threads as are free then; its answers are the same on any number.
 
 use aimass_core::runtime::semaphore::{FairSemaphore, Permit};
-use aimass_kernels::MOST_THREADS;
+use aimass_kernels::MAX_THREADS;
 
 /// What a session may use beside its caller's thread.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ impl Default for Threads {
 
 impl Threads {
     /// The most threads of one model.
-    pub const MOST: usize = MOST_THREADS;
+    pub const MOST: usize = MAX_THREADS;
 
     /// Up to `count` threads, the caller's included: at least one, at most [`Self::MOST`]. Each further one needs a
     /// permit, of which the caller's thread has its own; without permits they are always free.
@@ -54,7 +54,7 @@ impl Threads {
 pub(crate) struct Taken {
     /// The caller's included.
     pub(crate) threads: usize,
-    permits: [Option<Permit>; MOST_THREADS - 1],
+    permits: [Option<Permit>; MAX_THREADS - 1],
 }
 
 #[cfg(test)]

@@ -82,8 +82,8 @@ fn prepare(layer: &Layer) -> Prepared {
         ..ConvShape::pointwise(channels[0], channels[1])
     };
     let out = size.map(|size| (size + 2 * (kernel / 2) - kernel) / stride + 1);
-    let input = Image::dense(0, size[0], size[1], channels[0], shape.halo(size, out));
-    let output = Image::dense(0, out[0], out[1], channels[1], aimass_kernels::Halo::default());
+    let input = Image::dense(0, size[0], size[1], channels[0], shape.required_padding(size, out));
+    let output = Image::dense(0, out[0], out[1], channels[1], aimass_kernels::Padding::default());
     Prepared { shape, input, output, multiplications: shape.multiplications(out[0], out[1]) }
 }
 
@@ -96,7 +96,7 @@ fn conv_u8(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels, layer: &La
     let given =
         ConvWeightsU8 { weights: &weights, bias: &[], multiplier: &multiplier, input_zero_point: 128 };
     let table = Box::new(std::array::from_fn(|i| i as u8));
-    let conv = Conv2dU8::new(kernels, &prepared.shape, &given, &OutputU8::new(7).with_table(table));
+    let conv = Conv2dU8::new(kernels, &prepared.shape, &given, &OutputU8::new(7).with_lookup_table(table));
     let Ok(conv) = conv else { return };
     let (from, mut to) = (vec![77_u8; prepared.input.footprint()], vec![0_u8; prepared.output.footprint()]);
     group.throughput(Throughput::Elements(prepared.multiplications));
@@ -133,8 +133,8 @@ fn conv_f32(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels, layer: &L
 /// What lies between convolutions, in elements a second.
 fn between(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels) {
     const SIZE: usize = 52 * 52 * 64;
-    let halo = aimass_kernels::Halo::default();
-    let image = |index: usize| Image::dense(index * SIZE, 52, 52, 64, halo);
+    let padding = aimass_kernels::Padding::default();
+    let image = |index: usize| Image::dense(index * SIZE, 52, 52, 64, padding);
     let mut arena = Arena::new(3 * SIZE);
     let add =
         AddU8 { a_zero_point: 3, a_ratio: 0.5, b_zero_point: 4, b_ratio: 0.7, output: OutputU8::new(9) };
@@ -155,7 +155,7 @@ fn between(group: &mut BenchmarkGroup<'_, CpuTime>, kernels: Kernels) {
         });
     });
     let planes = vec![0.3_f32; 416 * 416 * 3];
-    let picture = Image::dense(0, 416, 416, 3, halo);
+    let picture = Image::dense(0, 416, 416, 3, padding);
     let mut bytes = vec![0_u8; picture.footprint()];
     let quantise = Quantise { scale: 1.0 / 60.0, zero_point: 114 };
     group.throughput(Throughput::Elements(planes.len() as u64));

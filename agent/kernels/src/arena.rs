@@ -84,7 +84,7 @@ impl Arena {
     /// The image does not lie within the arena, has no such rows, or is a slice of a wider one.
     pub fn move_rows<T: Element>(&mut self, image: &Image, rows: Range<usize>) -> Result<()> {
         let extent = image.extent()?;
-        let across = (image.halo.left + image.width + image.halo.right) * image.channels;
+        let across = (image.padding.left + image.width + image.padding.right) * image.channels;
         if rows.start > rows.end || rows.end > image.height || image.row_stride != across {
             return Err(KernelError::image(format!("rows {rows:?} of {} cannot be moved", image.height)));
         }
@@ -93,7 +93,7 @@ impl Arena {
         let memory = memory.get_mut(extent.clone()).ok_or_else(|| {
             KernelError::image(format!("rows that are moved end at element {} of {length}", extent.end))
         })?;
-        let first = image.halo.top * across;
+        let first = image.padding.top * across;
         memory.copy_within(first + rows.start * across..first + rows.end * across, first);
         Ok(())
     }
@@ -104,15 +104,15 @@ impl Arena {
     ///
     /// # Errors
     /// The image does not lie within the arena.
-    pub fn fill_halo<T: Element>(&mut self, image: &Image, value: T) -> Result<()> {
+    pub fn fill_padding<T: Element>(&mut self, image: &Image, value: T) -> Result<()> {
         let extent = image.extent()?;
         let memory: &mut [T] = cast_mut(self.bytes_mut());
         let length = memory.len();
         let memory = memory.get_mut(extent.clone()).ok_or_else(|| {
-            KernelError::image(format!("a halo ends at element {} of {length}", extent.end))
+            KernelError::image(format!("a padding ends at element {} of {length}", extent.end))
         })?;
-        let halo = image.halo;
-        let across = halo.left + image.width + halo.right;
+        let padding = image.padding;
+        let across = padding.left + image.width + padding.right;
         let mut fill = |row: usize, pixels: Range<usize>| {
             let at = row * image.row_stride;
             if image.is_dense() {
@@ -123,14 +123,14 @@ impl Arena {
                 }
             }
         };
-        for row in 0..halo.top {
+        for row in 0..padding.top {
             fill(row, 0..across);
         }
-        for row in halo.top..halo.top + image.height {
-            fill(row, 0..halo.left);
-            fill(row, halo.left + image.width..across);
+        for row in padding.top..padding.top + image.height {
+            fill(row, 0..padding.left);
+            fill(row, padding.left + image.width..across);
         }
-        for row in halo.top + image.height..halo.top + image.height + halo.bottom {
+        for row in padding.top + image.height..padding.top + image.height + padding.bottom {
             fill(row, 0..across);
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::dispatch::Table;
+use crate::dispatch::DispatchTable;
 use crate::error::{KernelError, Result};
 
 /// A set of kernels for one family of instructions.
@@ -79,14 +79,14 @@ impl FromStr for Path {
 /// The kernels of one path. A copy of a pointer.
 #[derive(Clone, Copy)]
 pub struct Kernels {
-    pub(crate) table: &'static Table,
+    pub(crate) dispatch: &'static DispatchTable,
 }
 
 impl Kernels {
     /// The best path that this machine can run.
     pub fn detect() -> Self {
         let best = Self::available().into_iter().next_back().unwrap_or(Path::Scalar);
-        Self { table: table_of(best).unwrap_or(&crate::portable::TABLE) }
+        Self { dispatch: dispatch_table(best).unwrap_or(&crate::portable::DISPATCH) }
     }
 
     /// The kernels of this path, for tests and for who pins one.
@@ -94,17 +94,17 @@ impl Kernels {
     /// # Errors
     /// This machine cannot run it.
     pub fn force(path: Path) -> Result<Self> {
-        table_of(path).map(|table| Self { table }).ok_or(KernelError::Path { path: path.name() })
+        dispatch_table(path).map(|dispatch| Self { dispatch }).ok_or(KernelError::Path { path: path.name() })
     }
 
     /// The paths that this machine can run, the best last.
     pub fn available() -> Vec<Path> {
-        Path::ALL.into_iter().filter(|path| table_of(*path).is_some()).collect()
+        Path::ALL.into_iter().filter(|path| dispatch_table(*path).is_some()).collect()
     }
 
     /// The path of these kernels.
     pub fn path(self) -> Path {
-        self.table.path
+        self.dispatch.path
     }
 }
 
@@ -115,15 +115,15 @@ impl fmt::Debug for Kernels {
 }
 
 /// The table of a path if this machine has its instructions. The only place that decides so.
-fn table_of(path: Path) -> Option<&'static Table> {
+fn dispatch_table(path: Path) -> Option<&'static DispatchTable> {
     match path {
-        Path::Scalar => Some(&crate::portable::TABLE),
+        Path::Scalar => Some(&crate::portable::DISPATCH),
         #[cfg(target_arch = "x86_64")]
-        Path::Avx2 | Path::AvxVnni | Path::Avx512Vnni => crate::x86::table_of(path),
+        Path::Avx2 | Path::AvxVnni | Path::Avx512Vnni => crate::x86::dispatch_table(path),
         #[cfg(target_arch = "aarch64")]
-        Path::Neon | Path::NeonDot => crate::aarch64::table_of(path),
+        Path::Neon | Path::NeonDot => crate::aarch64::dispatch_table(path),
         #[cfg(all(target_arch = "arm", target_os = "linux"))]
-        Path::NeonArmv7 => crate::armv7::table(),
+        Path::NeonArmv7 => crate::armv7::dispatch_table(),
         _ => None,
     }
 }

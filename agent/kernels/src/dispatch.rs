@@ -7,14 +7,14 @@ use crate::cpu::Path;
 use crate::ops::layout::PlanesJob;
 use crate::ops::pool::PoolJob;
 use crate::ops::resize::ResizeJob;
-use crate::ops::unary_fn::{Combine, Curve, Norm};
+use crate::ops::unary_fn::{BinaryFn, LayerNorm, UnaryFn};
 use crate::quant::{AddU8, Dequantise, MulU8, PreluU8, Quantise, Rounding};
 
 /// The functions of a path.
 ///
 /// Safety of all of them: this machine has the path's instructions, and slices that stand for the same run of elements
 /// are equally long (`add_u8(a, b, out)`); jobs lie within their memory.
-pub(crate) struct Table {
+pub(crate) struct DispatchTable {
     pub(crate) path: Path,
     /// The first that supports the weights, and of which a run holds a group, is taken; portable code supports all.
     pub(crate) conv_u8: &'static [ConvU8Kernel],
@@ -51,15 +51,15 @@ pub(crate) struct Runs {
     /// In place; one pixel for each-channel slopes, any run otherwise.
     pub(crate) activate: unsafe fn(&mut [f32], &Activation),
     /// In place.
-    pub(crate) curve: unsafe fn(&mut [f32], &Curve),
+    pub(crate) unary_fn: unsafe fn(&mut [f32], &UnaryFn),
     /// Either input is as long as the output, or one value.
-    pub(crate) combine: unsafe fn(&[f32], &[f32], &mut [f32], &Combine),
+    pub(crate) binary_fn: unsafe fn(&[f32], &[f32], &mut [f32], &BinaryFn),
     /// Sum, greatest and least into three.
-    pub(crate) summary: unsafe fn(&[f32], &mut [f32]),
+    pub(crate) sum_max_min: unsafe fn(&[f32], &mut [f32]),
     /// In place, one row.
     pub(crate) softmax: unsafe fn(&mut [f32]),
     /// One row.
-    pub(crate) normalise: unsafe fn(&[f32], &mut [f32], &Norm),
+    pub(crate) layer_norm: unsafe fn(&[f32], &mut [f32], &LayerNorm),
     /// Planes of f32 to interleaved bytes, one row.
     pub(crate) quantise_planes: unsafe fn(&PlanesJob<'_, f32>, &mut [u8], &Quantise),
 }

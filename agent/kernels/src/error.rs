@@ -11,7 +11,7 @@ pub enum KernelError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The shapes, halos or parameters of one call do not fit together.
+    /// The shapes, padding or parameters of one call do not fit together.
     Shape {
         /// The kernel that refused.
         kernel: &'static str,
@@ -24,7 +24,7 @@ pub enum KernelError {
         path: &'static str,
     },
     /// A thread of a team died: the team is to be made again.
-    Team,
+    ThreadPool,
 }
 
 impl KernelError {
@@ -42,7 +42,7 @@ impl fmt::Display for KernelError {
         match self {
             Self::Image { reason } => write!(f, "cannot use an image buffer: {reason}"),
             Self::Shape { kernel, reason } => write!(f, "cannot run kernel {kernel}: {reason}"),
-            Self::Team => write!(f, "a thread that shared the rows of a layer died"),
+            Self::ThreadPool => write!(f, "a thread that shared the rows of a layer died"),
             Self::Path { path } => {
                 write!(
                     f,

@@ -1,4 +1,4 @@
-//! Where an image lies in memory: NHWC with a halo, of one element type.
+//! Where an image lies in memory: NHWC with a padding, of one element type.
 //!
 //! Invariant: an [`Image`] that [`Image::extent`] accepts has disjoint rows, so rows can be given to threads.
 
@@ -8,9 +8,9 @@ use crate::error::{KernelError, Result};
 
 /// Readable pixels around an image, so that a convolution needs no border code.
 ///
-/// Whoever makes the image fills them ([`crate::Arena::fill_halo`]): with the zero point, or 0.0.
+/// Whoever makes the image fills them ([`crate::Arena::fill_padding`]): with the zero point, or 0.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Halo {
+pub struct Padding {
     /// Rows above.
     pub top: usize,
     /// Pixels to the left.
@@ -21,8 +21,8 @@ pub struct Halo {
     pub right: usize,
 }
 
-impl Halo {
-    /// The least halo that holds both.
+impl Padding {
+    /// The least padding that holds both.
     pub fn union(self, other: Self) -> Self {
         Self {
             top: self.top.max(other.top),
@@ -39,11 +39,11 @@ impl Halo {
 /// image at `offset` 16 begins at byte 64 of its arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Image {
-    /// Element of channel 0 of pixel (0, 0); the halo lies before it.
+    /// Element of channel 0 of pixel (0, 0); the padding lies before it.
     pub offset: usize,
-    /// Rows, without the halo.
+    /// Rows, without the padding.
     pub height: usize,
-    /// Pixels in a row, without the halo.
+    /// Pixels in a row, without the padding.
     pub width: usize,
     /// Channels of this image.
     pub channels: usize,
@@ -52,27 +52,27 @@ pub struct Image {
     /// Elements from one pixel to the next; more than `channels` in a slice of a wider image.
     pub pixel_stride: usize,
     /// Readable pixels around.
-    pub halo: Halo,
+    pub padding: Padding,
 }
 
 impl Image {
-    /// A dense image whose memory, halo included, begins at element `start` and is [`Image::footprint`] long.
-    pub fn dense(start: usize, height: usize, width: usize, channels: usize, halo: Halo) -> Self {
-        let row_stride = (halo.left + width + halo.right) * channels;
+    /// A dense image whose memory, padding included, begins at element `start` and is [`Image::footprint`] long.
+    pub fn dense(start: usize, height: usize, width: usize, channels: usize, padding: Padding) -> Self {
+        let row_stride = (padding.left + width + padding.right) * channels;
         Self {
-            offset: start + halo.top * row_stride + halo.left * channels,
+            offset: start + padding.top * row_stride + padding.left * channels,
             height,
             width,
             channels,
             row_stride,
             pixel_stride: channels,
-            halo,
+            padding,
         }
     }
 
-    /// Elements that the image takes with its halo.
+    /// Elements that the image takes with its padding.
     pub fn footprint(&self) -> usize {
-        (self.halo.top + self.height + self.halo.bottom) * self.row_stride
+        (self.padding.top + self.height + self.padding.bottom) * self.row_stride
     }
 
     /// Channels `first..first + channels` of this image as an image of their own: writing there is concatenation,
@@ -86,10 +86,10 @@ impl Image {
         self.pixel_stride == self.channels
     }
 
-    /// The elements that the image touches with its halo.
+    /// The elements that the image touches with its padding.
     ///
     /// # Errors
-    /// The strides overlap, a dimension is 0, the halo begins before element 0, or a number overflows.
+    /// The strides overlap, a dimension is 0, the padding begins before element 0, or a number overflows.
     pub fn extent(&self) -> Result<Range<usize>> {
         if self.height == 0 || self.width == 0 || self.channels == 0 {
             return Err(KernelError::image(format!(
@@ -101,7 +101,7 @@ impl Image {
             return Err(KernelError::image("pixels overlap"));
         }
         let overflow = || KernelError::image("its size overflows");
-        let Halo { top, left, bottom, right } = self.halo;
+        let Padding { top, left, bottom, right } = self.padding;
         let across = left.checked_add(self.width).and_then(|w| w.checked_add(right)).ok_or_else(overflow)?;
         let row = across.checked_mul(self.pixel_stride).ok_or_else(overflow)?;
         if self.row_stride < row {
@@ -117,7 +117,7 @@ impl Image {
         let start = self
             .offset
             .checked_sub(before)
-            .ok_or_else(|| KernelError::image("its halo begins before the memory"))?;
+            .ok_or_else(|| KernelError::image("its padding begins before the memory"))?;
         let last_row = (self.height - 1).checked_add(bottom).and_then(|r| r.checked_mul(self.row_stride));
         let end = last_row
             .and_then(|r| r.checked_add((self.width - 1 + right) * self.pixel_stride))
@@ -127,7 +127,7 @@ impl Image {
         Ok(start..end)
     }
 
-    /// The elements of rows `rows`, without halo.
+    /// The elements of rows `rows`, without padding.
     pub(crate) fn rows_extent(&self, rows: &Range<usize>) -> Range<usize> {
         let start = self.offset + rows.start * self.row_stride;
         if rows.is_empty() {

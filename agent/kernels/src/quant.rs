@@ -13,18 +13,18 @@ pub struct OutputU8 {
     /// Greatest byte written, before the table.
     pub high: u8,
     /// A last step over all 256 bytes: any activation, or another quantisation.
-    pub table: Option<Box<[u8; 256]>>,
+    pub lookup_table: Option<Box<[u8; 256]>>,
 }
 
 impl OutputU8 {
     /// All bytes, no table.
     pub fn new(zero_point: u8) -> Self {
-        Self { zero_point, low: 0, high: 255, table: None }
+        Self { zero_point, low: 0, high: 255, lookup_table: None }
     }
 
     /// With a last step over all bytes.
-    pub fn with_table(self, table: Box<[u8; 256]>) -> Self {
-        Self { table: Some(table), ..self }
+    pub fn with_lookup_table(self, table: Box<[u8; 256]>) -> Self {
+        Self { lookup_table: Some(table), ..self }
     }
 
     /// With bounds, as a fused Relu or Relu6 has them.

@@ -1,7 +1,7 @@
 //! Threads that share the rows of one output: for a model that a board should answer faster than one core can.
 //!
-//! A team belongs to who made it, and to one call at a time. Its threads wait on a condition while there is nothing to
-//! do, so that an idle team costs nothing. The caller works too, and takes over what no thread has begun: a thread that
+//! A pool belongs to who made it, and to one call at a time. Its threads wait on a condition while there is nothing to
+//! do, so that an idle pool costs nothing. The caller works too, and takes over what no thread has begun: a thread that
 //! is late, or gone, delays nothing.
 //!
 //! Invariant: a call returns when no thread works for it any more, also when a part panics. Only so may a part borrow
@@ -15,14 +15,14 @@ use crate::error::{KernelError, Result};
 use crate::view::{Element, ViewMut};
 
 /// The most threads that share a call, the caller included.
-pub const MOST_THREADS: usize = 4;
+pub const MAX_THREADS: usize = 4;
 
 /// What is done for part `n`.
 type Work<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// Threads for parts of rows; they end with the team.
+/// Threads for parts of rows; they end with the pool.
 #[derive(Debug)]
-pub struct Team {
+pub struct ThreadPool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -30,7 +30,7 @@ pub struct Team {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There are parts to begin, or the team ends.
+    /// There are parts to begin, or the pool ends.
     begin: Condvar,
     /// No thread works any more.
     idle: Condvar,
@@ -61,7 +61,7 @@ impl std::fmt::Debug for State {
 
 impl State {
     /// The next part, if there is one.
-    fn take(&mut self) -> Option<(&'static Work<'static>, usize)> {
+    fn take_part(&mut self) -> Option<(&'static Work<'static>, usize)> {
         let work = self.work.filter(|_| self.next < self.parts)?;
         self.next += 1;
         Some((work, self.next - 1))
@@ -73,28 +73,28 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What each thread does until the team ends.
-    fn serve(&self) {
+    /// What each thread does until the pool ends.
+    fn worker_loop(&self) {
         let mut state = self.state();
         while !state.end {
-            let Some((work, part)) = state.take() else {
+            let Some((work, part)) = state.take_part() else {
                 state = self.begin.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             state.busy += 1;
             drop(state);
-            let at_work = AtWork(self);
+            let busy = BusyGuard(self);
             work(part);
-            drop(at_work);
+            drop(busy);
             state = self.state();
         }
     }
 }
 
 /// A thread that works on a part; also when that ends in a panic.
-struct AtWork<'a>(&'a Shared);
+struct BusyGuard<'a>(&'a Shared);
 
-impl Drop for AtWork<'_> {
+impl Drop for BusyGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.busy -= 1;
@@ -106,9 +106,9 @@ impl Drop for AtWork<'_> {
 }
 
 /// A call that is under way. Its end waits for the threads: by a return, and by a panic of the caller's own part.
-struct Call<'a>(&'a Shared);
+struct CallGuard<'a>(&'a Shared);
 
-impl Drop for Call<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         // What was not begun is not begun any more.
@@ -119,20 +119,20 @@ impl Drop for Call<'_> {
     }
 }
 
-impl Team {
-    /// For `threads` threads, the caller included: at most [`MOST_THREADS`], at least one.
+impl ThreadPool {
+    /// For `threads` threads, the caller included: at most [`MAX_THREADS`], at least one.
     ///
     /// # Errors
     /// The system gives no more threads.
     pub fn new(threads: usize) -> io::Result<Self> {
-        let mut team = Team { shared: Arc::default(), threads: Vec::new() };
-        for n in 1..threads.min(MOST_THREADS) {
-            let shared = team.shared.clone();
+        let mut pool = ThreadPool { shared: Arc::default(), threads: Vec::new() };
+        for n in 1..threads.min(MAX_THREADS) {
+            let shared = pool.shared.clone();
             let thread =
-                std::thread::Builder::new().name(format!("rows-{n}")).spawn(move || shared.serve())?;
-            team.threads.push(thread);
+                std::thread::Builder::new().name(format!("rows-{n}")).spawn(move || shared.worker_loop())?;
+            pool.threads.push(thread);
         }
-        Ok(team)
+        Ok(pool)
     }
 
     /// How many work on a call at most, the caller included.
@@ -140,12 +140,12 @@ impl Team {
         self.threads.len() + 1
     }
 
-    /// Calls `work` with up to `parts` parts of the rows of `output`, on the caller's thread and the team's. It takes
-    /// the team mutably because a team serves one call at a time.
+    /// Calls `work` with up to `parts` parts of the rows of `output`, on the caller's thread and the pool's. It takes
+    /// the pool mutably because a pool serves one call at a time.
     ///
     /// # Errors
-    /// The first error of a part; or a thread died, now or in an earlier call: then the team is to be made again.
-    pub fn by_rows<T: Element>(
+    /// The first error of a part; or a thread died, now or in an earlier call: then the pool is to be made again.
+    pub fn run_by_rows<T: Element>(
         &mut self,
         parts: usize,
         output: ViewMut<'_, T>,
@@ -156,14 +156,14 @@ impl Team {
         if parts == 1 {
             return work(output);
         }
-        let cut: [Mutex<Option<ViewMut<'_, T>>>; MOST_THREADS] = Default::default();
+        let cut: [Mutex<Option<ViewMut<'_, T>>>; MAX_THREADS] = Default::default();
         let mut rest = output;
         for part in 1..parts {
             let (upper, lower) = rest.split_at_row(rows.start + rows.len() * part / parts);
-            put(&cut[part - 1], upper);
+            store(&cut[part - 1], upper);
             rest = lower;
         }
-        put(&cut[parts - 1], rest);
+        store(&cut[parts - 1], rest);
         let failed: Mutex<Option<KernelError>> = Mutex::default();
         self.run(parts, &|part| {
             let output = cut[part].lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -176,35 +176,35 @@ impl Team {
 
     /// Calls `work` once for each part.
     fn run(&mut self, parts: usize, work: &Work<'_>) -> Result<()> {
-        // SAFETY: only the lifetime changes. The reference lies in `state.work`, from where `State::take` hands it to
-        // threads that count as busy until they are done with it, all under one lock. `Call`, which lives until this
+        // SAFETY: only the lifetime changes. The reference lies in `state.work`, from where `State::take_part` hands it to
+        // threads that count as busy until they are done with it, all under one lock. `CallGuard`, which lives until this
         // function is left in whatever way, takes it out of there and then waits until nobody is busy; so nobody uses
         // it after `work` has ended.
         let work = unsafe { mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
-        let call = Call(&self.shared);
+        let call = CallGuard(&self.shared);
         {
             let mut state = self.shared.state();
             (state.work, state.next, state.parts) = (Some(work), 0, parts);
             self.shared.begin.notify_all();
         }
         loop {
-            let taken = self.shared.state().take();
+            let taken = self.shared.state().take_part();
             let Some((work, part)) = taken else { break };
             work(part);
         }
         drop(call);
         match self.shared.state().broken {
-            true => Err(KernelError::Team),
+            true => Err(KernelError::ThreadPool),
             false => Ok(()),
         }
     }
 }
 
-fn put<T>(place: &Mutex<Option<T>>, value: T) {
+fn store<T>(place: &Mutex<Option<T>>, value: T) {
     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
 }
 
-impl Drop for Team {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.state().end = true;
         self.shared.begin.notify_all();

@@ -21,7 +21,7 @@ impl Element for u8 {}
 impl Element for f32 {}
 impl Element for i32 {}
 
-/// An image to read, halo included.
+/// An image to read, padding included.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, T> {
     pub(crate) data: &'a [T],
@@ -46,7 +46,7 @@ impl<'a, T: Element> View<'a, T> {
         &self.image
     }
 
-    /// One pixel. `y` and `x` may lie in the halo; outside of it this panics.
+    /// One pixel. `y` and `x` may lie in the padding; outside of it this panics.
     pub fn pixel(&self, y: isize, x: isize) -> &'a [T] {
         let at =
             self.origin as isize + y * self.image.row_stride as isize + x * self.image.pixel_stride as isize;
@@ -60,7 +60,7 @@ impl<'a, T: Element> View<'a, T> {
     }
 }
 
-/// Rows of an image to write, without the halo.
+/// Rows of an image to write, without the padding.
 #[derive(Debug)]
 pub struct ViewMut<'a, T> {
     /// Begins at pixel (`rows.start`, 0).

@@ -1,9 +1,9 @@
 use super::*;
-use crate::image::Halo;
+use crate::image::Padding;
 
 #[test]
 fn rows_are_split_without_overlap_and_without_loss() {
-    let image = Image::dense(0, 7, 3, 2, Halo { top: 1, left: 1, bottom: 1, right: 1 });
+    let image = Image::dense(0, 7, 3, 2, Padding { top: 1, left: 1, bottom: 1, right: 1 });
     let mut memory = vec![0_u8; image.footprint()];
     let mut views = ViewMut::new(&mut memory, &image).unwrap().split_rows(3);
     assert_eq!(views.iter().map(ViewMut::rows).collect::<Vec<_>>(), [0..2, 2..4, 4..7]);
@@ -22,14 +22,14 @@ fn rows_are_split_without_overlap_and_without_loss() {
 
 #[test]
 fn more_parts_than_rows_are_as_many_as_rows() {
-    let image = Image::dense(0, 2, 1, 1, Halo::default());
+    let image = Image::dense(0, 2, 1, 1, Padding::default());
     let mut memory = [0_u8; 2];
     assert_eq!(ViewMut::new(&mut memory, &image).unwrap().split_rows(5).len(), 2);
 }
 
 #[test]
 fn an_image_outside_of_its_memory_is_refused() {
-    let image = Image::dense(0, 2, 2, 3, Halo { top: 0, left: 0, bottom: 1, right: 0 });
+    let image = Image::dense(0, 2, 2, 3, Padding { top: 0, left: 0, bottom: 1, right: 0 });
     assert!(View::new(&[0_u8; 18], &image).is_ok());
     assert!(View::new(&[0_u8; 17], &image).is_err());
     for broken in [
@@ -37,9 +37,9 @@ fn an_image_outside_of_its_memory_is_refused() {
         Image { row_stride: 5, ..image },
         Image { pixel_stride: 2, ..image },
         Image { height: 0, ..image },
-        Image { halo: Halo { top: 1, ..image.halo }, ..image },
+        Image { padding: Padding { top: 1, ..image.padding }, ..image },
         Image { row_stride: usize::MAX / 2, ..image },
-        Image { halo: Halo { left: usize::MAX, ..image.halo }, ..image },
+        Image { padding: Padding { left: usize::MAX, ..image.padding }, ..image },
     ] {
         assert!(View::new(&[0_u8; 64], &broken).is_err(), "{broken:?}");
     }

@@ -219,7 +219,7 @@ impl Session {
     #[must_use]
     pub fn shared_by(mut self, threads: &Threads) -> Self {
         if let Kind::Engine(session) = &mut self.kind {
-            session.share(threads.clone());
+            session.set_threads(threads.clone());
         }
         self
     }

@@ -5,22 +5,22 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 use super::fallback::Fallback;
-use super::ops::binary::{Binary, BinaryBytes};
-use super::ops::broadcast::{Choice, Rearrange, Two};
-use super::ops::concat::{Concat, ConcatBytes};
-use super::ops::conv_f32::ConvFloats;
-use super::ops::conv_transpose::Spread;
-use super::ops::conv_u8::ConvBytes;
-use super::ops::dynamic_quantise::QuantiseAtRunTime;
+use super::ops::binary::{Binary, QuantBinary};
+use super::ops::broadcast::{BinaryBroadcast, Rearrange, Select};
+use super::ops::concat::{Concat, QuantConcat};
+use super::ops::conv_f32::FloatConv;
+use super::ops::conv_transpose::DepthToSpace;
+use super::ops::conv_u8::QuantConv;
+use super::ops::dynamic_quantise::DynamicQuantise;
 use super::ops::gather::Gather;
 use super::ops::layout::{FromMap, FromTensor, ToMap, ToTensor};
-use super::ops::matmul::{Product, ProductOfTwo};
+use super::ops::matmul::{MatMul, MatMulConst};
 use super::ops::pad::Pad;
 use super::ops::pool::Pool;
-use super::ops::prelu::{Prelu, PreluBytes};
+use super::ops::prelu::{Prelu, QuantPrelu};
 use super::ops::quantise::{Lookup, Quantise};
 use super::ops::resize::Resize;
-use super::ops::row_ops::Rows;
+use super::ops::row_ops::RowOp;
 use super::ops::slice::Slice;
 use super::ops::unary::Unary;
 use super::step::Step;
@@ -28,7 +28,7 @@ use super::step::Step;
 /// Makes the type of all steps. Those of the second list belong to tract, which cannot be saved; they come last,
 /// because the number of a kind is its place.
 macro_rules! steps {
-    ($($kind:ident),*; not saved: $($unsaved:ident),* $(,)?) => {
+    ($($kind:ident),*; not serialized: $($unsaved:ident),* $(,)?) => {
         /// A step of any kind.
         #[derive(Debug, Serialize, Deserialize)]
         pub(super) enum AnyStep {
@@ -72,15 +72,15 @@ macro_rules! steps {
 
 // To add a step: its name in the first list.
 steps! {
-    ConvBytes, ConvFloats, Spread, Quantise, Lookup, BinaryBytes, Binary, ConcatBytes, Concat, ToMap, FromMap, Pad,
-    Pool, Prelu, PreluBytes, Resize, Slice, Unary, Product, ProductOfTwo, QuantiseAtRunTime, Gather, Two, Choice,
-    Rearrange, Rows;
-    not saved: Fallback, ToTensor, FromTensor
+    QuantConv, FloatConv, DepthToSpace, Quantise, Lookup, QuantBinary, Binary, QuantConcat, Concat, ToMap, FromMap, Pad,
+    Pool, Prelu, QuantPrelu, Resize, Slice, Unary, MatMulConst, MatMul, DynamicQuantise, Gather, BinaryBroadcast, Select,
+    Rearrange, RowOp;
+    not serialized: Fallback, ToTensor, FromTensor
 }
 
 impl AnyStep {
     /// Whether a plan with it can be saved.
-    pub(super) fn can_be_saved(&self) -> bool {
+    pub(super) fn is_serializable(&self) -> bool {
         !matches!(self, AnyStep::Fallback(_) | AnyStep::ToTensor(_) | AnyStep::FromTensor(_))
     }
 }

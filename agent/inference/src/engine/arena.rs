@@ -5,11 +5,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use aimass_kernels::{Halo, Image};
+use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
 
 use super::any_step::AnyStep;
-use super::serialization::kernel_types::HaloParts;
+use super::serialization::kernel_types::PaddingDef;
 use super::value::BufferId;
 
 /// The type of a buffer's elements.
@@ -35,13 +35,13 @@ pub(super) struct Buffer {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
-    #[serde(with = "HaloParts")]
-    pub(super) halo: Halo,
-    /// What a byte halo is filled with; a float halo holds 0.
+    #[serde(with = "PaddingDef")]
+    pub(super) padding: Padding,
+    /// What a byte padding is filled with; a float padding holds 0.
     pub(super) fill: u8,
     /// The step that writes it, for those that may be changed afterwards.
     #[serde(skip)]
-    pub(super) maker: usize,
+    pub(super) producer: usize,
     /// Keeps its content between runs and to their end.
     pub(super) keep: bool,
     /// What it holds from the beginning.
@@ -59,11 +59,13 @@ impl Buffer {
 
     /// Whether it holds numbers without gaps.
     pub(super) fn is_flat(&self) -> bool {
-        self.element == Element::Float && [self.height, self.width] == [1, 1] && self.halo == Halo::default()
+        self.element == Element::Float
+            && [self.height, self.width] == [1, 1]
+            && self.padding == Padding::default()
     }
 
     fn image(&self, start: usize) -> Image {
-        Image::dense(start, self.height, self.width, self.channels, self.halo)
+        Image::dense(start, self.height, self.width, self.channels, self.padding)
     }
 
     /// Bytes of one row, with what lies left and right of it.
@@ -87,17 +89,17 @@ impl Buffer {
     /// From now on it holds so many rows at a time, what is above and below the picture included.
     pub(super) fn shrink_to(&mut self, rows: usize) {
         self.height = rows;
-        self.halo = Halo { top: 0, bottom: 0, ..self.halo };
+        self.padding = Padding { top: 0, bottom: 0, ..self.padding };
     }
 
-    /// What fills its halo.
-    pub(super) fn halo_fill(&self, buffer: BufferId) -> HaloFill {
-        HaloFill { buffer, element: self.element, value: self.fill }
+    /// What fills its padding.
+    pub(super) fn padding_fill(&self, buffer: BufferId) -> PaddingFill {
+        PaddingFill { buffer, element: self.element, value: self.fill }
     }
 
-    /// Refuses a buffer that is empty or too large with its halo, which is data from outside like its shape.
+    /// Refuses a buffer that is empty or too large with its padding, which is data from outside like its shape.
     pub(super) fn check(&self) -> Result<(), String> {
-        let Halo { top, left, bottom, right } = self.halo;
+        let Padding { top, left, bottom, right } = self.padding;
         let height = self.height.checked_add(top).and_then(|h| h.checked_add(bottom));
         let width = self.width.checked_add(left).and_then(|w| w.checked_add(right));
         let elements = height.zip(width).and_then(|(h, w)| h.checked_mul(w)?.checked_mul(self.channels));
@@ -114,11 +116,11 @@ impl Buffer {
 /// Buffers begin at cache lines.
 const LINE: usize = 64;
 /// The most bytes of an arena: no board of ours has more to spare.
-const MOST_BYTES: usize = 512 << 20;
+const MAX_BYTES: usize = 512 << 20;
 
-/// The halo of a buffer, which its first step must find filled.
+/// The padding of a buffer, which its first step must find filled.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct HaloFill {
+pub(super) struct PaddingFill {
     pub(super) buffer: BufferId,
     pub(super) element: Element,
     pub(super) value: u8,
@@ -131,7 +133,7 @@ pub(super) struct Layout {
     /// The arena's size.
     pub(super) bytes: usize,
     /// By step.
-    pub(super) fills: Vec<Vec<HaloFill>>,
+    pub(super) fills: Vec<Vec<PaddingFill>>,
     /// Buffers that hold something from the beginning.
     pub(super) contents: Vec<(BufferId, Arc<[f32]>)>,
 }
@@ -190,19 +192,19 @@ pub(super) fn place(
         }
         starts[id] = start;
         top = top.max(start + size);
-        if top > MOST_BYTES {
-            return Err(format!("needs more than {} MiB at a time", MOST_BYTES >> 20));
+        if top > MAX_BYTES {
+            return Err(format!("needs more than {} MiB at a time", MAX_BYTES >> 20));
         }
         placed.push(id);
     }
     let images = buffers.iter().zip(&starts).map(|(b, start)| b.image(start / b.element.bytes())).collect();
-    let mut fills: Vec<Vec<HaloFill>> = steps.iter().map(|_| Vec::new()).collect();
+    let mut fills: Vec<Vec<PaddingFill>> = steps.iter().map(|_| Vec::new()).collect();
     for (id, (buffer, life)) in buffers.iter().zip(&lives).enumerate() {
         if let Some((first, _)) = life
-            && buffer.halo != Halo::default()
+            && buffer.padding != Padding::default()
             && let Some(fills) = fills.get_mut(*first)
         {
-            fills.push(buffer.halo_fill(BufferId(id)));
+            fills.push(buffer.padding_fill(BufferId(id)));
         }
     }
     let contents =

@@ -39,11 +39,11 @@ enum Source {
     Tensor(Arc<Tensor>),
     Values(Vec<f32>),
     /// Little-endian, of a saved plan.
-    Saved(Bytes),
+    Serialized(Bytes),
     /// So many bytes of a saved plan, which were not handed over yet.
-    Awaited(u64),
+    Pending(u64),
     /// They were packed.
-    Spent,
+    Packed,
 }
 
 /// A constant within the saved steps.
@@ -61,7 +61,7 @@ impl From<Constant> for Part {
 
 impl From<Part> for Constant {
     fn from(part: Part) -> Self {
-        Constant { kind: part.kind, source: Source::Awaited(part.bytes) }
+        Constant { kind: part.kind, source: Source::Pending(part.bytes) }
     }
 }
 
@@ -94,7 +94,7 @@ impl Constant {
 
     /// What is packed now, and then is not needed again.
     pub(super) fn take(&mut self) -> Self {
-        let source = std::mem::replace(&mut self.source, Source::Spent);
+        let source = std::mem::replace(&mut self.source, Source::Packed);
         Constant { kind: self.kind, source }
     }
 
@@ -105,8 +105,8 @@ impl Constant {
             Source::Quant(weights) => weights.len() * each,
             Source::Tensor(tensor) => tensor.len() * each,
             Source::Values(values) => values.len() * each,
-            Source::Saved(bytes) => bytes.len(),
-            Source::Awaited(_) | Source::Spent => 0,
+            Source::Serialized(bytes) => bytes.len(),
+            Source::Pending(_) | Source::Packed => 0,
         }
     }
 
@@ -124,7 +124,7 @@ impl Constant {
                 Integers::U8(values) => Ok(values.iter().map(|b| (b ^ 0x80) as i8).collect()),
                 Integers::I32(_) => Err(self.missing()),
             },
-            (Kind::Signed | Kind::Shifted, Source::Saved(bytes)) => {
+            (Kind::Signed | Kind::Shifted, Source::Serialized(bytes)) => {
                 Ok(bytes.iter().map(|b| *b as i8).collect())
             }
             _ => Err(self.missing()),
@@ -143,7 +143,7 @@ impl Constant {
                 let view = tensor.as_plain_ram().ok_or("a constant does not lie in memory")?;
                 Ok(Cow::Borrowed(view.as_slice::<f32>().map_err(|e| format!("{e:#}"))?))
             }
-            (Kind::Floats, Source::Saved(bytes)) => {
+            (Kind::Floats, Source::Serialized(bytes)) => {
                 let words = bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
                 Ok(words.collect())
             }
@@ -153,8 +153,8 @@ impl Constant {
 
     fn missing(&self) -> String {
         match self.source {
-            Source::Spent => "a layer was packed twice".into(),
-            Source::Awaited(_) => "a saved plan ends before its weights".into(),
+            Source::Packed => "a layer was packed twice".into(),
+            Source::Pending(_) => "a saved plan ends before its weights".into(),
             _ => "a layer's weights are of another type".into(),
         }
     }
@@ -176,9 +176,9 @@ impl Constant {
     /// # Errors
     /// They are not that long.
     pub(super) fn restore(&mut self, from: &mut Bytes) -> Result<(), String> {
-        let Source::Awaited(bytes) = self.source else { return Err("a constant was read twice".into()) };
+        let Source::Pending(bytes) = self.source else { return Err("a constant was read twice".into()) };
         let length = usize::try_from(bytes).ok().filter(|length| *length <= from.len());
-        self.source = Source::Saved(from.split_to(length.ok_or_else(|| self.missing())?));
+        self.source = Source::Serialized(from.split_to(length.ok_or_else(|| self.missing())?));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The engine: runs models by the kernels of `aimass-kernels`, quantised ones at full speed.
 //!
 //! tract stays loader, shape inference and fallback. [`compile`] walks tract's typed graph and makes a flat
-//! [`plan`] of [`step`]s over NHWC buffers with halos, all in one arena ([`arena`]); what a value of the graph is
+//! [`plan`] of [`step`]s over NHWC buffers with padding, all in one arena ([`arena`]); what a value of the graph is
 //! meanwhile says [`value`]; quantised weights are read from the file itself ([`weights`]); an operator is a file in
 //! [`ops`]; what no operator's rule knows runs in tract, node by node ([`fallback`]). What was compiled can be kept as
 //! bytes ([`serialization`]); then a start needs neither the graph nor tract.
@@ -61,12 +61,12 @@ impl Engine {
         let names = crate::backend::tract::check_io(&proto, input)?;
         let taken = if int8 {
             let graph = proto.graph.as_mut().ok_or("holds no graph")?;
-            let at_run_time = onnx::dynamic_matmul::rewrite(graph);
+            let dynamic = onnx::dynamic_matmul::rewrite(graph);
             onnx::dynamic_matmul::dequantise(graph);
-            weights::take(graph, &at_run_time)
+            weights::extract(graph, &dynamic)
         } else {
             onnx::fold::fold(&mut proto);
-            weights::Taken::new()
+            weights::ExtractedWeights::new()
         };
         let model = crate::backend::tract::typed(crate::backend::tract::parse(proto, input)?)?;
         let outputs = crate::backend::tract::outputs(&model, names)?;
@@ -103,7 +103,7 @@ impl Engine {
     ) -> Result<(Self, Vec<OutputInfo>), String> {
         compiled.check_shapes(input.shape.iter().product())?;
         let Compiled { draft, outputs } = compiled;
-        let engine = Engine { plan: Arc::new(Plan::new(draft, kernels, Some(Limits::of_machine()))?) };
+        let engine = Engine { plan: Arc::new(Plan::new(draft, kernels, Some(Limits::for_machine()))?) };
         // A step that is at fault is found here, where tract can still take over, and not at the first picture.
         engine.session()?.run().map_err(|problem| format!("does not run: {problem}"))?;
         Ok((engine, outputs))
@@ -154,24 +154,27 @@ impl EngineSession {
     /// # Errors
     /// A step is at fault; the next run may work.
     pub(crate) fn run(&mut self) -> Result<(), String> {
-        self.shared(|plan, memory| plan.run(memory))
+        self.with_threads(|plan, memory| plan.run(memory))
     }
 
     /// From now on its layers may be shared by several threads.
-    pub(crate) fn share(&mut self, threads: Threads) {
+    pub(crate) fn set_threads(&mut self, threads: Threads) {
         self.threads = threads;
     }
 
     /// Runs something on as many threads as are free now.
-    fn shared<R>(&mut self, run: impl FnOnce(&Plan, &mut Memory) -> Result<R, String>) -> Result<R, String> {
+    fn with_threads<R>(
+        &mut self,
+        run: impl FnOnce(&Plan, &mut Memory) -> Result<R, String>,
+    ) -> Result<R, String> {
         let taken = self.threads.take();
-        if let Err(error) = self.memory.share(taken.threads, self.threads.count()) {
+        if let Err(error) = self.memory.set_threads(taken.threads, self.threads.count()) {
             tracing::warn!(%error, "A model's layers cannot be shared by threads: one runs them.");
             self.threads = Threads::default();
         }
         let ran = run(&self.plan, &mut self.memory);
         if ran.is_err() {
-            self.memory.disband();
+            self.memory.drop_thread_pool();
         }
         ran
     }
@@ -186,6 +189,6 @@ impl EngineSession {
     /// # Errors
     /// As [`Self::run`].
     pub(crate) fn profile(&mut self, runs: usize) -> Result<Vec<StepTime>, String> {
-        self.shared(|plan, memory| plan.profile(memory, runs))
+        self.with_threads(|plan, memory| plan.profile(memory, runs))
     }
 }

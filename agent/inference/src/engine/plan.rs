@@ -9,7 +9,7 @@ use aimass_core::runtime::clock::Stopwatch;
 use aimass_kernels::Kernels;
 
 use super::any_step::AnyStep;
-use super::arena::{Buffer, Element, HaloFill, Layout, place};
+use super::arena::{Buffer, Element, Layout, PaddingFill, place};
 use super::compile::Draft;
 use super::row_tiling::{self, Chain, Limits, Schedule, Work, WorkKind};
 use super::step::Memory;
@@ -35,7 +35,7 @@ pub(super) struct Plan {
 enum Part {
     Step(usize),
     /// Steps that follow each other, by strips.
-    Strips(Range<usize>, Vec<Work>),
+    Tiled(Range<usize>, Vec<Work>),
 }
 
 /// What a kind of step took.
@@ -66,7 +66,7 @@ impl Plan {
             windows.into_iter().for_each(|(id, rows)| buffers[id.0].shrink_to(rows));
             let next = parts.last().map_or(0, Part::end);
             parts.extend((next..chain.steps().start).map(Part::Step));
-            parts.push(Part::Strips(chain.steps(), work));
+            parts.push(Part::Tiled(chain.steps(), work));
         }
         parts.extend((parts.last().map_or(0, Part::end)..steps.len()).map(Part::Step));
         let spans: Vec<Range<usize>> = chains.iter().map(Chain::steps).collect();
@@ -93,23 +93,23 @@ impl Plan {
     /// # Errors
     /// A step is at fault; which one is said.
     pub(super) fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        self.follow(memory, |_| ())
+        self.execute(memory, |_| ())
     }
 
     /// Runs all steps, and tells `done` after each piece of work for which step it was.
-    fn follow(&self, memory: &mut Memory, mut done: impl FnMut(usize)) -> Result<(), String> {
+    fn execute(&self, memory: &mut Memory, mut done: impl FnMut(usize)) -> Result<(), String> {
         // A run that ended in a panic may have left buffers narrow.
-        memory.widen();
+        memory.select_all_rows();
         for part in &self.parts {
             match part {
                 Part::Step(n) => {
-                    self.fill(memory, *n)?;
+                    self.fill_paddings(memory, *n)?;
                     self.step(memory, *n)?;
                     done(*n);
                 }
-                Part::Strips(steps, work) => {
+                Part::Tiled(steps, work) => {
                     for n in steps.clone() {
-                        self.fill(memory, n)?;
+                        self.fill_paddings(memory, n)?;
                         done(n);
                     }
                     let ran: Result<(), String> = work.iter().try_for_each(|work| {
@@ -117,7 +117,7 @@ impl Plan {
                         done(work.step);
                         Ok(())
                     });
-                    memory.widen();
+                    memory.select_all_rows();
                     ran?;
                 }
             }
@@ -129,19 +129,19 @@ impl Plan {
         match &work.kind {
             WorkKind::Move { buffer, element, rows } => memory.move_rows(*buffer, *element, rows.clone()),
             WorkKind::Fill { rows, fill } => {
-                memory.narrow(rows);
-                fill_halo(memory, *fill)
+                memory.select_rows(rows);
+                fill_padding(memory, *fill)
             }
             WorkKind::Run(places) => {
-                places.iter().for_each(|rows| memory.narrow(rows));
+                places.iter().for_each(|rows| memory.select_rows(rows));
                 self.step(memory, work.step)
             }
         }
     }
 
-    /// Fills the halos of what step `n` is the first to use.
-    fn fill(&self, memory: &mut Memory, n: usize) -> Result<(), String> {
-        self.layout.fills[n].iter().try_for_each(|fill| fill_halo(memory, *fill))
+    /// Fills the padding of what step `n` is the first to use.
+    fn fill_paddings(&self, memory: &mut Memory, n: usize) -> Result<(), String> {
+        self.layout.fills[n].iter().try_for_each(|fill| fill_padding(memory, *fill))
     }
 
     fn step(&self, memory: &mut Memory, n: usize) -> Result<(), String> {
@@ -158,7 +158,7 @@ impl Plan {
         for _ in 0..runs.max(1) {
             let mut of_run = vec![Duration::ZERO; self.steps.len()];
             let mut watch = Stopwatch::start();
-            self.follow(memory, |n| of_run[n] += watch.lap())?;
+            self.execute(memory, |n| of_run[n] += watch.lap())?;
             took.iter_mut().zip(of_run).for_each(|(took, of_run)| *took = of_run.min(*took));
         }
         let mut kinds: BTreeMap<String, StepTime> = BTreeMap::new();
@@ -180,16 +180,16 @@ impl Part {
     fn end(&self) -> usize {
         match self {
             Part::Step(n) => n + 1,
-            Part::Strips(steps, _) => steps.end,
+            Part::Tiled(steps, _) => steps.end,
         }
     }
 }
 
-fn fill_halo(memory: &mut Memory, fill: HaloFill) -> Result<(), String> {
+fn fill_padding(memory: &mut Memory, fill: PaddingFill) -> Result<(), String> {
     let image = memory.image(fill.buffer);
     match fill.element {
-        Element::Byte => memory.arena.fill_halo(&image, fill.value),
-        Element::Float => memory.arena.fill_halo(&image, 0f32),
+        Element::Byte => memory.arena.fill_padding(&image, fill.value),
+        Element::Float => memory.arena.fill_padding(&image, 0f32),
     }
     .map_err(|e| e.to_string())
 }

@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use aimass_kernels::{Arena, Curve, Image, Inputs, Kernels, Scratch, Team, View, ViewMut};
+use aimass_kernels::{Arena, Image, Inputs, Kernels, Scratch, ThreadPool, UnaryFn, View, ViewMut};
 use tract_onnx::prelude::TValue;
 
 use super::arena::{Buffer, Element, Layout};
 use super::constant::Constant;
-use super::row_tiling::{ByRows, Rows};
+use super::row_tiling::{RowAccess, RowSlice};
 use super::value::{Activation, BufferId, Slot};
 
 /// One step. It is shared by all sessions of a model; what changes is in [`Memory`].
@@ -46,7 +46,7 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
 
     /// How it can be run for some rows of its output at a time, if it can: in the order of the rows, each by itself and
     /// to the bit as with all others.
-    fn by_rows(&self, _buffers: &[Buffer]) -> Option<ByRows> {
+    fn row_access(&self, _buffers: &[Buffer]) -> Option<RowAccess> {
         None
     }
 
@@ -57,7 +57,7 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
     fn run(&self, memory: &mut Memory) -> Result<(), String>;
 
     /// From now on it also replaces each byte that it writes, if it can.
-    fn fuse_table(&mut self, _table: &[u8; 256]) -> bool {
+    fn fuse_lookup_table(&mut self, _table: &[u8; 256]) -> bool {
         false
     }
 
@@ -77,7 +77,7 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
     }
 
     /// From now on it also computes this of each number that it writes, if it can.
-    fn fuse_curve(&mut self, _curve: Curve) -> bool {
+    fn fuse_unary_fn(&mut self, _curve: UnaryFn) -> bool {
         false
     }
 
@@ -88,7 +88,7 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
 }
 
 /// Multiplications for which a thread more is not worth the waking: some tens of microseconds.
-const PART: u64 = 1 << 19;
+const MULTIPLICATIONS_PER_THREAD: u64 = 1 << 19;
 
 /// What one session's steps work in.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub(super) struct Memory {
     pub(super) tensors: Vec<Option<TValue>>,
     pub(super) scratch: Scratch,
     /// Who shares the rows of large layers, once somebody may.
-    team: Option<Team>,
+    pool: Option<ThreadPool>,
     /// How many threads may share this run's layers.
     threads: usize,
 }
@@ -118,7 +118,7 @@ impl Memory {
             layout: layout.clone(),
             tensors: vec![None; tensors],
             scratch: Scratch::default(),
-            team: None,
+            pool: None,
             threads: 1,
         };
         for (id, content) in &layout.contents {
@@ -142,7 +142,7 @@ impl Memory {
     }
 
     /// From now on a buffer is some of its rows.
-    pub(super) fn narrow(&mut self, rows: &Rows) {
+    pub(super) fn select_rows(&mut self, rows: &RowSlice) {
         let BufferId(id) = rows.buffer;
         self.images[id] = rows.of(&self.layout.images[id]);
     }
@@ -166,7 +166,7 @@ impl Memory {
     }
 
     /// From now on all buffers are whole again.
-    pub(super) fn widen(&mut self) {
+    pub(super) fn select_all_rows(&mut self) {
         self.images.copy_from_slice(&self.layout.images);
     }
 
@@ -201,10 +201,10 @@ impl Memory {
         work: impl Fn(Inputs<'_>, ViewMut<'_, T>) -> aimass_kernels::Result<()> + Sync,
     ) -> Result<(), String> {
         let image = self.image(id);
-        let parts = multiplications.div_ceil(PART).min(self.threads as u64) as usize;
+        let parts = multiplications.div_ceil(MULTIPLICATIONS_PER_THREAD).min(self.threads as u64) as usize;
         let (inputs, output) = self.arena.writing::<T>(&image).map_err(|e| e.to_string())?;
-        match &mut self.team {
-            Some(team) if parts > 1 => team.by_rows(parts, output, |output| work(inputs, output)),
+        match &mut self.pool {
+            Some(pool) if parts > 1 => pool.run_by_rows(parts, output, |output| work(inputs, output)),
             _ => work(inputs, output),
         }
         .map_err(|e| e.to_string())
@@ -214,18 +214,18 @@ impl Memory {
     ///
     /// # Errors
     /// The system gives no more threads: it stays one.
-    pub(super) fn share(&mut self, threads: usize, most: usize) -> std::io::Result<()> {
+    pub(super) fn set_threads(&mut self, threads: usize, max_threads: usize) -> std::io::Result<()> {
         self.threads = 1;
-        if threads > 1 && self.team.is_none() {
-            self.team = Some(Team::new(most)?);
+        if threads > 1 && self.pool.is_none() {
+            self.pool = Some(ThreadPool::new(max_threads)?);
         }
         self.threads = threads;
         Ok(())
     }
 
     /// Lets the threads end: one of them may be dead.
-    pub(super) fn disband(&mut self) {
-        self.team = None;
+    pub(super) fn drop_thread_pool(&mut self) {
+        self.pool = None;
     }
 
     /// A tensor that an earlier step left.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aimass_kernels::Halo;
+use aimass_kernels::Padding;
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::Tensor;
 
@@ -20,10 +20,10 @@ pub(super) struct BufferId(pub(super) usize);
 pub(super) struct Slot(pub(super) usize);
 
 /// What each byte stands for.
-pub(super) type Table = Arc<[f32; 256]>;
+pub(super) type DequantTable = Arc<[f32; 256]>;
 
-/// Pixels that a `Pad` put around a picture: its consumer reads them from the halo.
-pub(super) type Pad = Halo;
+/// Pixels that a `Pad` put around a picture: its consumer reads them from the padding.
+pub(super) type Pad = Padding;
 
 /// Scale, and the byte that stands for 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +33,7 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    pub(super) fn table(self) -> Table {
+    pub(super) fn table(self) -> DequantTable {
         Arc::new(std::array::from_fn(|byte| (byte as i32 - self.zero) as f32 * self.scale))
     }
 }
@@ -42,12 +42,12 @@ impl Affine {
 #[derive(Debug, Clone)]
 pub(super) struct Quant {
     pub(super) buffer: BufferId,
-    pub(super) table: Table,
+    pub(super) table: DequantTable,
     /// Given as long as the table is a straight line.
     pub(super) affine: Option<Affine>,
     pub(super) pad: Pad,
-    /// Nobody else reads the buffer: its bytes may be given another meaning where they are made.
-    pub(super) sole: bool,
+    /// Nobody else reads the buffer: its bytes may be given another params where they are made.
+    pub(super) single_use: bool,
 }
 
 /// A picture of f32.
@@ -55,7 +55,7 @@ pub(super) struct Quant {
 pub(super) struct Floats {
     pub(super) buffer: BufferId,
     pub(super) pad: Pad,
-    pub(super) sole: bool,
+    pub(super) single_use: bool,
 }
 
 /// The order of numbers that lie without gaps.
@@ -67,12 +67,12 @@ pub(super) enum Order {
     ChannelsLast,
 }
 
-/// f32 without gaps or halo, of any rank.
+/// f32 without gaps or padding, of any rank.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flat {
     pub(super) buffer: BufferId,
     pub(super) order: Order,
-    pub(super) sole: bool,
+    pub(super) single_use: bool,
 }
 
 /// A value of the graph.
@@ -80,7 +80,7 @@ pub(super) struct Flat {
 pub(super) enum Value {
     /// Shape `[1, c, h, w]` as bytes.
     Quant(Quant),
-    /// Shape `[1, c, h, w]` as f32, with a halo; what a convolution made of `[1, c, n]` too, as one row.
+    /// Shape `[1, c, h, w]` as f32, with a padding; what a convolution made of `[1, c, n]` too, as one row.
     Floats(Floats),
     /// Any shape.
     Flat(Flat),

@@ -36,11 +36,11 @@ pub(super) struct QuantWeights {
     pub(super) scales: Vec<f32>,
     pub(super) axis: usize,
     /// What they are multiplied with is to be quantised as the model runs.
-    pub(super) at_run_time: bool,
+    pub(super) dynamic: bool,
 }
 
 /// Quantised constants by the name of the value that their `DequantizeLinear` made.
-pub(super) type Taken = HashMap<String, Arc<QuantWeights>>;
+pub(super) type ExtractedWeights = HashMap<String, Arc<QuantWeights>>;
 
 impl QuantWeights {
     fn new(node: &NodeProto, constants: &HashMap<String, TensorProto>) -> Option<Self> {
@@ -67,7 +67,7 @@ impl QuantWeights {
             return None;
         }
         let values = integers(source)?;
-        Some(QuantWeights { dims, values, zeros, scales, axis, at_run_time: false })
+        Some(QuantWeights { dims, values, zeros, scales, axis, dynamic: false })
     }
 
     /// How many values.
@@ -158,11 +158,11 @@ fn integers(source: &TensorProto) -> Option<Integers> {
     })
 }
 
-/// Takes every quantised constant out of the graph; those of the names `at_run_time` are multiplied with what is
+/// Takes every quantised constant out of the graph; those of the names `dynamic` are multiplied with what is
 /// quantised as the model runs. Graphs with subgraphs are left alone: their closures may name
 /// anything.
-pub(super) fn take(graph: &mut GraphProto, at_run_time: &HashSet<String>) -> Taken {
-    let mut taken = Taken::new();
+pub(super) fn extract(graph: &mut GraphProto, dynamic: &HashSet<String>) -> ExtractedWeights {
+    let mut taken = ExtractedWeights::new();
     if graph.node.iter().flat_map(|n| &n.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty()) {
         return taken;
     }
@@ -176,7 +176,7 @@ pub(super) fn take(graph: &mut GraphProto, at_run_time: &HashSet<String>) -> Tak
             && !outputs.contains(&node.output[0]);
         let weights = if ours { QuantWeights::new(node, &constants) } else { None };
         let Some(mut weights) = weights else { return true };
-        weights.at_run_time = at_run_time.contains(&node.output[0]);
+        weights.dynamic = dynamic.contains(&node.output[0]);
         graph.input.push(as_input(&node.output[0], &weights.dims));
         taken.insert(node.output[0].clone(), Arc::new(weights));
         false

@@ -213,7 +213,7 @@ unsafe fn conv<const EXACT_PAIRS: bool>(job: &ConvU8Job<'_>, mut sink: Sink<'_>)
                 }
             }
         }
-        if let (Some(table), Sink::Bytes(bytes)) = (job.table, &mut sink) {
+        if let (Some(table), Sink::Bytes(bytes)) = (job.lookup_table, &mut sink) {
             lookup_tile(bytes, &outputs[..count], channels, table);
         }
     });

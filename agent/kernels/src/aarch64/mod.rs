@@ -15,7 +15,7 @@ mod rows;
 mod store;
 
 use crate::cpu::Path;
-use crate::dispatch::{Runs, Table};
+use crate::dispatch::{DispatchTable, Runs};
 
 /// The same number, of which the compiler knows nothing: from one that it knows to grow by steps it would make a pointer
 /// for each use in a loop that is written out, and count all of them up.
@@ -41,7 +41,7 @@ const RUNS: Runs = Runs {
     ..portable::RUNS
 };
 
-static NEON: Table = Table {
+static NEON: DispatchTable = DispatchTable {
     path: Path::Neon,
     conv_u8: &[conv_neon::PAIRED, conv_neon::SINGLE],
     conv_f32: conv_f32::KERNEL,
@@ -50,7 +50,7 @@ static NEON: Table = Table {
     runs: RUNS,
 };
 
-static DOT: Table = Table {
+static DOT: DispatchTable = DispatchTable {
     path: Path::NeonDot,
     conv_u8: &[conv_dot::KERNEL],
     conv_f32: conv_f32::KERNEL,
@@ -60,7 +60,7 @@ static DOT: Table = Table {
 };
 
 /// The table of a path if this machine has its instructions.
-pub(crate) fn table_of(path: Path) -> Option<&'static Table> {
+pub(crate) fn dispatch_table(path: Path) -> Option<&'static DispatchTable> {
     match path {
         Path::Neon => Some(&NEON),
         Path::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod").then_some(&DOT),

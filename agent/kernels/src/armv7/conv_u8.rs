@@ -61,7 +61,7 @@ unsafe fn conv(job: &ConvU8Job<'_>, mut sink: Sink<'_>) {
             let left = (walk.channels - start).min(CHANNELS);
             let multiplier = &job.multiplier[start..start + CHANNELS];
             for (sums, output) in sums[..count].iter().zip(outputs) {
-                store(sums, multiplier, &bounds, left, output + start, job.table, &mut sink);
+                store(sums, multiplier, &bounds, left, output + start, job.lookup_table, &mut sink);
             }
         }
     });

@@ -54,7 +54,7 @@ unsafe fn depthwise_u8(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
             // SAFETY: the walk lies within the input, the block within the channels; weights are taps × channels.
             unsafe { aimass_armv7_depthwise_u8(&raw const taps, &raw mut sums) };
             let multiplier = &packed.multiplier[channel..channel + CHANNELS];
-            store(&sums, multiplier, &bounds, CHANNELS, output + channel, job.table, &mut sink);
+            store(&sums, multiplier, &bounds, CHANNELS, output + channel, job.lookup_table, &mut sink);
         }
     });
 }

@@ -7,14 +7,14 @@ mod conv_u8;
 mod depthwise;
 
 use crate::cpu::Path;
-use crate::dispatch::Table;
+use crate::dispatch::DispatchTable;
 
 /// Portable code: this target has no instructions to compile it again for.
 mod portable {
     crate::portable::runs!(RUNS);
 }
 
-static TABLE: Table = Table {
+static DISPATCH: DispatchTable = DispatchTable {
     path: Path::NeonArmv7,
     conv_u8: &[conv_u8::KERNEL],
     conv_f32: conv_f32::KERNEL,
@@ -24,12 +24,12 @@ static TABLE: Table = Table {
 };
 
 /// The table if this machine has NEON: some 32-bit processors do not.
-pub(crate) fn table() -> Option<&'static Table> {
+pub(crate) fn dispatch_table() -> Option<&'static DispatchTable> {
     const AT_HWCAP: core::ffi::c_ulong = 16;
     const HWCAP_NEON: core::ffi::c_ulong = 1 << 12;
     // SAFETY: a function of the C library, which every Linux target links; it takes any number.
     let has_neon = unsafe { getauxval(AT_HWCAP) } & HWCAP_NEON != 0;
-    has_neon.then_some(&TABLE)
+    has_neon.then_some(&DISPATCH)
 }
 
 unsafe extern "C" {

@@ -5,9 +5,9 @@ use super::depthwise::DepthwiseF32Job;
 use super::pack::{Packed, blocks, pack_dense, pad_blocks};
 use super::shape::{ConvShape, Walk};
 use crate::cpu::Kernels;
-use crate::dispatch::Table;
+use crate::dispatch::DispatchTable;
 use crate::error::{KernelError, Result};
-use crate::ops::unary_fn::Curve;
+use crate::ops::unary_fn::UnaryFn;
 use crate::view::{View, ViewMut};
 
 const NAME: &str = "conv_f32";
@@ -71,11 +71,11 @@ pub struct Conv2dF32 {
     kernels: Kernels,
     kind: Kind,
     /// What becomes of each value at last, in this order.
-    curves: Vec<Curve>,
+    unary_fns: Vec<UnaryFn>,
 }
 
 /// Numbers of an output that are convolved before their functions are computed: they are still near.
-const STRIP: usize = 1 << 15;
+const CHUNK_ELEMENTS: usize = 1 << 15;
 
 #[derive(Debug, Clone)]
 enum Kind {
@@ -139,16 +139,16 @@ impl Conv2dF32 {
         } else {
             Kind::Dense(
                 (0..shape.groups)
-                    .map(|g| pack_group(shape, kernels.table, weights, &bias, activation, g))
+                    .map(|g| pack_group(shape, kernels.dispatch, weights, &bias, activation, g))
                     .collect(),
             )
         };
-        Ok(Self { shape: *shape, kernels, kind, curves: Vec::new() })
+        Ok(Self { shape: *shape, kernels, kind, unary_fns: Vec::new() })
     }
 
     /// With functions of each value, one after the other, behind the activation.
-    pub fn with_curves(self, curves: Vec<Curve>) -> Self {
-        Self { curves, ..self }
+    pub fn with_unary_fns(self, unary_fns: Vec<UnaryFn>) -> Self {
+        Self { unary_fns, ..self }
     }
 
     /// The shape it was made for.
@@ -159,19 +159,19 @@ impl Conv2dF32 {
     /// Convolves the rows of `output`.
     ///
     /// # Errors
-    /// The images do not match the shape, or the input's halo is too small.
+    /// The images do not match the shape, or the input's padding is too small.
     pub fn run(&self, input: View<'_, f32>, output: ViewMut<'_, f32>) -> Result<()> {
-        if self.curves.is_empty() {
+        if self.unary_fns.is_empty() {
             return self.convolve(input, output);
         }
-        let rows = (STRIP / output.image().row_stride.max(1)).max(1);
+        let rows = (CHUNK_ELEMENTS / output.image().row_stride.max(1)).max(1);
         let mut rest = output;
         while !rest.rows().is_empty() {
             let end = rest.rows().start + rows;
-            let (mut strip, below) = rest.split_at_row(end);
-            self.convolve(input, strip.reborrow())?;
-            for curve in &self.curves {
-                self.kernels.curve_in_place(strip.reborrow(), curve);
+            let (mut chunk, below) = rest.split_at_row(end);
+            self.convolve(input, chunk.reborrow())?;
+            for function in &self.unary_fns {
+                self.kernels.unary_in_place(chunk.reborrow(), function);
             }
             rest = below;
         }
@@ -183,7 +183,7 @@ impl Conv2dF32 {
         if walk.rows.is_empty() {
             return Ok(());
         }
-        let table = self.kernels.table;
+        let dispatch = self.kernels.dispatch;
         match &self.kind {
             Kind::Depthwise { weights, bias, activation } => {
                 let walk = depthwise_walk(&self.shape, walk, input.image());
@@ -191,7 +191,7 @@ impl Conv2dF32 {
                 let job = DepthwiseF32Job { walk, input: input.data, weights, bias, activation };
                 // SAFETY: the table belongs to a path that this machine runs, the walk was just checked, and `new`
                 // checked the numbers of weights, biases and slopes.
-                unsafe { (table.depthwise_f32.run)(&job, output.data) };
+                unsafe { (dispatch.depthwise_f32.run)(&job, output.data) };
             }
             Kind::Dense(groups) => {
                 let inputs = self.shape.input_channels / self.shape.groups;
@@ -208,7 +208,7 @@ impl Conv2dF32 {
                         activation,
                     };
                     // SAFETY: as above; `pack_group` used the widths of the same table.
-                    unsafe { (table.conv_f32.run)(&job, memory) };
+                    unsafe { (dispatch.conv_f32.run)(&job, memory) };
                 }
             }
         }
@@ -217,7 +217,7 @@ impl Conv2dF32 {
 }
 
 /// The largest packed matrix, in numbers: 256 MB.
-const MOST_PACKED: usize = 1 << 26;
+const MAX_PACKED: usize = 1 << 26;
 
 /// `out = a × b`, where `b` is packed for this one use, quickly, into `packed`. `transposed` says that `b` has `n` rows
 /// of `k`.
@@ -234,10 +234,10 @@ pub(crate) fn multiply(
 ) -> Result<()> {
     let shape = ConvShape::pointwise(k, n);
     shape.check("matmul_f32")?;
-    let kernel = &kernels.table.conv_f32;
+    let kernel = &kernels.dispatch.conv_f32;
     let length: usize = blocks(n, kernel.widths).map(|(_, width)| width).sum();
     // A narrow matrix is filled up to a block, and may become sixteen times as large.
-    if length.saturating_mul(k + 1) > MOST_PACKED {
+    if length.saturating_mul(k + 1) > MAX_PACKED {
         return Err(KernelError::shape("matmul_f32", format!("a matrix of {k} x {n} is too large to pack")));
     }
     // Weights, and behind them biases: all 0, as are the columns that fill up a block.
@@ -268,7 +268,7 @@ pub(crate) fn multiply(
 
 fn pack_group(
     shape: &ConvShape,
-    table: &Table,
+    dispatch: &DispatchTable,
     weights: &[f32],
     bias: &[f32],
     activation: &Activation,
@@ -278,7 +278,7 @@ fn pack_group(
     let of_group = group * channels..(group + 1) * channels;
     let ([down, across], run_length) = shape.runs();
     let weight = onnx_weight(shape, weights);
-    let widths = table.conv_f32.widths;
+    let widths = dispatch.conv_f32.widths;
     let packed = Packed {
         weights: pack_dense(channels, widths, down * across, run_length, 1, |channel, run, element| {
             weight(group * channels + channel, run, element)

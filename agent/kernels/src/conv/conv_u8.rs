@@ -20,7 +20,7 @@ pub struct ConvWeightsU8<'a> {
     /// One for each output channel. For bytes: input scale × weight scale / output scale; for f32 output: without the
     /// last.
     pub multiplier: &'a [f32],
-    /// Zero point of the input, which also fills its halo.
+    /// Zero point of the input, which also fills its padding.
     pub input_zero_point: u8,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct ConvU8Job<'a> {
     pub(crate) bias: &'a [i32],
     pub(crate) multiplier: &'a [f32],
     pub(crate) rounding: Rounding,
-    pub(crate) table: Option<&'a [u8; 256]>,
+    pub(crate) lookup_table: Option<&'a [u8; 256]>,
 }
 
 /// How a path convolves.
@@ -106,13 +106,13 @@ impl Conv2dU8 {
             return Err(KernelError::shape(NAME, "a multiplier is not a finite number"));
         }
         let kind = if shape.is_depthwise() {
-            let kernel = kernels.table.depthwise_u8.iter().find(|kernel| (kernel.supports)(shape));
+            let kernel = kernels.dispatch.depthwise_u8.iter().find(|kernel| (kernel.supports)(shape));
             let kernel = kernel.unwrap_or(&crate::portable::depthwise::U8);
             let bias = folded_bias(weights, channels, each, kernel.offset);
             Kind::Depthwise(kernel, (kernel.pack)(shape, weights.weights, &bias, weights.multiplier))
         } else {
             let (_, run_length) = shape.runs();
-            let mut fast = kernels.table.conv_u8.iter();
+            let mut fast = kernels.dispatch.conv_u8.iter();
             let fast = fast.find(|kernel| run_length >= kernel.group && (kernel.supports)(weights.weights));
             let kernel = fast.unwrap_or(&crate::portable::conv::U8);
             let bias = folded_bias(weights, channels, each, kernel.offset);
@@ -130,7 +130,7 @@ impl Conv2dU8 {
     /// Convolves into bytes, the rows of `output`.
     ///
     /// # Errors
-    /// The images do not match the shape, or the input's halo is too small.
+    /// The images do not match the shape, or the input's padding is too small.
     pub fn run(&self, input: View<'_, u8>, output: ViewMut<'_, u8>) -> Result<()> {
         self.run_into(input, output, |bytes| Sink::Bytes(bytes))
     }
@@ -179,7 +179,7 @@ impl Conv2dU8 {
             bias,
             multiplier,
             rounding: self.output.rounding(),
-            table: None,
+            lookup_table: None,
         };
         // SAFETY: as in `run_into`; biases and multipliers are as many as the layer's own.
         unsafe { (kernel.run)(&job, Sink::Floats(output.data)) };
@@ -196,7 +196,7 @@ impl Conv2dU8 {
         if walk.rows.is_empty() {
             return Ok(());
         }
-        let (rounding, table) = (self.output.rounding(), self.output.table.as_deref());
+        let (rounding, lookup_table) = (self.output.rounding(), self.output.lookup_table.as_deref());
         match &self.kind {
             Kind::Depthwise(kernel, packed) => {
                 let walk = depthwise_walk(&self.shape, walk, input.image());
@@ -207,7 +207,7 @@ impl Conv2dU8 {
                     input: input.data,
                     packed,
                     rounding,
-                    table,
+                    lookup_table,
                 };
                 // SAFETY: the table belongs to a path that this machine runs, the walk was just checked, and the
                 // kernel's own `pack` made the weights.
@@ -227,7 +227,7 @@ impl Conv2dU8 {
                         bias: &packed.bias,
                         multiplier: &packed.multiplier,
                         rounding,
-                        table,
+                        lookup_table,
                     };
                     // SAFETY: as above; `pack_group` used this kernel's widths and group.
                     unsafe { (kernel.run)(&job, sink(memory)) };

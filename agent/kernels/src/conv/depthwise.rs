@@ -15,7 +15,7 @@ pub(crate) struct DepthwiseU8Job<'a> {
     pub(crate) input: &'a [u8],
     pub(crate) packed: &'a Packed<i8, i32>,
     pub(crate) rounding: Rounding,
-    pub(crate) table: Option<&'a [u8; 256]>,
+    pub(crate) lookup_table: Option<&'a [u8; 256]>,
 }
 
 impl DepthwiseU8Job<'_> {
@@ -28,7 +28,7 @@ impl DepthwiseU8Job<'_> {
         lookup: impl Fn(&mut [u8], &[u8; 256]),
     ) {
         let walk = &self.walk;
-        let (Some(table), Sink::Bytes(bytes)) = (self.table, sink) else { return };
+        let (Some(table), Sink::Bytes(bytes)) = (self.lookup_table, sink) else { return };
         if walk.output_step[1] == walk.channels {
             lookup(&mut bytes[output..][..walk.width * walk.channels], table);
         } else {

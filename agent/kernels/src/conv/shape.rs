@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{KernelError, Result};
-use crate::image::Halo;
+use crate::image::Padding;
 use crate::view::{Element, View, ViewMut};
 
 /// What a convolution looks like, without its weights.
@@ -57,16 +57,16 @@ impl ConvShape {
         (height * width * self.output_channels) as u64 * self.weights_per_channel() as u64
     }
 
-    /// The halo that the input needs for an output of this size.
-    pub fn halo(&self, input: [usize; 2], output: [usize; 2]) -> Halo {
+    /// The padding that the input needs for an output of this size.
+    pub fn required_padding(&self, input: [usize; 2], output: [usize; 2]) -> Padding {
         let after = |axis: usize| {
-            // Saturating: a reach that wrapped around would ask for no halo, and let the kernels read anywhere.
+            // Saturating: a reach that wrapped around would ask for no padding, and let the kernels read anywhere.
             let steps = (output[axis].max(1) - 1).saturating_mul(self.stride[axis]);
             let taps = (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]);
             let reach = steps.saturating_add(taps).saturating_add(1);
             reach.saturating_sub(self.padding[axis].saturating_add(input[axis]))
         };
-        Halo { top: self.padding[0], left: self.padding[1], bottom: after(0), right: after(1) }
+        Padding { top: self.padding[0], left: self.padding[1], bottom: after(0), right: after(1) }
     }
 
     /// # Errors
@@ -156,16 +156,16 @@ impl ConvShape {
                 ),
             ));
         }
-        let need = self.halo([from.height, from.width], [to.height, to.width]);
-        if need.union(from.halo) != from.halo {
+        let need = self.required_padding([from.height, from.width], [to.height, to.width]);
+        if need.union(from.padding) != from.padding {
             return Err(KernelError::shape(
                 kernel,
-                format!("it needs a halo of {need:?}, its input has {:?}", from.halo),
+                format!("it needs a padding of {need:?}, its input has {:?}", from.padding),
             ));
         }
         let (runs, run_length) = self.runs();
         let walk = Walk {
-            // Within the halo that was just checked.
+            // Within the padding that was just checked.
             origin: input.origin - self.padding[0] * from.row_stride - self.padding[1] * from.pixel_stride,
             step: [self.stride[0] * from.row_stride, self.stride[1] * from.pixel_stride],
             runs,

@@ -1,15 +1,15 @@
 //! Numbers without gaps in another order: transposed, repeated along axes, and combined with others that are repeated.
 
-use super::unary_fn::Combine;
+use super::unary_fn::BinaryFn;
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
 
 /// Axes that are left when neighbours that lie in order are made one.
-const MOST_AXES: usize = 8;
+const MAX_AXES: usize = 8;
 
 /// How elements of `N` inputs lie for the elements of an output, which lies in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spread<const N: usize> {
+pub struct Broadcast<const N: usize> {
     /// Output places along each axis, and how far apart an input's elements are along it: 0 repeats them.
     axes: Vec<(usize, [usize; N])>,
     /// Elements that each input must have at least.
@@ -17,25 +17,25 @@ pub struct Spread<const N: usize> {
     length: usize,
 }
 
-impl<const N: usize> Spread<N> {
-    /// Of an output of this shape, and inputs whose elements are these distances apart along its axes.
+impl<const N: usize> Broadcast<N> {
+    /// Of an output of this shape, and inputs whose elements are these strides apart along its axes.
     ///
     /// # Errors
     /// An axis has no place, or there are too many axes.
-    pub fn new(shape: &[usize], distances: [&[usize]; N]) -> Result<Self> {
-        if shape.contains(&0) || distances.iter().any(|d| d.len() != shape.len()) {
+    pub fn new(shape: &[usize], strides: [&[usize]; N]) -> Result<Self> {
+        if shape.contains(&0) || strides.iter().any(|d| d.len() != shape.len()) {
             return Err(KernelError::shape(
-                "spread",
-                format!("{distances:?} do not fit the shape {shape:?}"),
+                "broadcast",
+                format!("{strides:?} do not fit the shape {shape:?}"),
             ));
         }
         let mut axes: Vec<(usize, [usize; N])> = Vec::new();
         for (axis, places) in shape.iter().enumerate().filter(|(_, places)| **places > 1) {
-            let steps = distances.map(|d| d[axis]);
+            let steps = strides.map(|d| d[axis]);
             match axes.last_mut() {
                 // Stepping along the one before is stepping over all of this one.
                 Some((before, outer)) if (0..N).all(|n| steps[n].checked_mul(*places) == Some(outer[n])) => {
-                    *before = before.checked_mul(*places).ok_or_else(|| beyond(shape))?;
+                    *before = before.checked_mul(*places).ok_or_else(|| too_large(shape))?;
                     *outer = steps;
                 }
                 _ => axes.push((*places, steps)),
@@ -44,10 +44,10 @@ impl<const N: usize> Spread<N> {
         if axes.is_empty() {
             axes.push((1, [1; N]));
         }
-        if axes.len() > MOST_AXES {
-            return Err(KernelError::shape("spread", format!("{shape:?} has too many axes")));
+        if axes.len() > MAX_AXES {
+            return Err(KernelError::shape("broadcast", format!("{shape:?} has too many axes")));
         }
-        // Of all places, so that no sum over some of them is beyond.
+        // Of all places, so that no sum over some of them is too_large.
         let reach = |n: usize| {
             let each = |sum: usize, (places, steps): &(usize, [usize; N])| {
                 sum.checked_add(places.checked_mul(steps[n])?)
@@ -56,11 +56,11 @@ impl<const N: usize> Spread<N> {
         };
         let mut needs = [0; N];
         for (n, needs) in needs.iter_mut().enumerate() {
-            reach(n).ok_or_else(|| beyond(shape))?;
+            reach(n).ok_or_else(|| too_large(shape))?;
             *needs = 1 + axes.iter().map(|(places, steps)| (places - 1) * steps[n]).sum::<usize>();
         }
         let length = axes.iter().try_fold(1usize, |length, (places, _)| length.checked_mul(*places));
-        Ok(Self { axes, needs, length: length.ok_or_else(|| beyond(shape))? })
+        Ok(Self { axes, needs, length: length.ok_or_else(|| too_large(shape))? })
     }
 
     /// Its axes: how many places, and how far apart each input's elements are. [`Self::new`] makes the same of them.
@@ -72,23 +72,23 @@ impl<const N: usize> Spread<N> {
     ///
     /// # Errors
     /// A shape is none that becomes `shape`.
-    pub fn broadcast(shape: &[usize], inputs: [&[usize]; N]) -> Result<Self> {
-        let mut distances = [const { Vec::new() }; N];
-        for (input, distances) in inputs.iter().zip(&mut distances) {
+    pub fn of_shapes(shape: &[usize], inputs: [&[usize]; N]) -> Result<Self> {
+        let mut strides = [const { Vec::new() }; N];
+        for (input, strides) in inputs.iter().zip(&mut strides) {
             let missing = shape.len().checked_sub(input.len());
-            let missing = missing.ok_or_else(|| misfit(input, shape))?;
-            *distances = vec![0; shape.len()];
+            let missing = missing.ok_or_else(|| not_broadcastable(input, shape))?;
+            *strides = vec![0; shape.len()];
             let mut step = 1;
             for axis in (0..input.len()).rev() {
                 let places = input[axis];
                 if places != 1 && places != shape[missing + axis] {
-                    return Err(misfit(input, shape));
+                    return Err(not_broadcastable(input, shape));
                 }
-                distances[missing + axis] = if places == 1 { 0 } else { step };
+                strides[missing + axis] = if places == 1 { 0 } else { step };
                 step *= places;
             }
         }
-        Self::new(shape, distances.each_ref().map(Vec::as_slice))
+        Self::new(shape, strides.each_ref().map(Vec::as_slice))
     }
 
     fn check(&self, inputs: [usize; N], output: usize) -> Result<()> {
@@ -96,7 +96,7 @@ impl<const N: usize> Spread<N> {
             return Ok(());
         }
         Err(KernelError::shape(
-            "spread",
+            "broadcast",
             format!(
                 "{inputs:?} values do not become {output}: {:?} and {} are needed",
                 self.needs, self.length
@@ -109,7 +109,7 @@ impl<const N: usize> Spread<N> {
     fn blocks(&self, inner: usize, mut each: impl FnMut([usize; N], usize)) {
         let (outer, inner) = self.axes.split_at(self.axes.len() - inner);
         let block: usize = inner.iter().map(|(places, _)| places).product();
-        let (mut at, mut starts) = ([0; MOST_AXES], [0; N]);
+        let (mut at, mut starts) = ([0; MAX_AXES], [0; N]);
         for n in 0..self.length / block {
             each(starts, n * block);
             for (axis, (places, steps)) in outer.iter().enumerate().rev() {
@@ -134,28 +134,28 @@ impl<const N: usize> Spread<N> {
     }
 }
 
-fn beyond(shape: &[usize]) -> KernelError {
-    KernelError::shape("spread", format!("{shape:?} is out of all proportion"))
+fn too_large(shape: &[usize]) -> KernelError {
+    KernelError::shape("broadcast", format!("{shape:?} is out of all proportion"))
 }
 
-fn misfit(input: &[usize], shape: &[usize]) -> KernelError {
-    KernelError::shape("spread", format!("{input:?} is no shape to be repeated to {shape:?}"))
+fn not_broadcastable(input: &[usize], shape: &[usize]) -> KernelError {
+    KernelError::shape("broadcast", format!("{input:?} is no shape to be repeated to {shape:?}"))
 }
 
 impl Kernels {
     /// Copies into another order.
     ///
     /// # Errors
-    /// `from` or `to` are not as long as the spread says.
-    pub fn rearrange(self, from: &[f32], to: &mut [f32], spread: &Spread<1>) -> Result<()> {
-        spread.check([from.len()], to.len())?;
-        let (row, step) = (spread.row(), spread.step(0));
+    /// `from` or `to` are not as long as the broadcast says.
+    pub fn rearrange(self, from: &[f32], to: &mut [f32], broadcast: &Broadcast<1>) -> Result<()> {
+        broadcast.check([from.len()], to.len())?;
+        let (row, step) = (broadcast.row(), broadcast.step(0));
         // A transposition in the last axes: rows of the input are read once, not once for each column.
-        if let [.., (columns, [1]), (rows, [apart])] = spread.axes[..] {
-            transpose(from, to, spread, [columns, rows], apart);
+        if let [.., (columns, [1]), (rows, [apart])] = broadcast.axes[..] {
+            transpose(from, to, broadcast, [columns, rows], apart);
             return Ok(());
         }
-        spread.blocks(1, |[start], at| {
+        broadcast.blocks(1, |[start], at| {
             let to = &mut to[at..at + row];
             match step {
                 0 => to.fill(from[start]),
@@ -170,26 +170,26 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Self::rearrange`].
-    pub fn combine(
+    pub fn binary(
         self,
         [a, b]: [&[f32]; 2],
         to: &mut [f32],
-        spread: &Spread<2>,
-        combine: Combine,
+        broadcast: &Broadcast<2>,
+        function: BinaryFn,
     ) -> Result<()> {
-        spread.check([a.len(), b.len()], to.len())?;
-        let row = spread.row();
-        let lengths = [0, 1].map(|n| match spread.step(n) {
+        broadcast.check([a.len(), b.len()], to.len())?;
+        let row = broadcast.row();
+        let lengths = [0, 1].map(|n| match broadcast.step(n) {
             0 => Ok(1),
             1 => Ok(row),
-            step => Err(KernelError::shape("combine", format!("values lie {step} apart in a row"))),
+            step => Err(KernelError::shape("binary", format!("values lie {step} apart in a row"))),
         });
         let [of_a, of_b] = lengths;
         let (of_a, of_b) = (of_a?, of_b?);
-        spread.blocks(1, |[first, second], at| {
+        broadcast.blocks(1, |[first, second], at| {
             let (a, b) = (&a[first..first + of_a], &b[second..second + of_b]);
             // SAFETY: the table's path runs on this machine; both are as long as the row, or one value.
-            unsafe { (self.table.runs.combine)(a, b, &mut to[at..at + row], &combine) };
+            unsafe { (self.dispatch.runs.binary_fn)(a, b, &mut to[at..at + row], &function) };
         });
         Ok(())
     }
@@ -198,10 +198,10 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Self::rearrange`].
-    pub fn select(self, inputs: [&[f32]; 3], to: &mut [f32], spread: &Spread<3>) -> Result<()> {
-        spread.check(inputs.map(<[f32]>::len), to.len())?;
-        let (row, steps) = (spread.row(), [0, 1, 2].map(|n| spread.step(n)));
-        spread.blocks(1, |starts, at| {
+    pub fn select(self, inputs: [&[f32]; 3], to: &mut [f32], broadcast: &Broadcast<3>) -> Result<()> {
+        broadcast.check(inputs.map(<[f32]>::len), to.len())?;
+        let (row, steps) = (broadcast.row(), [0, 1, 2].map(|n| broadcast.step(n)));
+        broadcast.blocks(1, |starts, at| {
             for (x, to) in to[at..at + row].iter_mut().enumerate() {
                 let [test, yes, no] = [0, 1, 2].map(|n| inputs[n][starts[n] + x * steps[n]]);
                 *to = if test != 0.0 { yes } else { no };
@@ -212,10 +212,16 @@ impl Kernels {
 }
 
 /// Rows of the input, `apart`, that become columns.
-fn transpose(from: &[f32], to: &mut [f32], spread: &Spread<1>, [columns, rows]: [usize; 2], apart: usize) {
+fn transpose(
+    from: &[f32],
+    to: &mut [f32],
+    broadcast: &Broadcast<1>,
+    [columns, rows]: [usize; 2],
+    apart: usize,
+) {
     /// Columns that are written side by side: their lines of cache stay near.
     const TILE: usize = 8;
-    spread.blocks(2, |[start], at| {
+    broadcast.blocks(2, |[start], at| {
         let to = &mut to[at..at + columns * rows];
         for first in (0..columns).step_by(TILE) {
             let width = TILE.min(columns - first);

@@ -1,11 +1,11 @@
 //! Element by element: copies, tables, sums, products, quantisation. Rows that are dense go through as one run, rows of
 //! a slice of a wider image pixel by pixel.
 
-use super::{one_a_channel, same_size};
+use super::{check_one_per_channel, check_same_size};
 use crate::conv::Activation;
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
-use crate::ops::unary_fn::Curve;
+use crate::ops::unary_fn::UnaryFn;
 use crate::quant::{AddU8, Dequantise, MulU8, OutputU8, PreluU8, Quantise};
 use crate::view::{Element, View, ViewMut};
 
@@ -17,7 +17,7 @@ fn unary<T: Element, U: Element>(
     by_pixel: bool,
     run: impl Fn(&[T], &mut [U]),
 ) -> Result<()> {
-    same_size(kernel, input.image(), output.image())?;
+    check_same_size(kernel, input.image(), output.image())?;
     let (from, to, channels) = (*input.image(), *output.image(), input.image().channels);
     let whole = !by_pixel && from.is_dense() && to.is_dense();
     for y in output.rows() {
@@ -40,11 +40,11 @@ fn binary<T: Element>(
     mut output: ViewMut<'_, T>,
     run: impl Fn(&[T], &[T], &mut [T]),
 ) -> Result<()> {
-    same_size(kernel, a.image(), output.image())?;
+    check_same_size(kernel, a.image(), output.image())?;
     let (of_a, of_b, to, channels) = (*a.image(), *b.image(), *output.image(), a.image().channels);
     let gate = of_b.shape() == [1, 1, channels];
     if !gate {
-        same_size(kernel, b.image(), output.image())?;
+        check_same_size(kernel, b.image(), output.image())?;
     }
     let one_pixel = to.height == 1 && to.width == 1;
     let whole = of_a.is_dense() && of_b.is_dense() && to.is_dense() && (!gate || one_pixel);
@@ -67,9 +67,9 @@ fn binary<T: Element>(
 impl Kernels {
     /// The last step of a quantised result.
     pub(super) fn finish(self, bytes: &mut [u8], output: &OutputU8) {
-        if let Some(table) = &output.table {
+        if let Some(table) = &output.lookup_table {
             // SAFETY: the table's path runs on this machine.
-            unsafe { (self.table.runs.lookup_in_place)(bytes, table) };
+            unsafe { (self.dispatch.runs.lookup_in_place)(bytes, table) };
         }
     }
 
@@ -91,7 +91,7 @@ impl Kernels {
     /// # Errors
     /// The images differ in size.
     pub fn lookup_u8(self, input: View<'_, u8>, output: ViewMut<'_, u8>, table: &[u8; 256]) -> Result<()> {
-        let run = self.table.runs.lookup;
+        let run = self.dispatch.runs.lookup;
         // SAFETY: the table's path runs on this machine; `unary` gives runs of equal length.
         unary("lookup_u8", input, output, false, |from, to| unsafe { run(from, to, table) })
     }
@@ -107,7 +107,7 @@ impl Kernels {
         output: ViewMut<'_, u8>,
         add: &AddU8,
     ) -> Result<()> {
-        let run = self.table.runs.add_u8;
+        let run = self.dispatch.runs.add_u8;
         binary("add_u8", a, b, output, |a, b, to| {
             // SAFETY: the table's path runs on this machine; `binary` gives runs of equal length.
             unsafe { run(a, b, to, add) };
@@ -126,7 +126,7 @@ impl Kernels {
         output: ViewMut<'_, u8>,
         mul: &MulU8,
     ) -> Result<()> {
-        let run = self.table.runs.mul_u8;
+        let run = self.dispatch.runs.mul_u8;
         binary("mul_u8", a, b, output, |a, b, to| {
             // SAFETY: as in `add_u8`.
             unsafe { run(a, b, to, mul) };
@@ -139,8 +139,8 @@ impl Kernels {
     /// # Errors
     /// The images differ in size, or the slopes are not one for each channel.
     pub fn prelu_u8(self, input: View<'_, u8>, output: ViewMut<'_, u8>, prelu: &PreluU8) -> Result<()> {
-        one_a_channel("prelu_u8", "slopes", prelu.negative.len(), output.image())?;
-        let run = self.table.runs.prelu_u8;
+        check_one_per_channel("prelu_u8", "slopes", prelu.negative.len(), output.image())?;
+        let run = self.dispatch.runs.prelu_u8;
         unary("prelu_u8", input, output, true, |from, to| {
             // SAFETY: as in `add_u8`; each run is a pixel, so as long as the slopes.
             unsafe { run(from, to, prelu) };
@@ -153,7 +153,7 @@ impl Kernels {
     /// # Errors
     /// The images differ in size.
     pub fn quantise(self, input: View<'_, f32>, output: ViewMut<'_, u8>, quantise: &Quantise) -> Result<()> {
-        let run = self.table.runs.quantise;
+        let run = self.dispatch.runs.quantise;
         // SAFETY: as in `add_u8`.
         unary("quantise", input, output, false, |from, to| unsafe { run(from, to, quantise) })
     }
@@ -168,7 +168,7 @@ impl Kernels {
         output: ViewMut<'_, f32>,
         dequantise: &Dequantise,
     ) -> Result<()> {
-        let run = self.table.runs.dequantise;
+        let run = self.dispatch.runs.dequantise;
         // SAFETY: as in `add_u8`.
         unary("dequantise", input, output, false, |from, to| unsafe { run(from, to, dequantise) })
     }
@@ -178,7 +178,7 @@ impl Kernels {
     /// # Errors
     /// The images differ in size, and `b` is not one pixel.
     pub fn add_f32(self, a: View<'_, f32>, b: View<'_, f32>, output: ViewMut<'_, f32>) -> Result<()> {
-        let run = self.table.runs.add_f32;
+        let run = self.dispatch.runs.add_f32;
         // SAFETY: as in `add_u8`.
         binary("add_f32", a, b, output, |a, b, to| unsafe { run(a, b, to) })
     }
@@ -188,7 +188,7 @@ impl Kernels {
     /// # Errors
     /// The images differ in size, and `b` is not one pixel.
     pub fn mul_f32(self, a: View<'_, f32>, b: View<'_, f32>, output: ViewMut<'_, f32>) -> Result<()> {
-        let run = self.table.runs.mul_f32;
+        let run = self.dispatch.runs.mul_f32;
         // SAFETY: as in `add_u8`.
         binary("mul_f32", a, b, output, |a, b, to| unsafe { run(a, b, to) })
     }
@@ -205,9 +205,9 @@ impl Kernels {
     ) -> Result<()> {
         let slopes = activation.slopes.len();
         if slopes > 1 {
-            one_a_channel("activate_f32", "slopes", slopes, output.image())?;
+            check_one_per_channel("activate_f32", "slopes", slopes, output.image())?;
         }
-        let run = self.table.runs.activate;
+        let run = self.dispatch.runs.activate;
         unary("activate_f32", input, output, slopes > 1, |from, to| {
             to.copy_from_slice(from);
             // SAFETY: as in `prelu_u8`.
@@ -219,12 +219,17 @@ impl Kernels {
     ///
     /// # Errors
     /// The images differ in size.
-    pub fn curve_of_image(self, input: View<'_, f32>, output: ViewMut<'_, f32>, curve: &Curve) -> Result<()> {
-        let run = self.table.runs.curve;
-        unary("curve_of_image", input, output, false, |from, to| {
+    pub fn unary_image(
+        self,
+        input: View<'_, f32>,
+        output: ViewMut<'_, f32>,
+        function: &UnaryFn,
+    ) -> Result<()> {
+        let run = self.dispatch.runs.unary_fn;
+        unary("unary_image", input, output, false, |from, to| {
             to.copy_from_slice(from);
             // SAFETY: as in `add_u8`.
-            unsafe { run(to, curve) };
+            unsafe { run(to, function) };
         })
     }
 

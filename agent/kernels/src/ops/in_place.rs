@@ -1,10 +1,10 @@
 //! What changes an image where it lies.
 
-use super::one_a_channel;
+use super::check_one_per_channel;
 use crate::conv::Activation;
 use crate::cpu::Kernels;
 use crate::error::Result;
-use crate::ops::unary_fn::Curve;
+use crate::ops::unary_fn::UnaryFn;
 use crate::view::ViewMut;
 
 impl Kernels {
@@ -15,9 +15,9 @@ impl Kernels {
     pub fn activate_in_place(self, mut image: ViewMut<'_, f32>, activation: &Activation) -> Result<()> {
         let (shape, slopes) = (*image.image(), activation.slopes.len());
         if slopes > 1 {
-            one_a_channel("activate_in_place", "slopes", slopes, &shape)?;
+            check_one_per_channel("activate_in_place", "slopes", slopes, &shape)?;
         }
-        let run = self.table.runs.activate;
+        let run = self.dispatch.runs.activate;
         let whole = shape.is_dense() && slopes <= 1;
         // SAFETY: the table's path runs on this machine; with a slope for each channel a run is a pixel.
         in_place(&mut image, whole, |values| unsafe { run(values, activation) });
@@ -25,10 +25,10 @@ impl Kernels {
     }
 
     /// A function of each value of what was just written.
-    pub fn curve_in_place(self, mut image: ViewMut<'_, f32>, curve: &Curve) {
-        let (run, whole) = (self.table.runs.curve, image.image().is_dense());
+    pub fn unary_in_place(self, mut image: ViewMut<'_, f32>, function: &UnaryFn) {
+        let (run, whole) = (self.dispatch.runs.unary_fn, image.image().is_dense());
         // SAFETY: the table's path runs on this machine.
-        in_place(&mut image, whole, |values| unsafe { run(values, curve) });
+        in_place(&mut image, whole, |values| unsafe { run(values, function) });
     }
 }
 

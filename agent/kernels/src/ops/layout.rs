@@ -61,7 +61,7 @@ impl Kernels {
         check("quantise_planes", planes.len(), &image)?;
         for y in output.rows() {
             // SAFETY: the table's path runs on this machine; the row lies within the planes by the check.
-            unsafe { (self.table.runs.quantise_planes)(&job(planes, &image, y), output.row(y), quantise) };
+            unsafe { (self.dispatch.runs.quantise_planes)(&job(planes, &image, y), output.row(y), quantise) };
         }
         Ok(())
     }

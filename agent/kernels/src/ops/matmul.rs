@@ -3,7 +3,7 @@
 use crate::conv::{Activation, Conv2dF32, Conv2dU8, ConvShape, ConvWeightsU8, multiply};
 use crate::cpu::Kernels;
 use crate::error::{KernelError, Result};
-use crate::image::{Halo, Image};
+use crate::image::{Image, Padding};
 use crate::quant::{Dequantise, OutputU8};
 use crate::view::{View, ViewMut};
 
@@ -73,21 +73,27 @@ impl MatMulU8 {
         Ok(Self { conv, sums, scales: scales.to_vec(), bias: bias.to_vec() })
     }
 
-    /// `out = a × b + bias` in f32, `m` rows, where `a` means what `meaning` says.
+    /// `out = a × b + bias` in f32, `m` rows, where `a` means what `input_params` says.
     ///
     /// # Errors
     /// `a` or `out` are not `m` rows.
-    pub fn run(&self, a: &[u8], meaning: &Dequantise, out: &mut [f32], scratch: &mut Scratch) -> Result<()> {
+    pub fn run(
+        &self,
+        a: &[u8],
+        input_params: &Dequantise,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let (from, to) = rows("matmul_u8", a.len(), out.len(), self.conv.shape())?;
         let (offset, padded) =
             self.conv.one_group().ok_or_else(|| KernelError::shape("matmul_u8", "it is no product"))?;
-        let zero = i32::from(meaning.zero_point) - offset;
+        let zero = i32::from(input_params.zero_point) - offset;
         let Scratch { bias, multiplier, .. } = scratch;
         bias.clear();
         bias.extend(self.sums.iter().map(|sum| zero.wrapping_mul(*sum).wrapping_neg()));
         bias.resize(padded, 0);
         multiplier.clear();
-        multiplier.extend(self.scales.iter().map(|scale| scale * meaning.scale));
+        multiplier.extend(self.scales.iter().map(|scale| scale * input_params.scale));
         multiplier.resize(padded, 0.0);
         self.conv.run_f32_with(View::new(a, &from)?, ViewMut::new(out, &to)?, bias, multiplier)?;
         if !self.bias.is_empty() {
@@ -144,5 +150,5 @@ fn rows(kernel: &'static str, a: usize, out: usize, shape: &ConvShape) -> Result
             format!("{a} and {out} elements are not rows of {k} and {n}"),
         ));
     }
-    Ok((Image::dense(0, m, 1, k, Halo::default()), Image::dense(0, m, 1, n, Halo::default())))
+    Ok((Image::dense(0, m, 1, k, Padding::default()), Image::dense(0, m, 1, n, Padding::default())))
 }

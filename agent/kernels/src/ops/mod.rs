@@ -14,7 +14,7 @@ use crate::image::Image;
 
 /// # Errors
 /// The two images differ in size.
-fn same_size(kernel: &'static str, input: &Image, output: &Image) -> Result<()> {
+fn check_same_size(kernel: &'static str, input: &Image, output: &Image) -> Result<()> {
     if input.shape() == output.shape() {
         return Ok(());
     }
@@ -26,7 +26,7 @@ fn same_size(kernel: &'static str, input: &Image, output: &Image) -> Result<()> 
 
 /// # Errors
 /// `count` is not the output's number of channels.
-fn one_a_channel(kernel: &'static str, what: &str, count: usize, output: &Image) -> Result<()> {
+fn check_one_per_channel(kernel: &'static str, what: &str, count: usize, output: &Image) -> Result<()> {
     if count == output.channels {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Pooling over windows. Windows are cut at the image's border, so padding never counts as a value and needs no halo.
+//! Pooling over windows. Windows are cut at the image's border, so padding never counts as a value and needs no padding.
 
 use std::ops::Range;
 
@@ -104,7 +104,7 @@ impl Kernels {
     pub fn max_pool_u8(self, input: View<'_, u8>, output: ViewMut<'_, u8>, shape: &PoolShape) -> Result<()> {
         let job = PoolJob::new("max_pool_u8", input, &output, shape)?;
         // SAFETY: the table's path runs on this machine; the kernel's accesses are checked.
-        unsafe { (self.table.runs.max_pool_u8)(&job, output.data) };
+        unsafe { (self.dispatch.runs.max_pool_u8)(&job, output.data) };
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Kernels {
     ) -> Result<()> {
         let job = PoolJob::new("max_pool_f32", input, &output, shape)?;
         // SAFETY: as in `max_pool_u8`.
-        unsafe { (self.table.runs.max_pool_f32)(&job, output.data) };
+        unsafe { (self.dispatch.runs.max_pool_f32)(&job, output.data) };
         Ok(())
     }
 
@@ -147,12 +147,12 @@ impl Kernels {
             for y in rows {
                 for x in columns.clone() {
                     // SAFETY: the table's path runs on this machine; a pixel is as long as the sums.
-                    unsafe { (self.table.runs.sum_u8)(job.pixel(y, x), &mut sums) };
+                    unsafe { (self.dispatch.runs.sum_u8)(job.pixel(y, x), &mut sums) };
                 }
             }
             let to = &mut out[at..at + channels];
             // SAFETY: as above.
-            unsafe { (self.table.runs.mean_u8)(&sums, to, ratio, &rounding) };
+            unsafe { (self.dispatch.runs.mean_u8)(&sums, to, ratio, &rounding) };
             self.finish(to, &rescale.output);
         });
         Ok(())

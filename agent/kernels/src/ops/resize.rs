@@ -173,7 +173,7 @@ impl Kernels {
         resize: &Resize,
     ) -> Result<()> {
         resize.check("resize_linear_f32", &input, &output)?;
-        let kernel = self.table.runs.resize_f32;
+        let kernel = self.dispatch.runs.resize_f32;
         resize_rows(input, &mut output, resize, kernel, |values, to| to.copy_from_slice(values));
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Kernels {
     ) -> Result<()> {
         resize.check("resize_linear_u8_to_f32", &input, &output)?;
         let zero = f32::from(dequantise.zero_point);
-        let kernel = self.table.runs.resize_u8;
+        let kernel = self.dispatch.runs.resize_u8;
         resize_rows(input, &mut output, resize, kernel, |values, to| {
             to.iter_mut().zip(values).for_each(|(to, value)| *to = (*value - zero) * dequantise.scale);
         });
@@ -212,11 +212,11 @@ impl Kernels {
         resize.check("resize_linear_u8", &input, &output)?;
         let rounding = rescale.output.rounding();
         let zero = f32::from(rescale.zero_point);
-        let kernel = self.table.runs.resize_u8;
+        let kernel = self.dispatch.runs.resize_u8;
         resize_rows(input, &mut output, resize, kernel, |values, to| {
             values.iter_mut().for_each(|value| *value = (*value - zero) * rescale.ratio);
             // SAFETY: the table's path runs on this machine; both runs are one row or one pixel.
-            unsafe { (self.table.runs.round)(values, to, &rounding) };
+            unsafe { (self.dispatch.runs.round)(values, to, &rounding) };
             self.finish(to, &rescale.output);
         });
         Ok(())

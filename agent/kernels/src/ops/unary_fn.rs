@@ -6,16 +6,16 @@ use crate::quant::Dequantise;
 
 /// A function of one number. Truths are 1.0 and 0.0.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Curve {
+pub enum UnaryFn {
     /// `x * factor + term`
-    Line {
+    Affine {
         /// What `x` is multiplied by.
         factor: f32,
         /// What is added.
         term: f32,
     },
     /// `number / x`
-    Over(f32),
+    Reciprocal(f32),
     /// e to the power of `x`.
     Exp,
     /// `1 / (1 + exp(-x))`
@@ -27,7 +27,7 @@ pub enum Curve {
     /// `x / 2 * (1 + erf(x / sqrt 2))`
     Gelu,
     /// Its usual approximation by a hyperbolic tangent.
-    GeluByTanh,
+    GeluTanh,
     /// `x * sigmoid(x)`
     Silu,
     /// `x * clamp(x / 6 + 1/2, 0, 1)`
@@ -35,21 +35,21 @@ pub enum Curve {
     /// Square root.
     Sqrt,
     /// `1 / sqrt(x)`
-    OverSqrt,
+    Rsqrt,
     /// `x * x`
     Square,
     /// Without its sign.
     Abs,
     /// What is not a number becomes this one.
-    NotANumberTo(f32),
+    ReplaceNan(f32),
     /// Towards zero, as a cast to an integer.
-    Whole,
+    Trunc,
     /// Whether it is not 0.
-    Truth,
+    IsNonZero,
     /// Whether it is 0.
     Not,
     /// `clamp(round(x / scale) + zero, low, high)`: a quantised value that stays f32.
-    Steps {
+    Quantise {
         /// A step.
         scale: f32,
         /// What stands for 0.
@@ -64,7 +64,7 @@ pub enum Curve {
 /// A function of two numbers. Truths are 1.0 and 0.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Combine {
+pub enum BinaryFn {
     Add,
     Sub,
     Mul,
@@ -73,9 +73,9 @@ pub enum Combine {
     Min,
     Pow,
     Greater,
-    AtLeast,
+    GreaterOrEqual,
     Less,
-    AtMost,
+    LessOrEqual,
     Equal,
     NotEqual,
     And,
@@ -84,7 +84,7 @@ pub enum Combine {
 
 /// A layer normalisation over rows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Norm {
+pub struct LayerNorm {
     /// A factor for each place of a row.
     pub scale: Vec<f32>,
     /// What is added at each place of a row.
@@ -98,24 +98,24 @@ pub struct Norm {
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Reduction {
     Sum,
-    Greatest,
-    Least,
+    Max,
+    Min,
 }
 
 /// Values in one piece that are worth a call, and fit the nearest cache.
-const PIECE: usize = 4096;
+const CHUNK: usize = 4096;
 
 impl Kernels {
     /// A function of each value.
     ///
     /// # Errors
     /// `from` and `to` are not equally long.
-    pub fn curve(self, from: &[f32], to: &mut [f32], curve: &Curve) -> Result<()> {
-        same("curve", from.len(), to.len())?;
-        for (from, to) in from.chunks(PIECE).zip(to.chunks_mut(PIECE)) {
+    pub fn unary(self, from: &[f32], to: &mut [f32], function: &UnaryFn) -> Result<()> {
+        check_same_length("unary", from.len(), to.len())?;
+        for (from, to) in from.chunks(CHUNK).zip(to.chunks_mut(CHUNK)) {
             to.copy_from_slice(from);
             // SAFETY: the table's path runs on this machine.
-            unsafe { (self.table.runs.curve)(to, curve) };
+            unsafe { (self.dispatch.runs.unary_fn)(to, function) };
         }
         Ok(())
     }
@@ -125,11 +125,11 @@ impl Kernels {
     /// # Errors
     /// `from` and `to` are not equally many rows.
     pub fn softmax(self, from: &[f32], to: &mut [f32], row: usize) -> Result<()> {
-        rows("softmax", from.len(), to.len(), row)?;
+        check_rows("softmax", from.len(), to.len(), row)?;
         for (from, to) in from.chunks(row).zip(to.chunks_mut(row)) {
             to.copy_from_slice(from);
             // SAFETY: as in `curve`.
-            unsafe { (self.table.runs.softmax)(to) };
+            unsafe { (self.dispatch.runs.softmax)(to) };
         }
         Ok(())
     }
@@ -138,13 +138,13 @@ impl Kernels {
     ///
     /// # Errors
     /// `from` and `to` are not equally many rows, or scale and bias are not equally long.
-    pub fn normalise(self, from: &[f32], to: &mut [f32], norm: &Norm) -> Result<()> {
+    pub fn layer_norm(self, from: &[f32], to: &mut [f32], norm: &LayerNorm) -> Result<()> {
         let row = norm.scale.len();
-        rows("normalise", from.len(), to.len(), row)?;
-        same("normalise", norm.bias.len(), row)?;
+        check_rows("layer_norm", from.len(), to.len(), row)?;
+        check_same_length("layer_norm", norm.bias.len(), row)?;
         for (from, to) in from.chunks(row).zip(to.chunks_mut(row)) {
             // SAFETY: as in `curve`; rows are equally long.
-            unsafe { (self.table.runs.normalise)(from, to, norm) };
+            unsafe { (self.dispatch.runs.layer_norm)(from, to, norm) };
         }
         Ok(())
     }
@@ -165,15 +165,15 @@ impl Kernels {
             for (from, to) in from.chunks(row).zip(to) {
                 let mut found = [0.0; 3];
                 // SAFETY: as in `curve`; there is room for three.
-                unsafe { (self.table.runs.summary)(from, &mut found) };
+                unsafe { (self.dispatch.runs.sum_max_min)(from, &mut found) };
                 *to = found[by as usize];
             }
             return Ok(());
         }
-        let combine = match by {
-            Reduction::Sum => Combine::Add,
-            Reduction::Greatest => Combine::Max,
-            Reduction::Least => Combine::Min,
+        let function = match by {
+            Reduction::Sum => BinaryFn::Add,
+            Reduction::Max => BinaryFn::Max,
+            Reduction::Min => BinaryFn::Min,
         };
         for (from, to) in from.chunks(each).zip(to.chunks_mut(inner)) {
             let (first, rest) = from.split_at(inner);
@@ -184,7 +184,7 @@ impl Kernels {
                     let piece = &mut piece[..to.len()];
                     piece.copy_from_slice(to);
                     // SAFETY: as in `curve`; all three are equally long.
-                    unsafe { (self.table.runs.combine)(piece, line, to, &combine) };
+                    unsafe { (self.dispatch.runs.binary_fn)(piece, line, to, &function) };
                 }
             }
         }
@@ -196,7 +196,7 @@ impl Kernels {
     pub fn dynamic_range(self, values: &[f32]) -> Dequantise {
         let mut found = [0.0; 3];
         // SAFETY: as in `reduce`.
-        unsafe { (self.table.runs.summary)(values, &mut found) };
+        unsafe { (self.dispatch.runs.sum_max_min)(values, &mut found) };
         let (high, low) = (found[1].max(0.0), found[2].min(0.0));
         let scale = (high - low) / 255.0;
         if !(scale.is_finite() && scale > 0.0) {
@@ -207,14 +207,14 @@ impl Kernels {
     }
 }
 
-fn same(kernel: &'static str, a: usize, b: usize) -> Result<()> {
+fn check_same_length(kernel: &'static str, a: usize, b: usize) -> Result<()> {
     if a == b {
         return Ok(());
     }
     Err(KernelError::shape(kernel, format!("{a} values are not {b}")))
 }
 
-fn rows(kernel: &'static str, from: usize, to: usize, row: usize) -> Result<()> {
+fn check_rows(kernel: &'static str, from: usize, to: usize, row: usize) -> Result<()> {
     if row > 0 && from == to && from.is_multiple_of(row) {
         return Ok(());
     }

@@ -46,7 +46,7 @@ fn conv_u8(job: &ConvU8Job<'_>, mut sink: Sink<'_>) {
             match &mut sink {
                 Sink::Bytes(bytes) => {
                     let byte = job.rounding.byte(value);
-                    bytes[output + channel] = job.table.map_or(byte, |table| table[usize::from(byte)]);
+                    bytes[output + channel] = job.lookup_table.map_or(byte, |table| table[usize::from(byte)]);
                 }
                 Sink::Floats(floats) => floats[output + channel] = value,
             }

@@ -33,7 +33,7 @@ fn depthwise_u8(job: &DepthwiseU8Job<'_>, mut sink: Sink<'_>) {
             Sink::Bytes(bytes) => {
                 for (byte, value) in bytes[output..].iter_mut().zip(values) {
                     let rounded = job.rounding.byte(value);
-                    *byte = job.table.map_or(rounded, |table| table[usize::from(rounded)]);
+                    *byte = job.lookup_table.map_or(rounded, |table| table[usize::from(rounded)]);
                 }
             }
             Sink::Floats(floats) => {

@@ -12,7 +12,7 @@ pub(crate) mod rows;
 pub(crate) mod unary_fn;
 
 use crate::cpu::Path;
-use crate::dispatch::Table;
+use crate::dispatch::DispatchTable;
 
 /// Makes a path's [`crate::dispatch::Runs`] out of portable code. With features, each function is compiled within them.
 macro_rules! runs {
@@ -35,11 +35,11 @@ macro_rules! runs {
             add_f32(a: &[f32], b: &[f32], out: &mut [f32]) = rows::add_f32,
             mul_f32(a: &[f32], b: &[f32], out: &mut [f32]) = rows::mul_f32,
             activate(out: &mut [f32], p: &crate::conv::Activation) = rows::activate,
-            curve(out: &mut [f32], p: &crate::ops::unary_fn::Curve) = unary_fn::curve,
-            combine(a: &[f32], b: &[f32], out: &mut [f32], p: &crate::ops::unary_fn::Combine) = unary_fn::combine,
-            summary(a: &[f32], out: &mut [f32]) = unary_fn::summary,
+            unary_fn(out: &mut [f32], p: &crate::ops::unary_fn::UnaryFn) = unary_fn::unary_fn,
+            binary_fn(a: &[f32], b: &[f32], out: &mut [f32], p: &crate::ops::unary_fn::BinaryFn) = unary_fn::binary_fn,
+            sum_max_min(a: &[f32], out: &mut [f32]) = unary_fn::sum_max_min,
             softmax(out: &mut [f32]) = unary_fn::softmax,
-            normalise(a: &[f32], out: &mut [f32], p: &crate::ops::unary_fn::Norm) = unary_fn::normalise,
+            layer_norm(a: &[f32], out: &mut [f32], p: &crate::ops::unary_fn::LayerNorm) = unary_fn::layer_norm,
             quantise_planes(
                 job: &crate::ops::layout::PlanesJob<'_, f32>, out: &mut [u8], p: &crate::quant::Quantise
             ) = layout::quantise_planes,
@@ -68,7 +68,7 @@ mod functions {
 }
 
 /// The portable path.
-pub(crate) static TABLE: Table = Table {
+pub(crate) static DISPATCH: DispatchTable = DispatchTable {
     path: Path::Scalar,
     conv_u8: &[conv::U8],
     conv_f32: conv::F32,

@@ -1,16 +1,16 @@
-//! Functions of f32 by polynomials, and what goes over rows: the same results on every path but for the last bits of
+//! Functions of f32 by polynomials, and what goes numerator rows: the same results on every path but for the last bits of
 //! sums, and written so that the compiler vectorises them.
 //!
 //! Not a number stays that; errors are below 5e-7 of the result (`tests/paths/curves.rs`).
 
-use crate::ops::unary_fn::{Combine, Curve, Norm};
+use crate::ops::unary_fn::{BinaryFn, LayerNorm, UnaryFn};
 
 /// Sums run in as many lanes as a wide register has, so that all paths add in the same order.
 const LANES: usize = 16;
 /// Added to a number of magnitude below 2^22 it leaves that number, rounded half to even, in the lowest bits.
 const ROUND: f32 = crate::quant::ROUND;
 
-/// `if` rather than `f32::clamp`: one instruction each, and what is not a number passes.
+/// `if` rather than `f32::clamp`: one instruction map, and what is not a number passes.
 #[inline(always)]
 fn within(value: f32, low: f32, high: f32) -> f32 {
     let value = if value < low { low } else { value };
@@ -59,7 +59,7 @@ fn sigmoid(x: f32) -> f32 {
 fn tanh(x: f32) -> f32 {
     let x = within(x, -9.0, 9.0);
     let square = x * x;
-    let over = [
+    let numerator = [
         -2.760_768_5e-16,
         2.000_188e-13,
         -8.604_672e-11,
@@ -68,8 +68,8 @@ fn tanh(x: f32) -> f32 {
         6.372_619_3e-4,
         4.893_524_6e-3,
     ];
-    let under = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
-    within(x * polynomial(over, square) / polynomial(under, square), -1.0, 1.0)
+    let denominator = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+    within(x * polynomial(numerator, square) / polynomial(denominator, square), -1.0, 1.0)
 }
 
 /// A quotient of polynomials (Eigen, `generic_fast_erf_float`); exactly 1 where no f32 lies between.
@@ -79,7 +79,7 @@ fn erf(x: f32) -> f32 {
     let whole = x;
     let x = within(x, -END, END);
     let square = x * x;
-    let over = [
+    let numerator = [
         -2.726_142_3e-10,
         2.770_681_4e-8,
         -2.101_024e-6,
@@ -88,73 +88,73 @@ fn erf(x: f32) -> f32 {
         -2.954_6e-3,
         -1.609_603_3e-2,
     ];
-    let under = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
-    let value = within(x * polynomial(over, square) / polynomial(under, square), -1.0, 1.0);
+    let denominator = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+    let value = within(x * polynomial(numerator, square) / polynomial(denominator, square), -1.0, 1.0);
     let value = if whole > END { 1.0 } else { value };
     if whole < -END { -1.0 } else { value }
 }
 
 #[inline(always)]
-fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
+fn map(values: &mut [f32], function: impl Fn(f32) -> f32) {
     values.iter_mut().for_each(|value| *value = function(*value));
 }
 
-/// A function of each value, in place.
+/// A function of map value, in place.
 #[inline(always)]
-pub(crate) fn curve(values: &mut [f32], curve: &Curve) {
-    match *curve {
-        Curve::Line { factor, term } => each(values, |x| x * factor + term),
-        Curve::Over(number) => each(values, |x| number / x),
-        Curve::Exp => each(values, exp),
-        Curve::Sigmoid => each(values, sigmoid),
-        Curve::Tanh => each(values, tanh),
-        Curve::Erf => each(values, erf),
-        Curve::Gelu => each(values, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
-        Curve::GeluByTanh => each(values, |x| {
+pub(crate) fn unary_fn(values: &mut [f32], function: &UnaryFn) {
+    match *function {
+        UnaryFn::Affine { factor, term } => map(values, |x| x * factor + term),
+        UnaryFn::Reciprocal(number) => map(values, |x| number / x),
+        UnaryFn::Exp => map(values, exp),
+        UnaryFn::Sigmoid => map(values, sigmoid),
+        UnaryFn::Tanh => map(values, tanh),
+        UnaryFn::Erf => map(values, erf),
+        UnaryFn::Gelu => map(values, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+        UnaryFn::GeluTanh => map(values, |x| {
             const ROOT_2_OVER_PI: f32 = 0.797_884_6;
             0.5 * x * (1.0 + tanh(ROOT_2_OVER_PI * (x + 0.044_715 * x * x * x)))
         }),
-        Curve::Silu => each(values, |x| x * sigmoid(x)),
-        Curve::HardSwish => each(values, |x| x * within(x / 6.0 + 0.5, 0.0, 1.0)),
-        Curve::Sqrt => each(values, f32::sqrt),
-        Curve::OverSqrt => each(values, |x| 1.0 / x.sqrt()),
-        Curve::Square => each(values, |x| x * x),
-        Curve::Abs => each(values, f32::abs),
-        Curve::NotANumberTo(number) => each(values, |x| if x.is_nan() { number } else { x }),
-        Curve::Whole => each(values, f32::trunc),
-        Curve::Truth => each(values, |x| f32::from(u8::from(x != 0.0))),
-        Curve::Not => each(values, |x| f32::from(u8::from(x == 0.0))),
-        Curve::Steps { scale, zero, low, high } => {
-            each(values, |x| within((x / scale).round_ties_even() + zero, low, high));
+        UnaryFn::Silu => map(values, |x| x * sigmoid(x)),
+        UnaryFn::HardSwish => map(values, |x| x * within(x / 6.0 + 0.5, 0.0, 1.0)),
+        UnaryFn::Sqrt => map(values, f32::sqrt),
+        UnaryFn::Rsqrt => map(values, |x| 1.0 / x.sqrt()),
+        UnaryFn::Square => map(values, |x| x * x),
+        UnaryFn::Abs => map(values, f32::abs),
+        UnaryFn::ReplaceNan(number) => map(values, |x| if x.is_nan() { number } else { x }),
+        UnaryFn::Trunc => map(values, f32::trunc),
+        UnaryFn::IsNonZero => map(values, |x| f32::from(u8::from(x != 0.0))),
+        UnaryFn::Not => map(values, |x| f32::from(u8::from(x == 0.0))),
+        UnaryFn::Quantise { scale, zero, low, high } => {
+            map(values, |x| within((x / scale).round_ties_even() + zero, low, high));
         }
     }
 }
 
 /// `combine(a, b)` where either is as long as `out`, or one value for all of it.
 #[inline(always)]
-pub(crate) fn combine(a: &[f32], b: &[f32], out: &mut [f32], combine: &Combine) {
+pub(crate) fn binary_fn(a: &[f32], b: &[f32], out: &mut [f32], function: &BinaryFn) {
     let truth = |is: bool| f32::from(u8::from(is));
-    match combine {
-        Combine::Add => both(a, b, out, |a, b| a + b),
-        Combine::Sub => both(a, b, out, |a, b| a - b),
-        Combine::Mul => both(a, b, out, |a, b| a * b),
-        Combine::Div => both(a, b, out, |a, b| a / b),
-        Combine::Max => both(a, b, out, f32::max),
-        Combine::Min => both(a, b, out, f32::min),
-        Combine::Pow => both(a, b, out, f32::powf),
-        Combine::Greater => both(a, b, out, |a, b| truth(a > b)),
-        Combine::AtLeast => both(a, b, out, |a, b| truth(a >= b)),
-        Combine::Less => both(a, b, out, |a, b| truth(a < b)),
-        Combine::AtMost => both(a, b, out, |a, b| truth(a <= b)),
-        Combine::Equal => both(a, b, out, |a, b| truth(a == b)),
-        Combine::NotEqual => both(a, b, out, |a, b| truth(a != b)),
-        Combine::And => both(a, b, out, |a, b| truth(a != 0.0 && b != 0.0)),
-        Combine::Or => both(a, b, out, |a, b| truth(a != 0.0 || b != 0.0)),
+    match function {
+        BinaryFn::Add => map2(a, b, out, |a, b| a + b),
+        BinaryFn::Sub => map2(a, b, out, |a, b| a - b),
+        BinaryFn::Mul => map2(a, b, out, |a, b| a * b),
+        BinaryFn::Div => map2(a, b, out, |a, b| a / b),
+        BinaryFn::Max => map2(a, b, out, f32::max),
+        BinaryFn::Min => map2(a, b, out, f32::min),
+        BinaryFn::Pow => map2(a, b, out, f32::powf),
+        BinaryFn::Greater => map2(a, b, out, |a, b| truth(a > b)),
+        BinaryFn::GreaterOrEqual => map2(a, b, out, |a, b| truth(a >= b)),
+        BinaryFn::Less => map2(a, b, out, |a, b| truth(a < b)),
+        BinaryFn::LessOrEqual => map2(a, b, out, |a, b| truth(a <= b)),
+        BinaryFn::Equal => map2(a, b, out, |a, b| truth(a == b)),
+        BinaryFn::NotEqual => map2(a, b, out, |a, b| truth(a != b)),
+        BinaryFn::And => map2(a, b, out, |a, b| truth(a != 0.0 && b != 0.0)),
+        BinaryFn::Or => map2(a, b, out, |a, b| truth(a != 0.0 || b != 0.0)),
     }
 }
 
 #[inline(always)]
-fn both(a: &[f32], b: &[f32], out: &mut [f32], function: impl Fn(f32, f32) -> f32) {
+fn map2(a: &[f32], b: &[f32], out: &mut [f32], function: impl Fn(f32, f32) -> f32) {
     let length = out.len();
     if a.len() == length && b.len() == length {
         out.iter_mut().zip(a).zip(b).for_each(|((to, a), b)| *to = function(*a, *b));
@@ -195,7 +195,7 @@ fn fold(values: &[f32], start: f32, function: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// Sum, greatest and least value of a row, into `out` of three.
 #[inline(always)]
-pub(crate) fn summary(values: &[f32], out: &mut [f32]) {
+pub(crate) fn sum_max_min(values: &[f32], out: &mut [f32]) {
     // Comparisons leave out what is not a number.
     let greater = |a: f32, b: f32| if b > a { b } else { a };
     let less = |a: f32, b: f32| if b < a { b } else { a };
@@ -209,14 +209,14 @@ pub(crate) fn summary(values: &[f32], out: &mut [f32]) {
 pub(crate) fn softmax(values: &mut [f32]) {
     let greater = |a: f32, b: f32| if b > a { b } else { a };
     let greatest = fold(values, f32::NEG_INFINITY, greater);
-    each(values, |x| exp(x - greatest));
+    map(values, |x| exp(x - greatest));
     let factor = 1.0 / fold(values, 0.0, |a, b| a + b);
-    each(values, |x| x * factor);
+    map(values, |x| x * factor);
 }
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` of a row.
 #[inline(always)]
-pub(crate) fn normalise(from: &[f32], to: &mut [f32], norm: &Norm) {
+pub(crate) fn layer_norm(from: &[f32], to: &mut [f32], norm: &LayerNorm) {
     let share = 1.0 / from.len() as f32;
     let mean = fold(from, 0.0, |a, b| a + b) * share;
     to.iter_mut().zip(from).for_each(|(to, from)| *to = from - mean);

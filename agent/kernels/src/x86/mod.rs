@@ -4,14 +4,14 @@ mod ymm;
 mod zmm;
 
 use crate::cpu::Path;
-use crate::dispatch::Table;
+use crate::dispatch::DispatchTable;
 
 /// The table of a path if this machine has its instructions.
-pub(crate) fn table_of(path: Path) -> Option<&'static Table> {
+pub(crate) fn dispatch_table(path: Path) -> Option<&'static DispatchTable> {
     match path {
         Path::Avx2 => ymm::has_avx2().then_some(&ymm::AVX2),
         Path::AvxVnni => ymm::vnni(),
-        Path::Avx512Vnni => zmm::is_available().then_some(&zmm::TABLE),
+        Path::Avx512Vnni => zmm::is_available().then_some(&zmm::DISPATCH),
         _ => None,
     }
 }

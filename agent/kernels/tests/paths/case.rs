@@ -1,6 +1,6 @@
 //! Random numbers and images out of one seed, so that a failing case is one line.
 
-use aimass_kernels::{Element, Halo, Image, Kernels, OutputU8, Path};
+use aimass_kernels::{Element, Image, Kernels, OutputU8, Padding, Path};
 use proptest::test_runner::Config;
 
 /// How many cases a property takes.
@@ -66,8 +66,8 @@ impl Random {
         (0..count).map(|_| self.float()).collect()
     }
 
-    pub(crate) fn halo(&mut self) -> Halo {
-        Halo { top: self.below(3), left: self.below(3), bottom: self.below(3), right: self.below(3) }
+    pub(crate) fn padding(&mut self) -> Padding {
+        Padding { top: self.below(3), left: self.below(3), bottom: self.below(3), right: self.below(3) }
     }
 
     pub(crate) fn output(&mut self) -> OutputU8 {
@@ -77,7 +77,7 @@ impl Random {
             output = output.with_bounds(a.min(b), a.max(b));
         }
         if self.chance(3) {
-            output = output.with_table(Box::new(std::array::from_fn(|_| self.byte())));
+            output = output.with_lookup_table(Box::new(std::array::from_fn(|_| self.byte())));
         }
         output
     }
@@ -88,12 +88,12 @@ impl Random {
         height: usize,
         width: usize,
         channels: usize,
-        halo: Halo,
+        padding: Padding,
         slice: bool,
     ) -> (Image, usize) {
         let (before, after) = if slice { (self.below(5), 1 + self.below(5)) } else { (0, 0) };
         let start = self.below(4);
-        let wide = Image::dense(start, height, width, before + channels + after, halo);
+        let wide = Image::dense(start, height, width, before + channels + after, padding);
         // Memory ends with the last channel that is read, so that tools see a read beyond it.
         let image = wide.channel_slice(before, channels);
         let end = image.extent().unwrap().end;

@@ -120,11 +120,11 @@ proptest! {
 /// More weights than a cache holds are read in another order.
 #[test]
 fn an_f32_layer_with_many_weights_for_few_pixels_agrees_but_for_rounding() {
-    use aimass_kernels::{ConvShape, Halo, Image};
+    use aimass_kernels::{ConvShape, Image, Padding};
     let mut random = Random(11);
     let shape = ConvShape { kernel: [3, 3], padding: [1, 1], ..ConvShape::pointwise(130, 120) };
-    let halo = Halo { top: 1, left: 1, bottom: 1, right: 1 };
-    let (from, to) = (Image::dense(0, 5, 5, 130, halo), Image::dense(0, 5, 5, 120, Halo::default()));
+    let padding = Padding { top: 1, left: 1, bottom: 1, right: 1 };
+    let (from, to) = (Image::dense(0, 5, 5, 130, padding), Image::dense(0, 5, 5, 120, Padding::default()));
     let memory = Guarded::new(&random.floats(from.footprint()));
     let (weights, bias) = (random.floats(9 * 130 * 120), random.floats(120));
     let run = |kernels: Kernels, parts: usize| {
@@ -144,24 +144,24 @@ fn an_f32_layer_with_many_weights_for_few_pixels_agrees_but_for_rounding() {
 
 #[test]
 fn a_layer_with_functions_is_the_layer_and_then_the_functions() {
-    use aimass_kernels::{ConvShape, Curve, Halo, Image};
+    use aimass_kernels::{ConvShape, Image, Padding, UnaryFn};
     let mut random = Random(7);
     // Rows enough for several strips, and a slice of a wider image.
     let shape = ConvShape::pointwise(5, 40);
-    let from = Image::dense(0, 30, 67, 5, Halo::default());
-    let to = Image::dense(0, 30, 67, 43, Halo::default()).channel_slice(2, 40);
+    let from = Image::dense(0, 30, 67, 5, Padding::default());
+    let to = Image::dense(0, 30, 67, 43, Padding::default()).channel_slice(2, 40);
     let (memory, weights) = (random.floats(from.footprint()), random.floats(5 * 40));
-    let curves = vec![Curve::HardSwish, Curve::Line { factor: 1.5, term: -0.25 }];
+    let functions = vec![UnaryFn::HardSwish, UnaryFn::Affine { factor: 1.5, term: -0.25 }];
     for kernels in fast_paths().into_iter().chain([scalar()]) {
         let plain = Conv2dF32::new(kernels, &shape, &weights, &[], &Activation::clamp(-2.0, 2.0)).unwrap();
         let length = to.extent().unwrap().end;
         let (mut expected, mut actual) = (vec![0.5; length], vec![0.5; length]);
         let input = View::new(&memory, &from).unwrap();
         plain.run(input, ViewMut::new(&mut expected, &to).unwrap()).unwrap();
-        for curve in &curves {
-            kernels.curve_in_place(ViewMut::new(&mut expected, &to).unwrap(), curve);
+        for function in &functions {
+            kernels.unary_in_place(ViewMut::new(&mut expected, &to).unwrap(), function);
         }
-        let layer = plain.with_curves(curves.clone());
+        let layer = plain.with_unary_fns(functions.clone());
         in_parts(ViewMut::new(&mut actual, &to).unwrap(), 2, |o| layer.run(input, o).unwrap());
         same(&expected, &actual, kernels, "functions");
     }
@@ -169,10 +169,10 @@ fn a_layer_with_functions_is_the_layer_and_then_the_functions() {
 
 #[test]
 fn an_output_that_no_cache_holds_is_as_right_as_a_small_one() {
-    use aimass_kernels::{Arena, ConvShape, Halo, Image};
+    use aimass_kernels::{Arena, ConvShape, Image, Padding};
     let mut random = Random(8);
-    let all = Halo { top: 1, left: 1, bottom: 1, right: 1 };
-    let to = Image::dense(0, 200, 180, 80, Halo::default());
+    let all = Padding { top: 1, left: 1, bottom: 1, right: 1 };
+    let to = Image::dense(0, 200, 180, 80, Padding::default());
     for (groups, inputs) in [(1, 8), (80, 80)] {
         let from = Image::dense(0, 200, 180, inputs, all);
         let memory = random.floats(from.footprint());
@@ -197,7 +197,7 @@ fn an_output_that_no_cache_holds_is_as_right_as_a_small_one() {
 
 #[test]
 fn a_convolution_refuses_what_does_not_fit() {
-    use aimass_kernels::{ConvShape, Halo, Image, OutputU8};
+    use aimass_kernels::{ConvShape, Image, OutputU8, Padding};
     let shape = ConvShape { kernel: [3, 3], padding: [1, 1], ..ConvShape::pointwise(4, 8) };
     let weights = vec![1_i8; 8 * 4 * 9];
     let given = ConvWeightsU8 { weights: &weights, bias: &[], multiplier: &[0.5; 8], input_zero_point: 0 };
@@ -213,23 +213,23 @@ fn a_convolution_refuses_what_does_not_fit() {
         let conv = Conv2dU8::new(kernels, &shape, &given, &output).unwrap();
         let memory = vec![0_u8; 4096];
         let mut out = vec![0_u8; 4096];
-        let to = Image::dense(0, 5, 5, 8, Halo::default());
-        let all = Halo { top: 1, left: 1, bottom: 1, right: 1 };
+        let to = Image::dense(0, 5, 5, 8, Padding::default());
+        let all = Padding { top: 1, left: 1, bottom: 1, right: 1 };
         let mut run = |image: &Image, to: &Image| {
             conv.run(View::new(&memory, image).unwrap(), ViewMut::new(&mut out, to).unwrap()).is_ok()
         };
         assert!(run(&Image::dense(0, 5, 5, 4, all), &to));
-        for halo in [
-            Halo { top: 0, ..all },
-            Halo { left: 0, ..all },
-            Halo { bottom: 0, ..all },
-            Halo { right: 0, ..all },
+        for padding in [
+            Padding { top: 0, ..all },
+            Padding { left: 0, ..all },
+            Padding { bottom: 0, ..all },
+            Padding { right: 0, ..all },
         ] {
-            assert!(!run(&Image::dense(0, 5, 5, 4, halo), &to), "{halo:?}");
+            assert!(!run(&Image::dense(0, 5, 5, 4, padding), &to), "{padding:?}");
         }
         assert!(!run(&Image::dense(0, 5, 5, 5, all), &to));
         assert!(!run(&Image::dense(0, 5, 5, 5, all).channel_slice(0, 4), &to));
-        assert!(!run(&Image::dense(0, 5, 5, 4, all), &Image::dense(0, 6, 5, 8, Halo::default())));
-        assert!(!run(&Image::dense(0, 5, 5, 4, all), &Image::dense(0, 5, 5, 7, Halo::default())));
+        assert!(!run(&Image::dense(0, 5, 5, 4, all), &Image::dense(0, 6, 5, 8, Padding::default())));
+        assert!(!run(&Image::dense(0, 5, 5, 4, all), &Image::dense(0, 5, 5, 7, Padding::default())));
     }
 }

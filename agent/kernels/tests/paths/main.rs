@@ -1,5 +1,5 @@
 //! Every path that this machine can run against the portable one, and the portable one against the definitions, over
-//! random shapes, strides, halos, zero points and values.
+//! random shapes, strides, padding, zero points and values.
 //!
 //! `AIMASS_KERNEL_CASES` sets how many cases each property takes (emulated machines take fewer);
 //! `AIMASS_KERNEL_EXPECT` names the path that must be detected.

@@ -1,7 +1,7 @@
 //! Everything but convolutions.
 
 use aimass_kernels::{
-    Activation, AddU8, Axis, Coordinates, Dequantise, Element, Halo, Image, Kernels, MulU8, Nearest,
+    Activation, AddU8, Axis, Coordinates, Dequantise, Element, Image, Kernels, MulU8, Nearest, Padding,
     PoolShape, PreluU8, Quantise, RescaleU8, Resize, View, ViewMut,
 };
 use proptest::prelude::*;
@@ -21,11 +21,11 @@ impl Inputs {
     fn random(random: &mut Random) -> Self {
         let shape = [1 + random.below(9), 1 + random.below(30), 1 + random.below(100)];
         let made = std::array::from_fn(|_| {
-            let (halo, slice) = (random.halo(), random.chance(3));
-            random.image(shape[0], shape[1], shape[2], halo, slice)
+            let (padding, slice) = (random.padding(), random.chance(3));
+            random.image(shape[0], shape[1], shape[2], padding, slice)
         });
         let made: [(Image, usize); 3] = made;
-        let gate = Image::dense(0, 1, 1, shape[2], Halo::default());
+        let gate = Image::dense(0, 1, 1, shape[2], Padding::default());
         Self { images: made.map(|m| m.0), lengths: made.map(|m| m.1), gate, shape }
     }
 }
@@ -162,9 +162,9 @@ proptest! {
         let shape = PoolShape { kernel, stride, padding, count_padding };
         let outputs = [0, 1].map(|axis| ([height, width][axis] + padding[axis] - 1) / stride[axis] + 1);
         let outputs = outputs.map(|limit| 1 + random.below(limit));
-        let (halo, slice) = (random.halo(), random.chance(3));
-        let (from, length) = random.image(height, width, channels, halo, slice);
-        let (to, out_length) = random.image(outputs[0], outputs[1], channels, halo, slice);
+        let (around, slice) = (random.padding(), random.chance(3));
+        let (from, length) = random.image(height, width, channels, around, slice);
+        let (to, out_length) = random.image(outputs[0], outputs[1], channels, around, slice);
         let bytes = Guarded::new(&random.bytes(length, false));
         let floats: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte)).collect();
         let (input, input_f32) = (View::new(&bytes, &from).unwrap(), View::new(&floats, &from).unwrap());
@@ -189,7 +189,7 @@ proptest! {
                     let bounds = (f32::from(rescale.output.low), f32::from(rescale.output.high));
                     let byte = (value.round_ties_even() + zero).clamp(bounds.0, bounds.1) as u8;
                     greatest[at] = *values.iter().max().unwrap();
-                    mean[at] = rescale.output.table.as_ref().map_or(byte, |table| table[usize::from(byte)]);
+                    mean[at] = rescale.output.lookup_table.as_ref().map_or(byte, |table| table[usize::from(byte)]);
                     mean_f32[at] = values.iter().map(|v| f32::from(*v)).sum::<f32>() / count;
                 }
             }
@@ -218,9 +218,9 @@ proptest! {
             rows: Axis::linear(mode, height, up[0], scale[0]),
             columns: Axis::linear(mode, width, up[1], scale[1]),
         };
-        let (halo, slice) = (random.halo(), random.chance(3));
-        let (from, length) = random.image(height, width, channels, halo, slice);
-        let (to, out_length) = random.image(up[0], up[1], channels, halo, slice);
+        let (padding, slice) = (random.padding(), random.chance(3));
+        let (from, length) = random.image(height, width, channels, padding, slice);
+        let (to, out_length) = random.image(up[0], up[1], channels, padding, slice);
         let bytes = Guarded::new(&random.bytes(length, false));
         let floats = Guarded::new(&random.floats(length));
         let (a, b) = (View::new(&bytes, &from).unwrap(), View::new(&floats, &from).unwrap());
@@ -245,8 +245,8 @@ proptest! {
 #[test]
 fn resizing_follows_the_published_examples_of_onnx() {
     // From the operator's examples: upsample linear half pixel and align corners, nearest.
-    let image = Image::dense(0, 2, 2, 1, Halo::default());
-    let to = Image::dense(0, 4, 4, 1, Halo::default());
+    let image = Image::dense(0, 2, 2, 1, Padding::default());
+    let to = Image::dense(0, 4, 4, 1, Padding::default());
     let values = [1.0, 2.0, 3.0, 4.0];
     let linear = |mode| {
         let axis = Axis::linear(mode, 2, 4, 2.0);

@@ -1,6 +1,6 @@
 //! Random shapes of convolutions.
 
-use aimass_kernels::{ConvShape, Halo, Image};
+use aimass_kernels::{ConvShape, Image, Padding};
 
 use crate::case::Random;
 
@@ -65,11 +65,11 @@ impl Case {
             output_channels: outputs,
             input_pixel_stride: 0,
         };
-        let extra = if random.chance(2) { random.halo() } else { Halo::default() };
-        let halo = shape.halo(sizes, output_size).union(extra);
-        let (input, input_length) = random.image(sizes[0], sizes[1], inputs, halo, slice);
-        let (slice, halo) = (random.chance(4), random.halo());
-        let (output, output_length) = random.image(output_size[0], output_size[1], outputs, halo, slice);
+        let extra = if random.chance(2) { random.padding() } else { Padding::default() };
+        let padding = shape.required_padding(sizes, output_size).union(extra);
+        let (input, input_length) = random.image(sizes[0], sizes[1], inputs, padding, slice);
+        let (slice, padding) = (random.chance(4), random.padding());
+        let (output, output_length) = random.image(output_size[0], output_size[1], outputs, padding, slice);
         let shape = ConvShape { input_pixel_stride: input.pixel_stride, ..shape };
         Self { shape, input, input_length, output, output_length }
     }

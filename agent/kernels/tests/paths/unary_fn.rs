@@ -1,36 +1,36 @@
 //! Functions of numbers without gaps: against the standard library in f64, and every path against the portable one.
 
-use aimass_kernels::{Combine, Curve, Kernels, Norm, Reduction, Spread};
+use aimass_kernels::{BinaryFn, Broadcast, Kernels, LayerNorm, Reduction, UnaryFn};
 use proptest::prelude::*;
 
 use crate::case::{Random, close, config, fast_paths, same, scalar};
 use crate::guarded::Guarded;
 
 /// The function in f64; the error function by its series, or its continued fraction far out.
-fn exact(curve: &Curve, x: f64) -> f64 {
-    match *curve {
-        Curve::Exp => x.exp(),
-        Curve::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        Curve::Tanh => x.tanh(),
-        Curve::Erf => erf(x),
-        Curve::Gelu => 0.5 * x * (1.0 + erf(x / 2_f64.sqrt())),
-        Curve::GeluByTanh => {
+fn exact(function: &UnaryFn, x: f64) -> f64 {
+    match *function {
+        UnaryFn::Exp => x.exp(),
+        UnaryFn::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        UnaryFn::Tanh => x.tanh(),
+        UnaryFn::Erf => erf(x),
+        UnaryFn::Gelu => 0.5 * x * (1.0 + erf(x / 2_f64.sqrt())),
+        UnaryFn::GeluTanh => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
             0.5 * x * (1.0 + inner.tanh())
         }
-        Curve::Silu => x / (1.0 + (-x).exp()),
-        Curve::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
-        Curve::Sqrt => x.sqrt(),
-        Curve::OverSqrt => 1.0 / x.sqrt(),
-        Curve::Square => x * x,
-        Curve::Abs => x.abs(),
-        Curve::Line { factor, term } => x * f64::from(factor) + f64::from(term),
-        Curve::Over(number) => f64::from(number) / x,
-        Curve::Whole => x.trunc(),
-        Curve::Truth => f64::from(u8::from(x != 0.0)),
-        Curve::Not => f64::from(u8::from(x == 0.0)),
-        Curve::NotANumberTo(_) => x,
-        Curve::Steps { scale, zero, low, high } => ((x / f64::from(scale)).round_ties_even()
+        UnaryFn::Silu => x / (1.0 + (-x).exp()),
+        UnaryFn::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        UnaryFn::Sqrt => x.sqrt(),
+        UnaryFn::Rsqrt => 1.0 / x.sqrt(),
+        UnaryFn::Square => x * x,
+        UnaryFn::Abs => x.abs(),
+        UnaryFn::Affine { factor, term } => x * f64::from(factor) + f64::from(term),
+        UnaryFn::Reciprocal(number) => f64::from(number) / x,
+        UnaryFn::Trunc => x.trunc(),
+        UnaryFn::IsNonZero => f64::from(u8::from(x != 0.0)),
+        UnaryFn::Not => f64::from(u8::from(x == 0.0)),
+        UnaryFn::ReplaceNan(_) => x,
+        UnaryFn::Quantise { scale, zero, low, high } => ((x / f64::from(scale)).round_ties_even()
             + f64::from(zero))
         .clamp(f64::from(low), f64::from(high)),
     }
@@ -50,64 +50,64 @@ fn erf(x: f64) -> f64 {
     sum * 2.0 / std::f64::consts::PI.sqrt()
 }
 
-const CURVES: [Curve; 19] = [
-    Curve::Exp,
-    Curve::Sigmoid,
-    Curve::Tanh,
-    Curve::Erf,
-    Curve::Gelu,
-    Curve::GeluByTanh,
-    Curve::Silu,
-    Curve::HardSwish,
-    Curve::Sqrt,
-    Curve::OverSqrt,
-    Curve::Square,
-    Curve::Abs,
-    Curve::Line { factor: -0.75, term: 2.0 },
-    Curve::Over(3.0),
-    Curve::Whole,
-    Curve::Truth,
-    Curve::Not,
-    Curve::NotANumberTo(7.0),
-    Curve::Steps { scale: 0.25, zero: 3.0, low: -10.0, high: 20.0 },
+const CURVES: [UnaryFn; 19] = [
+    UnaryFn::Exp,
+    UnaryFn::Sigmoid,
+    UnaryFn::Tanh,
+    UnaryFn::Erf,
+    UnaryFn::Gelu,
+    UnaryFn::GeluTanh,
+    UnaryFn::Silu,
+    UnaryFn::HardSwish,
+    UnaryFn::Sqrt,
+    UnaryFn::Rsqrt,
+    UnaryFn::Square,
+    UnaryFn::Abs,
+    UnaryFn::Affine { factor: -0.75, term: 2.0 },
+    UnaryFn::Reciprocal(3.0),
+    UnaryFn::Trunc,
+    UnaryFn::IsNonZero,
+    UnaryFn::Not,
+    UnaryFn::ReplaceNan(7.0),
+    UnaryFn::Quantise { scale: 0.25, zero: 3.0, low: -10.0, high: 20.0 },
 ];
 
-const COMBINES: [Combine; 15] = [
-    Combine::Add,
-    Combine::Sub,
-    Combine::Mul,
-    Combine::Div,
-    Combine::Max,
-    Combine::Min,
-    Combine::Pow,
-    Combine::Greater,
-    Combine::AtLeast,
-    Combine::Less,
-    Combine::AtMost,
-    Combine::Equal,
-    Combine::NotEqual,
-    Combine::And,
-    Combine::Or,
+const COMBINES: [BinaryFn; 15] = [
+    BinaryFn::Add,
+    BinaryFn::Sub,
+    BinaryFn::Mul,
+    BinaryFn::Div,
+    BinaryFn::Max,
+    BinaryFn::Min,
+    BinaryFn::Pow,
+    BinaryFn::Greater,
+    BinaryFn::GreaterOrEqual,
+    BinaryFn::Less,
+    BinaryFn::LessOrEqual,
+    BinaryFn::Equal,
+    BinaryFn::NotEqual,
+    BinaryFn::And,
+    BinaryFn::Or,
 ];
 
-fn combined(combine: Combine, a: f32, b: f32) -> f32 {
+fn combined(function: BinaryFn, a: f32, b: f32) -> f32 {
     let truth = |is: bool| if is { 1.0 } else { 0.0 };
-    match combine {
-        Combine::Add => a + b,
-        Combine::Sub => a - b,
-        Combine::Mul => a * b,
-        Combine::Div => a / b,
-        Combine::Max => a.max(b),
-        Combine::Min => a.min(b),
-        Combine::Pow => a.powf(b),
-        Combine::Greater => truth(a > b),
-        Combine::AtLeast => truth(a >= b),
-        Combine::Less => truth(a < b),
-        Combine::AtMost => truth(a <= b),
-        Combine::Equal => truth(a == b),
-        Combine::NotEqual => truth(a != b),
-        Combine::And => truth(a != 0.0 && b != 0.0),
-        Combine::Or => truth(a != 0.0 || b != 0.0),
+    match function {
+        BinaryFn::Add => a + b,
+        BinaryFn::Sub => a - b,
+        BinaryFn::Mul => a * b,
+        BinaryFn::Div => a / b,
+        BinaryFn::Max => a.max(b),
+        BinaryFn::Min => a.min(b),
+        BinaryFn::Pow => a.powf(b),
+        BinaryFn::Greater => truth(a > b),
+        BinaryFn::GreaterOrEqual => truth(a >= b),
+        BinaryFn::Less => truth(a < b),
+        BinaryFn::LessOrEqual => truth(a <= b),
+        BinaryFn::Equal => truth(a == b),
+        BinaryFn::NotEqual => truth(a != b),
+        BinaryFn::And => truth(a != 0.0 && b != 0.0),
+        BinaryFn::Or => truth(a != 0.0 || b != 0.0),
     }
 }
 
@@ -137,33 +137,33 @@ proptest! {
     fn functions_are_right_and_the_same_on_every_path(seed: u64, length in 1_usize..200) {
         let mut random = Random(seed);
         let reach = [1e-3, 1.0, 8.0, 80.0][random.below(4)];
-        for curve in CURVES {
-            let positive = matches!(curve, Curve::Sqrt | Curve::OverSqrt | Curve::Over(_));
+        for function in CURVES {
+            let positive = matches!(function, UnaryFn::Sqrt | UnaryFn::Rsqrt | UnaryFn::Reciprocal(_));
             let values: Vec<f32> = random.floats(length).iter().map(|x| x * reach).collect();
             let values: Vec<f32> = values.iter().map(|x| if positive { x.abs() + 1e-3 } else { *x }).collect();
             let from = Guarded::new(&values);
             let mut expected = vec![0.0; length];
-            scalar().curve(&from, &mut expected, &curve).unwrap();
+            scalar().unary(&from, &mut expected, &function).unwrap();
             for (x, y) in values.iter().zip(&expected) {
-                let wanted = exact(&curve, f64::from(*x));
+                let wanted = exact(&function, f64::from(*x));
                 // Where an argument is large, its own last bit is worth that much of the result.
-                let slack = match curve {
-                    Curve::Exp => 2e-7 * f64::from(x.abs()) + 5e-7,
+                let slack = match function {
+                    UnaryFn::Exp => 2e-7 * f64::from(x.abs()) + 5e-7,
                     _ => 6e-7,
                 };
                 // What is a part of the argument cannot be more exact than that.
-                let least = match curve {
-                    Curve::Gelu | Curve::GeluByTanh => f64::from(x.abs()),
+                let least = match function {
+                    UnaryFn::Gelu | UnaryFn::GeluTanh => f64::from(x.abs()),
                     _ if wanted.abs() < 1.0 => f64::from(x.abs()).min(1.0),
                     _ => 0.0,
                 };
                 let room = slack * wanted.abs().max(least) + 1e-37;
-                prop_assert!((f64::from(*y) - wanted).abs() <= room, "{curve:?} of {x} is {y} and not {wanted}");
+                prop_assert!((f64::from(*y) - wanted).abs() <= room, "{function:?} of {x} is {y} and not {wanted}");
             }
             for path in fast_paths() {
                 let mut actual = Guarded::new(&vec![9.0; length]);
-                path.curve(&from, &mut actual, &curve).unwrap();
-                same(&expected, &actual, path, &format!("{curve:?}"));
+                path.unary(&from, &mut actual, &function).unwrap();
+                same(&expected, &actual, path, &format!("{function:?}"));
             }
         }
     }
@@ -189,16 +189,16 @@ proptest! {
         let (at_a, at_b, at_c) = (at(&of_a), at(&of_b), at(&of_c));
         let length = at_a.len();
         let (a, b, c) = (Guarded::new(&a), Guarded::new(&b), Guarded::new(&c));
-        let spread = Spread::broadcast(&shape, [&of_a, &of_b]).unwrap();
-        let three = Spread::broadcast(&shape, [&of_a, &of_b, &of_c]).unwrap();
+        let broadcast = Broadcast::of_shapes(&shape, [&of_a, &of_b]).unwrap();
+        let three = Broadcast::of_shapes(&shape, [&of_a, &of_b, &of_c]).unwrap();
         let chosen: Vec<f32> = (0..length).map(|n| if a[at_a[n]] != 0.0 { b[at_b[n]] } else { c[at_c[n]] }).collect();
         for path in paths() {
-            for combine in COMBINES {
-                let expected: Vec<f32> = (0..length).map(|n| combined(combine, a[at_a[n]], b[at_b[n]])).collect();
+            for function in COMBINES {
+                let expected: Vec<f32> = (0..length).map(|n| combined(function, a[at_a[n]], b[at_b[n]])).collect();
                 let mut out = Guarded::new(&vec![9.0; length]);
-                path.combine([&a, &b], &mut out, &spread, combine).unwrap();
+                path.binary([&a, &b], &mut out, &broadcast, function).unwrap();
                 let differs = expected.iter().zip(out.iter()).position(|(x, y)| x.to_bits() != y.to_bits() && !(x.is_nan() && y.is_nan()) && x != y);
-                prop_assert!(differs.is_none(), "{combine:?} on {path:?}: {expected:?} {:?}", &out[..]);
+                prop_assert!(differs.is_none(), "{function:?} on {path:?}: {expected:?} {:?}", &out[..]);
             }
             let mut out = Guarded::new(&vec![9.0; length]);
             path.select([&a, &b, &c], &mut out, &three).unwrap();
@@ -222,12 +222,12 @@ proptest! {
         let from = Guarded::new(&random.floats(shape.iter().product()));
         let at = places(&to, &moved);
         let expected: Vec<f32> = at.iter().map(|at| from[*at]).collect();
-        let spread = Spread::new(&to, [&moved]).unwrap();
+        let broadcast = Broadcast::new(&to, [&moved]).unwrap();
         for path in paths() {
             let mut out = Guarded::new(&vec![9.0; expected.len()]);
-            path.rearrange(&from, &mut out, &spread).unwrap();
+            path.rearrange(&from, &mut out, &broadcast).unwrap();
             same(&expected, &out, path, "rearranged");
-            prop_assert!(path.rearrange(&from[1..], &mut out, &spread).is_err() || at.iter().all(|at| *at + 1 < from.len()));
+            prop_assert!(path.rearrange(&from[1..], &mut out, &broadcast).is_err() || at.iter().all(|at| *at + 1 < from.len()));
         }
     }
 
@@ -237,7 +237,7 @@ proptest! {
         let length = count * row;
         let values: Vec<f32> = random.floats(length).iter().map(|x| x * 5.0 + 1.0).collect();
         let from = Guarded::new(&values);
-        let norm = Norm { scale: random.floats(row), bias: random.floats(row), epsilon: 1e-3 };
+        let norm = LayerNorm { scale: random.floats(row), bias: random.floats(row), epsilon: 1e-3 };
         let (mut weighed, mut normal, mut sums) = (vec![], vec![], [vec![], vec![], vec![]]);
         for line in values.chunks(row) {
             let line: Vec<f64> = line.iter().map(|x| f64::from(*x)).collect();
@@ -261,9 +261,9 @@ proptest! {
             close(&weighed, &out, 1, path, "softmax");
             // Sums run in the same order everywhere.
             same(first.get_or_insert_with(|| out.to_vec()), &out, path, "softmax to the bit");
-            path.normalise(&from, &mut out, &norm).unwrap();
+            path.layer_norm(&from, &mut out, &norm).unwrap();
             close(&normal, &out, 6, path, "normalised");
-            for (wanted, by) in sums.iter().zip([Reduction::Sum, Reduction::Greatest, Reduction::Least]) {
+            for (wanted, by) in sums.iter().zip([Reduction::Sum, Reduction::Max, Reduction::Min]) {
                 let mut out = Guarded::new(&vec![9.0; count]);
                 path.reduce(&from, &mut out, [row, 1], by).unwrap();
                 close(wanted, &out, 5 * row, path, "rows");
@@ -285,24 +285,24 @@ proptest! {
 fn functions_pass_what_is_not_a_number_and_know_infinity() {
     let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 200.0, -200.0, 88.7, -87.3, 0.0];
     for path in paths() {
-        let of = |curve: Curve| {
+        let of = |function: UnaryFn| {
             let mut out = [0.0; 8];
-            path.curve(&values, &mut out, &curve).unwrap();
+            path.unary(&values, &mut out, &function).unwrap();
             out
         };
-        let exp = of(Curve::Exp);
+        let exp = of(UnaryFn::Exp);
         assert!(exp[0].is_nan() && exp[5].is_finite() && exp[6] > 0.0);
         assert_eq!([exp[1], exp[2], exp[3], exp[4], exp[7]], [f32::INFINITY, 0.0, f32::INFINITY, 0.0, 1.0]);
-        for (curve, low) in [(Curve::Sigmoid, 0.0), (Curve::Tanh, -1.0), (Curve::Erf, -1.0)] {
-            let found = of(curve);
-            assert!(found[0].is_nan(), "{curve:?}");
+        for (function, low) in [(UnaryFn::Sigmoid, 0.0), (UnaryFn::Tanh, -1.0), (UnaryFn::Erf, -1.0)] {
+            let found = of(function);
+            assert!(found[0].is_nan(), "{function:?}");
             assert_eq!(
                 [found[1], found[2], found[3], found[4]],
                 [1.0, low, 1.0, low],
-                "{curve:?} on {path:?}"
+                "{function:?} on {path:?}"
             );
         }
-        assert_eq!(of(Curve::NotANumberTo(3.0))[0], 3.0);
+        assert_eq!(of(UnaryFn::ReplaceNan(3.0))[0], 3.0);
         let mut out = [0.0; 3];
         path.softmax(&[f32::NEG_INFINITY, 1.0, 1.0], &mut out, 3).unwrap();
         assert_eq!(out, [0.0, 0.5, 0.5]);
@@ -314,18 +314,18 @@ fn functions_pass_what_is_not_a_number_and_know_infinity() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    assert!(Spread::broadcast(&[2, 3], [&[2]]).is_err());
-    assert!(Spread::broadcast(&[3], [&[2, 3]]).is_err());
-    assert!(Spread::new(&[2, 0], [&[1, 1]]).is_err());
-    assert!(Spread::new(&[2; 9], [&[1; 9]]).is_err());
+    assert!(Broadcast::of_shapes(&[2, 3], [&[2]]).is_err());
+    assert!(Broadcast::of_shapes(&[3], [&[2, 3]]).is_err());
+    assert!(Broadcast::new(&[2, 0], [&[1, 1]]).is_err());
+    assert!(Broadcast::new(&[2; 9], [&[1; 9]]).is_err());
     let kernels = scalar();
     let mut out = [0.0; 6];
-    assert!(kernels.curve(&[0.0; 5], &mut out, &Curve::Exp).is_err());
+    assert!(kernels.unary(&[0.0; 5], &mut out, &UnaryFn::Exp).is_err());
     assert!(kernels.softmax(&[0.0; 6], &mut out, 4).is_err());
     assert!(kernels.softmax(&[0.0; 6], &mut out, 0).is_err());
-    let norm = Norm { scale: vec![1.0; 3], bias: vec![0.0; 2], epsilon: 0.0 };
-    assert!(kernels.normalise(&[0.0; 6], &mut out, &norm).is_err());
+    let norm = LayerNorm { scale: vec![1.0; 3], bias: vec![0.0; 2], epsilon: 0.0 };
+    assert!(kernels.layer_norm(&[0.0; 6], &mut out, &norm).is_err());
     assert!(kernels.reduce(&[0.0; 6], &mut out, [4, 1], Reduction::Sum).is_err());
-    let spread = Spread::broadcast(&[2, 3], [&[2, 3], &[3]]).unwrap();
-    assert!(kernels.combine([&[0.0; 6], &[0.0; 2]], &mut out, &spread, Combine::Add).is_err());
+    let broadcast = Broadcast::of_shapes(&[2, 3], [&[2, 3], &[3]]).unwrap();
+    assert!(kernels.binary([&[0.0; 6], &[0.0; 2]], &mut out, &broadcast, BinaryFn::Add).is_err());
 }

@@ -1,10 +1,10 @@
 //! The forms of a value, made from each other on demand and kept for the next who asks.
 
-use aimass_kernels::Halo;
+use aimass_kernels::Padding;
 use tract_onnx::prelude::{Datum, OutletId};
 
 use super::{Compiler, MapShape};
-use crate::engine::ops::dynamic_quantise::QuantiseAtRunTime;
+use crate::engine::ops::dynamic_quantise::DynamicQuantise;
 use crate::engine::ops::layout::{FromMap, FromTensor, ToMap, ToTensor};
 use crate::engine::ops::pad;
 use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Slot, Value};
@@ -22,16 +22,16 @@ impl Compiler<'_> {
             return Ok(*buffer);
         }
         if self.is_padded(outlet) {
-            pad::fill_in(self, outlet)?;
+            pad::materialise(self, outlet)?;
         }
         let value = self.value(outlet).cloned().ok_or("a value is used before it is made")?;
         let buffer = match value {
-            Value::Quant(Quant { buffer: source, table, pad, .. }) if pad == Halo::default() => {
+            Value::Quant(Quant { buffer: source, table, pad, .. }) if pad == Padding::default() => {
                 let buffer = self.flat_buffer(outlet)?;
                 self.emit(FromMap::bytes(source, table, buffer, Order::RowMajor));
                 buffer
             }
-            Value::Floats(Floats { buffer: source, pad, .. }) if pad == Halo::default() => {
+            Value::Floats(Floats { buffer: source, pad, .. }) if pad == Padding::default() => {
                 let buffer = self.flat_buffer(outlet)?;
                 self.emit(FromMap::floats(source, buffer, Order::RowMajor));
                 buffer
@@ -62,11 +62,11 @@ impl Compiler<'_> {
         Ok(buffer)
     }
 
-    /// Whether the value is a picture whose padding its consumer was to read from the halo.
+    /// Whether the value is a picture whose padding its consumer was to read from the padding.
     fn is_padded(&self, outlet: OutletId) -> bool {
         match self.value(outlet) {
             Some(Value::Quant(Quant { pad, .. }) | Value::Floats(Floats { pad, .. })) => {
-                *pad != Halo::default()
+                *pad != Padding::default()
             }
             _ => false,
         }
@@ -82,10 +82,10 @@ impl Compiler<'_> {
         if !is_f32 {
             return Ok(None);
         }
-        let sole = self.is_sole(outlet);
-        let new = |buffer| Floats { buffer, pad: Halo::default(), sole };
+        let single_use = self.has_single_use(outlet);
+        let new = |buffer| Floats { buffer, pad: Padding::default(), single_use };
         if let Some(buffer) = self.maps.get(&outlet) {
-            return Ok(Some((Floats { sole: false, ..new(*buffer) }, shape)));
+            return Ok(Some((Floats { single_use: false, ..new(*buffer) }, shape)));
         }
         let made = match self.value(outlet).cloned() {
             Some(Value::Floats(floats)) => {
@@ -97,25 +97,25 @@ impl Compiler<'_> {
             Some(Value::Quant(Quant { buffer: source, table, pad, .. })) => {
                 shape.height -= pad.top + pad.bottom;
                 shape.width -= pad.left + pad.right;
-                let buffer = self.new_floats(shape);
+                let buffer = self.new_f32_buffer(shape);
                 self.emit(ToMap::bytes(source, table, buffer));
                 return Ok(Some((Floats { pad, ..new(buffer) }, shape)));
             }
             Some(Value::Flat(Flat { buffer: source, order, .. })) => {
-                let buffer = self.new_floats(shape);
+                let buffer = self.new_f32_buffer(shape);
                 self.emit(ToMap::floats(source, order, buffer));
                 buffer
             }
             Some(Value::Tensor(_)) => {
                 let flat = self.flat(outlet)?;
-                let buffer = self.new_floats(shape);
+                let buffer = self.new_f32_buffer(shape);
                 self.emit(ToMap::floats(flat, Order::RowMajor, buffer));
                 buffer
             }
             _ => return Ok(None),
         };
         self.maps.insert(outlet, made);
-        Ok(Some((Floats { sole: false, ..new(made) }, shape)))
+        Ok(Some((Floats { single_use: false, ..new(made) }, shape)))
     }
 
     /// The value as a tensor for tract.
@@ -143,7 +143,7 @@ impl Compiler<'_> {
     ///
     /// # Errors
     /// As [`Self::flat`].
-    pub(in crate::engine) fn quantised_at_run_time(
+    pub(in crate::engine) fn dynamically_quantised(
         &mut self,
         outlet: OutletId,
     ) -> Result<(BufferId, BufferId), String> {
@@ -152,10 +152,10 @@ impl Compiler<'_> {
         }
         let input = self.flat(outlet)?;
         let channels = self.buffer(input).channels;
-        let output = self.new_bytes(MapShape { height: 1, width: 1, channels }, 0);
-        let meaning = self.new_floats(MapShape { height: 1, width: 1, channels: 2 });
-        self.emit(QuantiseAtRunTime { input, output, meaning });
-        self.quantised.insert(outlet, (output, meaning));
-        Ok((output, meaning))
+        let output = self.new_u8_buffer(MapShape { height: 1, width: 1, channels }, 0);
+        let params = self.new_f32_buffer(MapShape { height: 1, width: 1, channels: 2 });
+        self.emit(DynamicQuantise { input, output, params });
+        self.quantised.insert(outlet, (output, params));
+        Ok((output, params))
     }
 }

@@ -10,7 +10,7 @@ mod convert;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aimass_kernels::Halo;
+use aimass_kernels::Padding;
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::{IntoArcTensor, IntoTValue, TVec, TypedNode};
@@ -22,7 +22,7 @@ use super::arena::{Buffer, Element};
 use super::fallback;
 use super::ops;
 use super::value::{BufferId, Flat, Order, Slot, Value};
-use super::weights::Taken;
+use super::weights::ExtractedWeights;
 
 /// How many nodes in a row make a constant, at most: a file may hold a chain that is longer than the stack.
 const CONSTANT_DEPTH: usize = 64;
@@ -45,8 +45,8 @@ const RULES: &[Rule] = &[
     ops::unary::cast,
     ops::unary::rule,
     ops::binary::rule,
-    ops::broadcast::two,
-    ops::broadcast::choice,
+    ops::broadcast::binary,
+    ops::broadcast::select,
     ops::broadcast::expand,
     ops::matmul::rule,
     ops::gather::rule,
@@ -54,11 +54,11 @@ const RULES: &[Rule] = &[
     ops::axes::identity,
     ops::axes::rule,
     ops::concat::rule,
-    ops::pad::beside,
+    ops::pad::axis,
     ops::pad::rule,
     ops::pool::rule,
     ops::row_ops::softmax,
-    ops::row_ops::normalise,
+    ops::row_ops::layer_norm,
     ops::row_ops::reduce,
     ops::resize::rule,
     ops::slice::rule,
@@ -105,7 +105,7 @@ pub(super) struct Compiler<'m> {
 ///
 /// # Errors
 /// The graph has shapes that are not fixed, or a node fails in tract too.
-pub(super) fn compile(model: &TypedModel, taken: &Taken, input: &str) -> Result<Draft, String> {
+pub(super) fn compile(model: &TypedModel, taken: &ExtractedWeights, input: &str) -> Result<Draft, String> {
     let outputs = model.output_outlets().map_err(|e| e.to_string())?.to_vec();
     let mut compiler = Compiler {
         model,
@@ -130,7 +130,7 @@ pub(super) fn compile(model: &TypedModel, taken: &Taken, input: &str) -> Result<
                     let buffer = compiler.flat_buffer(OutletId::new(id, 0))?;
                     compiler.buffers[buffer.0].keep = true;
                     input_buffer = Some(buffer);
-                    Value::Flat(Flat { buffer, order: Order::RowMajor, sole: false })
+                    Value::Flat(Flat { buffer, order: Order::RowMajor, single_use: false })
                 }
                 None => return Err(format!("has the input \"{}\" besides \"{input}\"", node.name)),
             };
@@ -157,7 +157,7 @@ impl<'m> Compiler<'m> {
         if self.values.contains_key(&OutletId::new(node.id, 0)) {
             return Ok(());
         }
-        if self.known(node)? {
+        if self.fold_constant(node)? {
             return Ok(());
         }
         for rule in RULES {
@@ -170,7 +170,7 @@ impl<'m> Compiler<'m> {
     }
 
     /// Nodes whose outputs are known now.
-    fn known(&mut self, node: &TypedNode) -> Result<bool, String> {
+    fn fold_constant(&mut self, node: &TypedNode) -> Result<bool, String> {
         let outlet = OutletId::new(node.id, 0);
         if let Some(constant) = node.op_as::<Const>() {
             self.values.insert(outlet, Value::Const(constant.val().clone()));
@@ -242,7 +242,7 @@ impl<'m> Compiler<'m> {
                     return Ok(None);
                 }
             }
-            if node.op.name() == "Source" || !self.known(node)? {
+            if node.op.name() == "Source" || !self.fold_constant(node)? {
                 return Ok(None);
             }
         }
@@ -293,7 +293,7 @@ impl<'m> Compiler<'m> {
     }
 
     /// The only node that uses a value, unless it is an output of the model.
-    pub(super) fn sole_consumer(&self, outlet: OutletId) -> Option<&'m TypedNode> {
+    pub(super) fn single_consumer(&self, outlet: OutletId) -> Option<&'m TypedNode> {
         let successors = &self.model.node(outlet.node).outputs[outlet.slot].successors;
         match successors[..] {
             [inlet] if !self.outputs.contains(&outlet) => Some(self.model.node(inlet.node)),
@@ -305,12 +305,12 @@ impl<'m> Compiler<'m> {
         self.outputs.contains(&outlet)
     }
 
-    pub(super) fn is_sole(&self, outlet: OutletId) -> bool {
-        self.sole_consumer(outlet).is_some()
+    pub(super) fn has_single_use(&self, outlet: OutletId) -> bool {
+        self.single_consumer(outlet).is_some()
     }
 
     /// Whether all that is made of a quantised buffer goes, by tables, into the node that is looked at now.
-    pub(super) fn ends_in(&self, buffer: BufferId, node: usize) -> bool {
+    pub(super) fn is_consumed_by(&self, buffer: BufferId, node: usize) -> bool {
         let of_buffer = |outlet: &OutletId| matches!(self.values.get(outlet), Some(Value::Quant(quant)) if quant.buffer == buffer);
         self.values.keys().filter(|outlet| of_buffer(outlet) && outlet.node != node).all(|outlet| {
             let successors = &self.model.node(outlet.node).outputs[outlet.slot].successors;
@@ -325,16 +325,16 @@ impl<'m> Compiler<'m> {
     }
 
     /// The step that writes a buffer.
-    pub(super) fn maker(&mut self, BufferId(id): BufferId) -> Option<&mut AnyStep> {
-        let maker = self.buffers[id].maker;
-        self.steps.get_mut(maker)
+    pub(super) fn producer(&mut self, BufferId(id): BufferId) -> Option<&mut AnyStep> {
+        let producer = self.buffers[id].producer;
+        self.steps.get_mut(producer)
     }
 
-    pub(super) fn new_bytes(&mut self, shape: MapShape, zero: u8) -> BufferId {
+    pub(super) fn new_u8_buffer(&mut self, shape: MapShape, zero: u8) -> BufferId {
         self.new_buffer(shape, Element::Byte, zero)
     }
 
-    pub(super) fn new_floats(&mut self, shape: MapShape) -> BufferId {
+    pub(super) fn new_f32_buffer(&mut self, shape: MapShape) -> BufferId {
         self.new_buffer(shape, Element::Float, 0)
     }
 
@@ -342,7 +342,7 @@ impl<'m> Compiler<'m> {
     pub(super) fn flat_buffer(&mut self, outlet: OutletId) -> Result<BufferId, String> {
         let shape = self.shape(outlet).ok_or("a shape is not fixed, empty, or out of all proportion")?;
         let channels = shape.iter().product();
-        Ok(self.new_floats(MapShape { height: 1, width: 1, channels }))
+        Ok(self.new_f32_buffer(MapShape { height: 1, width: 1, channels }))
     }
 
     fn new_buffer(
@@ -356,9 +356,9 @@ impl<'m> Compiler<'m> {
             height,
             width,
             channels,
-            halo: Halo::default(),
+            padding: Padding::default(),
             fill,
-            maker: self.steps.len(),
+            producer: self.steps.len(),
             keep: false,
             content: None,
         });
@@ -367,7 +367,7 @@ impl<'m> Compiler<'m> {
 
     /// A buffer that holds numbers which are known now.
     pub(super) fn constant_buffer(&mut self, content: Vec<f32>) -> BufferId {
-        let id = self.new_floats(MapShape { height: 1, width: 1, channels: content.len().max(1) });
+        let id = self.new_f32_buffer(MapShape { height: 1, width: 1, channels: content.len().max(1) });
         let buffer = &mut self.buffers[id.0];
         buffer.keep = true;
         buffer.content = Some(content.into());
@@ -382,10 +382,10 @@ impl<'m> Compiler<'m> {
         &mut self.buffers[id]
     }
 
-    /// Makes a buffer's halo at least this large.
-    pub(super) fn widen(&mut self, BufferId(id): BufferId, halo: Halo) {
+    /// Makes a buffer's padding at least this large.
+    pub(super) fn require_padding(&mut self, BufferId(id): BufferId, padding: Padding) {
         let buffer = &mut self.buffers[id];
-        buffer.halo = buffer.halo.union(halo);
+        buffer.padding = buffer.padding.union(padding);
     }
 
     pub(super) fn new_slot(&mut self) -> Slot {

@@ -1,6 +1,6 @@
 //! Operators that only say otherwise what axes there are: most cost nothing, because the numbers lie right already.
 
-use aimass_kernels::Halo;
+use aimass_kernels::Padding;
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::{AxisOp, TypedNode};
 use tract_onnx::tract_core::ops::identity::Identity;
@@ -15,17 +15,19 @@ pub(in crate::engine) fn identity(compiler: &mut Compiler<'_>, node: &TypedNode)
     let (Some(input), true) = (node.inputs.first(), node.op.is::<Identity>()) else { return Ok(false) };
     let Some(value) = compiler.value(*input).cloned() else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, alias(value, sole));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, alias(value, single_use));
     Ok(true)
 }
 
-/// The same value under another name; `sole` if that has one user.
-pub(super) fn alias(value: Value, sole: bool) -> Value {
+/// The same value under another name; `single_use` if that has one user.
+pub(super) fn alias(value: Value, single_use: bool) -> Value {
     match value {
-        Value::Quant(quant) => Value::Quant(Quant { sole: quant.sole && sole, ..quant }),
-        Value::Floats(floats) => Value::Floats(Floats { sole: floats.sole && sole, ..floats }),
-        Value::Flat(flat) => Value::Flat(Flat { sole: flat.sole && sole, ..flat }),
+        Value::Quant(quant) => Value::Quant(Quant { single_use: quant.single_use && single_use, ..quant }),
+        Value::Floats(floats) => {
+            Value::Floats(Floats { single_use: floats.single_use && single_use, ..floats })
+        }
+        Value::Flat(flat) => Value::Flat(Flat { single_use: flat.single_use && single_use, ..flat }),
         other => other,
     }
 }
@@ -37,10 +39,10 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let (Some(from), Some(to)) = (compiler.shape(input), compiler.shape(outlet)) else { return Ok(false) };
     let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
     let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
-    let sole = compiler.is_sole(outlet);
+    let single_use = compiler.has_single_use(outlet);
     let stays = keeps_order(op, &from);
     if stays && from == to {
-        compiler.set(outlet, alias(value, sole));
+        compiler.set(outlet, alias(value, single_use));
         return Ok(true);
     }
     // Whatever the graph calls them, numbers without gaps are f32.
@@ -53,33 +55,41 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     // Rows and columns become one axis: the pixels stay in their order.
     let joins = from.len() == 4 && to.len() == 3 && stays && to[0] == 1 && to[1] == from[1];
     let one_pixel = from.len() == 4 && from[0] == 1 && from[2..] == [1, 1];
-    let none = Halo::default();
+    let none = Padding::default();
     let flat = match value {
         Value::Flat(flat) if flat.order == Order::RowMajor && stays => {
-            Flat { sole: flat.sole && sole, ..flat }
+            Flat { single_use: flat.single_use && single_use, ..flat }
         }
         Value::Flat(flat) if flat.order == Order::RowMajor && to_first => {
-            Flat { order: Order::ChannelsLast, sole: flat.sole && sole, ..flat }
+            Flat { order: Order::ChannelsLast, single_use: flat.single_use && single_use, ..flat }
         }
         Value::Flat(flat) if flat.order == Order::ChannelsLast && to_last => {
-            Flat { order: Order::RowMajor, sole: flat.sole && sole, ..flat }
+            Flat { order: Order::RowMajor, single_use: flat.single_use && single_use, ..flat }
         }
         Value::Quant(Quant { buffer, table, pad, .. })
             if pad == none && (to_last || joins || one_pixel && stays) =>
         {
             let output = compiler.flat_buffer(outlet)?;
             compiler.emit(FromMap::bytes(buffer, table, output, Order::ChannelsLast));
-            Flat { buffer: output, order: if joins { Order::ChannelsLast } else { Order::RowMajor }, sole }
+            Flat {
+                buffer: output,
+                order: if joins { Order::ChannelsLast } else { Order::RowMajor },
+                single_use,
+            }
         }
         Value::Floats(Floats { buffer, pad, .. })
             if pad == none && (to_last || joins || one_pixel && stays) =>
         {
             let output = compiler.flat_buffer(outlet)?;
             compiler.emit(FromMap::floats(buffer, output, Order::ChannelsLast));
-            Flat { buffer: output, order: if joins { Order::ChannelsLast } else { Order::RowMajor }, sole }
+            Flat {
+                buffer: output,
+                order: if joins { Order::ChannelsLast } else { Order::RowMajor },
+                single_use,
+            }
         }
         Value::Quant(_) | Value::Floats(_) | Value::Flat(_) | Value::Tensor(_) if stays => {
-            Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, sole: false }
+            Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, single_use: false }
         }
         Value::Quant(_) | Value::Floats(_) | Value::Flat(_) | Value::Tensor(_) => {
             let AxisOp::Move(first, last) = op else { return Ok(false) };

@@ -1,21 +1,21 @@
 //! Operators of two values: sums and products of pictures, of a picture and a number for each channel, and of numbers
 //! without gaps.
 
-use aimass_kernels::{Activation as Bounds, AddU8, Halo, Image, Kernels, MulU8, OutputU8, View};
+use aimass_kernels::{Activation as Bounds, AddU8, Image, Kernels, MulU8, OutputU8, Padding, View};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 
 use super::conv_f32::bounds;
-use super::epilogue::Tail;
+use super::epilogue::Epilogue;
 use super::operator::Operator;
 use super::patterns::of_same_bytes;
 use super::quantise::compose;
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
-use crate::engine::row_tiling::ByRows;
-use crate::engine::serialization::kernel_types::{AddParts, MulParts};
+use crate::engine::row_tiling::RowAccess;
+use crate::engine::serialization::kernel_types::{AddDef, MulDef};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
 
@@ -59,7 +59,7 @@ fn is_map(compiler: &Compiler<'_>, outlet: OutletId) -> bool {
 pub(super) fn as_bytes(compiler: &Compiler<'_>, outlet: OutletId) -> Option<(BufferId, Affine)> {
     match compiler.value(outlet)? {
         Value::Quant(Quant { buffer, affine: Some(affine), pad, .. })
-            if *pad == Halo::default() && (0..=255).contains(&affine.zero) =>
+            if *pad == Padding::default() && (0..=255).contains(&affine.zero) =>
         {
             Some((*buffer, *affine))
         }
@@ -74,10 +74,10 @@ fn quantised(
     outlet: OutletId,
     [a, b]: [OutletId; 2],
 ) -> Result<bool, String> {
-    let (Some((first, of_first)), Some((second, of_second)), Some(tail), Some(shape)) = (
+    let (Some((first, of_first)), Some((second, of_second)), Some(epilogue), Some(shape)) = (
         as_bytes(compiler, a),
         as_bytes(compiler, b),
-        Tail::of(compiler, outlet),
+        Epilogue::of(compiler, outlet),
         compiler.map_shape(outlet),
     ) else {
         return Ok(false);
@@ -87,8 +87,8 @@ fn quantised(
     if compiler.map_shape(b) != Some(shape) && !one_pixel {
         return Ok(false);
     }
-    let quantiser = tail.quantiser;
-    let output = OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1);
+    let quantiser = epilogue.quantiser;
+    let output = OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1);
     let (zero_a, zero_b) = (of_first.zero as u8, of_second.zero as u8);
     let kind = match operator {
         Operator::Add => Bytes::Add(AddU8 {
@@ -106,9 +106,9 @@ fn quantised(
         }),
         _ => return Ok(false),
     };
-    let made = compiler.new_bytes(shape, quantiser.zero);
-    tail.take(compiler, made);
-    compiler.emit(BinaryBytes { kind, inputs: [first, second], output: made });
+    let made = compiler.new_u8_buffer(shape, quantiser.zero);
+    epilogue.take(compiler, made);
+    compiler.emit(QuantBinary { kind, inputs: [first, second], output: made });
     Ok(true)
 }
 
@@ -127,7 +127,7 @@ fn maps(
         return Ok(false);
     }
     let Some((first, at)) = compiler.map(a)? else { return Ok(false) };
-    if first.pad != Halo::default() || at != shape {
+    if first.pad != Padding::default() || at != shape {
         return Ok(false);
     }
     let second = if one_pixel && of_b != shape && compiler.is_constant(b) {
@@ -135,11 +135,11 @@ fn maps(
         compiler.constant_buffer(content)
     } else {
         match compiler.map(b)? {
-            Some((second, _)) if second.pad == Halo::default() => second.buffer,
+            Some((second, _)) if second.pad == Padding::default() => second.buffer,
             _ => return Ok(false),
         }
     };
-    let output = compiler.new_floats(shape);
+    let output = compiler.new_f32_buffer(shape);
     let row = None;
     compiler.emit(Binary {
         operator,
@@ -150,8 +150,8 @@ fn maps(
         slopes: Vec::new(),
         bounds: Bounds::none(),
     });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
     Ok(true)
 }
 
@@ -191,8 +191,8 @@ fn flats(
         slopes: Vec::new(),
         bounds: Bounds::none(),
     });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
     Ok(true)
 }
 
@@ -201,32 +201,32 @@ fn fused(compiler: &mut Compiler<'_>, outlet: OutletId, [a, b]: [OutletId; 2]) -
     let Some(Value::Flat(flat)) = compiler.value(a) else { return false };
     let flat = *flat;
     // What the step before adds goes along the last axis of its own order, and the axes may have been moved since.
-    let in_order = flat.sole && flat.order == Order::RowMajor;
+    let in_order = flat.single_use && flat.order == Order::RowMajor;
     let row = if in_order && compiler.is_constant(b) { compiler.floats(b) } else { None };
     let Some(row) = row else { return false };
-    let fused = compiler.maker(flat.buffer).is_some_and(|step| step.fuse_bias(&row));
+    let fused = compiler.producer(flat.buffer).is_some_and(|step| step.fuse_bias(&row));
     if fused {
-        let sole = compiler.is_sole(outlet);
-        compiler.set(outlet, Value::Flat(Flat { sole, ..flat }));
+        let single_use = compiler.has_single_use(outlet);
+        compiler.set(outlet, Value::Flat(Flat { single_use, ..flat }));
     }
     fused
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Bytes {
-    Add(#[serde(with = "AddParts")] AddU8),
-    Mul(#[serde(with = "MulParts")] MulU8),
+    Add(#[serde(with = "AddDef")] AddU8),
+    Mul(#[serde(with = "MulDef")] MulU8),
 }
 
 /// A sum or product of bytes.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct BinaryBytes {
+pub(in crate::engine) struct QuantBinary {
     kind: Bytes,
     inputs: [BufferId; 2],
     output: BufferId,
 }
 
-impl Step for BinaryBytes {
+impl Step for QuantBinary {
     fn kind(&self) -> String {
         match self.kind {
             Bytes::Add(_) => "add int8".into(),
@@ -242,8 +242,8 @@ impl Step for BinaryBytes {
         vec![self.output]
     }
 
-    fn by_rows(&self, buffers: &[Buffer]) -> Option<ByRows> {
-        Some(ByRows::row_by_row(buffers, self.inputs, self.output))
+    fn row_access(&self, buffers: &[Buffer]) -> Option<RowAccess> {
+        Some(RowAccess::elementwise(buffers, self.inputs, self.output))
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -257,11 +257,11 @@ impl Step for BinaryBytes {
         .map_err(refused)
     }
 
-    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
+    fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
         let (Bytes::Add(AddU8 { output, .. }) | Bytes::Mul(MulU8 { output, .. })) = &mut self.kind;
-        match &mut output.table {
+        match &mut output.lookup_table {
             Some(first) => compose(first, table),
-            None => output.table = Some(Box::new(*table)),
+            None => output.lookup_table = Some(Box::new(*table)),
         }
         true
     }
@@ -315,8 +315,8 @@ impl Step for Binary {
         Ok(())
     }
 
-    fn by_rows(&self, buffers: &[Buffer]) -> Option<ByRows> {
-        self.row.is_none().then(|| ByRows::row_by_row(buffers, self.inputs, self.output))
+    fn row_access(&self, buffers: &[Buffer]) -> Option<RowAccess> {
+        self.row.is_none().then(|| RowAccess::elementwise(buffers, self.inputs, self.output))
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -325,7 +325,7 @@ impl Step for Binary {
         let mut to = memory.image(self.output);
         if let Some(inner) = self.row {
             let rows =
-                |flat: Image| Image::dense(flat.offset, flat.channels / inner, 1, inner, Halo::default());
+                |flat: Image| Image::dense(flat.offset, flat.channels / inner, 1, inner, Padding::default());
             (a, b, to) = (rows(a), rows(b), rows(to));
         }
         let (inputs, mut output) = memory.arena.writing::<f32>(&to).map_err(refused)?;

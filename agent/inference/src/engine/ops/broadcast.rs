@@ -1,7 +1,7 @@
 //! Numbers without gaps in another order, and two or three of them combined where either is repeated: what numpy calls
 //! transposing and broadcasting.
 
-use aimass_kernels::{Combine, Spread};
+use aimass_kernels::{BinaryFn, Broadcast};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
@@ -11,34 +11,34 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::{refused, unary};
 use crate::engine::compile::Compiler;
-use crate::engine::serialization::kernel_types::{CombineParts, spread};
+use crate::engine::serialization::kernel_types::{BinaryFnDef, broadcast};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
 
-/// The function of a node of two inputs.
-fn function(node: &TypedNode) -> Option<Combine> {
+/// The binary_fn of a node of two inputs.
+fn binary_fn(node: &TypedNode) -> Option<BinaryFn> {
     Some(match node.op_as::<TypedBinOp>()?.0.name() {
-        "Add" => Combine::Add,
-        "Sub" => Combine::Sub,
-        "Mul" => Combine::Mul,
-        "Div" => Combine::Div,
-        "Max" => Combine::Max,
-        "Min" => Combine::Min,
-        "Pow" => Combine::Pow,
-        "GT" => Combine::Greater,
-        "GTE" => Combine::AtLeast,
-        "LT" => Combine::Less,
-        "LTE" => Combine::AtMost,
-        "Eq" => Combine::Equal,
-        "NE" => Combine::NotEqual,
-        "And" => Combine::And,
-        "Or" => Combine::Or,
+        "Add" => BinaryFn::Add,
+        "Sub" => BinaryFn::Sub,
+        "Mul" => BinaryFn::Mul,
+        "Div" => BinaryFn::Div,
+        "Max" => BinaryFn::Max,
+        "Min" => BinaryFn::Min,
+        "Pow" => BinaryFn::Pow,
+        "GT" => BinaryFn::Greater,
+        "GTE" => BinaryFn::GreaterOrEqual,
+        "LT" => BinaryFn::Less,
+        "LTE" => BinaryFn::LessOrEqual,
+        "Eq" => BinaryFn::Equal,
+        "NE" => BinaryFn::NotEqual,
+        "And" => BinaryFn::And,
+        "Or" => BinaryFn::Or,
         _ => return None,
     })
 }
 
 /// Whether the engine should compute this: not integers that tract holds.
-fn ours(compiler: &Compiler<'_>, node: &TypedNode) -> bool {
+fn is_supported(compiler: &Compiler<'_>, node: &TypedNode) -> bool {
     let holds = |outlet: &OutletId| {
         compiler.model().outlet_fact(*outlet).is_ok_and(|fact| unary::holds(fact.datum_type))
     };
@@ -48,7 +48,7 @@ fn ours(compiler: &Compiler<'_>, node: &TypedNode) -> bool {
     };
     let computed = |outlet: &OutletId| match compiler.value(*outlet) {
         Some(Value::Flat(_)) => true,
-        _ => unary::takes(compiler, *outlet),
+        _ => unary::is_computed_f32(compiler, *outlet),
     };
     node.inputs.iter().all(mine) && node.inputs.iter().all(holds) && node.inputs.iter().any(computed)
 }
@@ -62,55 +62,55 @@ fn shapes<const N: usize>(
     Some((inputs.try_into().ok()?, compiler.shape(OutletId::new(node.id, 0))?))
 }
 
-fn set(compiler: &mut Compiler<'_>, node: &TypedNode, buffer: BufferId) {
+fn set_flat(compiler: &mut Compiler<'_>, node: &TypedNode, buffer: BufferId) {
     let outlet = OutletId::new(node.id, 0);
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer, order: Order::RowMajor, sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer, order: Order::RowMajor, single_use }));
 }
 
 /// Operators of two values, either of which may be repeated; comparisons and what they are combined to.
-pub(in crate::engine) fn two(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
-    let Some(combine) = function(node).filter(|_| ours(compiler, node)) else { return Ok(false) };
+pub(in crate::engine) fn binary(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+    let Some(function) = binary_fn(node).filter(|_| is_supported(compiler, node)) else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
     let is_truth = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == bool::datum_type());
     let Some(([of_a, of_b], shape)) = shapes::<2>(compiler, node) else { return Ok(false) };
     if !(is_truth || compiler.is_f32(outlet)) {
         return Ok(false);
     }
-    let Ok(spread) = Spread::broadcast(&shape, [&of_a, &of_b]) else { return Ok(false) };
+    let Ok(broadcast) = Broadcast::of_shapes(&shape, [&of_a, &of_b]) else { return Ok(false) };
     let inputs = [compiler.flat(node.inputs[0])?, compiler.flat(node.inputs[1])?];
     let output = compiler.flat_buffer(outlet)?;
-    compiler.emit(Two { combine, spread, inputs, output });
-    set(compiler, node, output);
+    compiler.emit(BinaryBroadcast { function, broadcast, inputs, output });
+    set_flat(compiler, node, output);
     Ok(true)
 }
 
 /// `Where`: one or the other by a truth.
-pub(in crate::engine) fn choice(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+pub(in crate::engine) fn select(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let outlet = OutletId::new(node.id, 0);
-    if !node.op.is::<Iff>() || !ours(compiler, node) || !compiler.is_f32(outlet) {
+    if !node.op.is::<Iff>() || !is_supported(compiler, node) || !compiler.is_f32(outlet) {
         return Ok(false);
     }
     let Some(([test, yes, no], shape)) = shapes::<3>(compiler, node) else { return Ok(false) };
-    let Ok(spread) = Spread::broadcast(&shape, [&test, &yes, &no]) else { return Ok(false) };
+    let Ok(broadcast) = Broadcast::of_shapes(&shape, [&test, &yes, &no]) else { return Ok(false) };
     let mut inputs = [BufferId(0); 3];
     for (buffer, input) in inputs.iter_mut().zip(&node.inputs) {
         *buffer = compiler.flat(*input)?;
     }
     let output = compiler.flat_buffer(outlet)?;
-    compiler.emit(Choice { spread, inputs, output });
-    set(compiler, node, output);
+    compiler.emit(Select { broadcast, inputs, output });
+    set_flat(compiler, node, output);
     Ok(true)
 }
 
 /// `Expand`: repeats a value along axes.
 pub(in crate::engine) fn expand(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
-    if !node.op.is::<MultiBroadcastTo>() || node.inputs.len() != 1 || !ours(compiler, node) {
+    if !node.op.is::<MultiBroadcastTo>() || node.inputs.len() != 1 || !is_supported(compiler, node) {
         return Ok(false);
     }
     let Some(([from], shape)) = shapes::<1>(compiler, node) else { return Ok(false) };
-    let Ok(spread) = Spread::broadcast(&shape, [&from]) else { return Ok(false) };
-    rearrange(compiler, node, spread)?;
+    let Ok(broadcast) = Broadcast::of_shapes(&shape, [&from]) else { return Ok(false) };
+    rearrange(compiler, node, broadcast)?;
     Ok(true)
 }
 
@@ -129,33 +129,33 @@ pub(super) fn transpose(
     let moved = axes.remove(from);
     axes.insert(to, moved);
     let (shape, distances): (Vec<usize>, Vec<usize>) = axes.into_iter().unzip();
-    let Ok(spread) = Spread::new(&shape, [&distances]) else { return Ok(false) };
-    rearrange(compiler, node, spread)?;
+    let Ok(broadcast) = Broadcast::new(&shape, [&distances]) else { return Ok(false) };
+    rearrange(compiler, node, broadcast)?;
     Ok(true)
 }
 
-fn rearrange(compiler: &mut Compiler<'_>, node: &TypedNode, spread: Spread<1>) -> Result<(), String> {
+fn rearrange(compiler: &mut Compiler<'_>, node: &TypedNode, broadcast: Broadcast<1>) -> Result<(), String> {
     let input = compiler.flat(node.inputs[0])?;
     let output = compiler.flat_buffer(OutletId::new(node.id, 0))?;
-    compiler.emit(Rearrange { spread, input, output });
-    set(compiler, node, output);
+    compiler.emit(Rearrange { broadcast, input, output });
+    set_flat(compiler, node, output);
     Ok(())
 }
 
-/// Two values.
+/// BinaryBroadcast values.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct Two {
-    #[serde(with = "CombineParts")]
-    combine: Combine,
-    #[serde(with = "spread")]
-    spread: Spread<2>,
+pub(in crate::engine) struct BinaryBroadcast {
+    #[serde(with = "BinaryFnDef")]
+    function: BinaryFn,
+    #[serde(with = "broadcast")]
+    broadcast: Broadcast<2>,
     inputs: [BufferId; 2],
     output: BufferId,
 }
 
-impl Step for Two {
+impl Step for BinaryBroadcast {
     fn kind(&self) -> String {
-        format!("{:?} f32", self.combine).to_lowercase()
+        format!("{:?} f32", self.function).to_lowercase()
     }
 
     fn reads(&self) -> Vec<BufferId> {
@@ -171,20 +171,20 @@ impl Step for Two {
         let (inputs, mut output) = memory.write::<f32>(self.output)?;
         let [a, b] = [inputs.view::<f32>(&a).map_err(refused)?, inputs.view::<f32>(&b).map_err(refused)?];
         let (inputs, output) = ([a.pixel(0, 0), b.pixel(0, 0)], output.row_values_mut(0));
-        kernels.combine(inputs, output, &self.spread, self.combine).map_err(refused)
+        kernels.binary(inputs, output, &self.broadcast, self.function).map_err(refused)
     }
 }
 
 /// One of two by a third.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct Choice {
-    #[serde(with = "spread")]
-    spread: Spread<3>,
+pub(in crate::engine) struct Select {
+    #[serde(with = "broadcast")]
+    broadcast: Broadcast<3>,
     inputs: [BufferId; 3],
     output: BufferId,
 }
 
-impl Step for Choice {
+impl Step for Select {
     fn kind(&self) -> String {
         "where f32".into()
     }
@@ -206,15 +206,15 @@ impl Step for Choice {
             inputs.view::<f32>(&no).map_err(refused)?,
         ];
         let inputs = [test.pixel(0, 0), yes.pixel(0, 0), no.pixel(0, 0)];
-        kernels.select(inputs, output.row_values_mut(0), &self.spread).map_err(refused)
+        kernels.select(inputs, output.row_values_mut(0), &self.broadcast).map_err(refused)
     }
 }
 
 /// One value in another order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct Rearrange {
-    #[serde(with = "spread")]
-    spread: Spread<1>,
+    #[serde(with = "broadcast")]
+    broadcast: Broadcast<1>,
     input: BufferId,
     output: BufferId,
 }
@@ -236,6 +236,6 @@ impl Step for Rearrange {
         let (kernels, input) = (memory.kernels, memory.image(self.input));
         let (inputs, mut output) = memory.write::<f32>(self.output)?;
         let input = inputs.view::<f32>(&input).map_err(refused)?;
-        kernels.rearrange(input.pixel(0, 0), output.row_values_mut(0), &self.spread).map_err(refused)
+        kernels.rearrange(input.pixel(0, 0), output.row_values_mut(0), &self.broadcast).map_err(refused)
     }
 }

@@ -1,12 +1,12 @@
 //! `Concat`: each input is written to its place in the output.
 
-use aimass_kernels::{Halo, Image};
+use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::TypedConcat;
 
-use super::epilogue::Tail;
+use super::epilogue::Epilogue;
 use super::quantise::compose;
 use super::refused;
 use crate::engine::arena::Buffer;
@@ -33,7 +33,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
 
 /// Bytes that a quantiser follows: each input through a table.
 fn quantised(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> bool {
-    let (Some(tail), Some(shape)) = (Tail::of(compiler, outlet), compiler.map_shape(outlet)) else {
+    let (Some(epilogue), Some(shape)) = (Epilogue::of(compiler, outlet), compiler.map_shape(outlet)) else {
         return false;
     };
     let mut inputs = Vec::new();
@@ -41,15 +41,16 @@ fn quantised(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) ->
         let Some(Value::Quant(Quant { buffer, table, pad, .. })) = compiler.value(*input) else {
             return false;
         };
-        if *pad != Halo::default() {
+        if *pad != Padding::default() {
             return false;
         }
-        let table = tail.quantiser.bytes(table).map(|byte| byte.clamp(tail.bounds.0, tail.bounds.1));
+        let table =
+            epilogue.quantiser.bytes(table).map(|byte| byte.clamp(epilogue.bounds.0, epilogue.bounds.1));
         inputs.push(Part { buffer: *buffer, table: Box::new(table) });
     }
-    let output = compiler.new_bytes(shape, tail.quantiser.zero);
-    tail.take(compiler, output);
-    compiler.emit(ConcatBytes { inputs, output });
+    let output = compiler.new_u8_buffer(shape, epilogue.quantiser.zero);
+    epilogue.take(compiler, output);
+    compiler.emit(QuantConcat { inputs, output });
     true
 }
 
@@ -58,14 +59,14 @@ fn pictures(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> 
     let mut inputs = Vec::new();
     for input in &node.inputs {
         match compiler.map(*input)? {
-            Some((floats, _)) if floats.pad == Halo::default() => inputs.push(floats.buffer),
+            Some((floats, _)) if floats.pad == Padding::default() => inputs.push(floats.buffer),
             _ => return Ok(false),
         }
     }
-    let output = compiler.new_floats(shape);
+    let output = compiler.new_f32_buffer(shape);
     compiler.emit(Concat { inputs, output, chunks: None });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
     Ok(true)
 }
 
@@ -104,8 +105,8 @@ pub(super) fn rows(
     let (inputs, chunks) = parts.into_iter().unzip();
     let output = compiler.flat_buffer(outlet)?;
     compiler.emit(Concat { inputs, output, chunks: Some((outer, chunks)) });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
     Ok(())
 }
 
@@ -119,12 +120,12 @@ struct Part {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct ConcatBytes {
+pub(in crate::engine) struct QuantConcat {
     inputs: Vec<Part>,
     output: BufferId,
 }
 
-impl Step for ConcatBytes {
+impl Step for QuantConcat {
     fn kind(&self) -> String {
         "concat int8".into()
     }
@@ -160,7 +161,7 @@ impl Step for ConcatBytes {
         Ok(())
     }
 
-    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
+    fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
         self.inputs.iter_mut().for_each(|part| compose(&mut part.table, table));
         true
     }
@@ -208,13 +209,13 @@ impl Step for Concat {
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (kernels, mut whole) = (memory.kernels, memory.image(self.output));
         if let Some((outer, chunks)) = &self.chunks {
-            whole = Image::dense(whole.offset, 1, *outer, chunks.iter().sum(), Halo::default());
+            whole = Image::dense(whole.offset, 1, *outer, chunks.iter().sum(), Padding::default());
         }
         let mut first = 0;
         for (n, id) in self.inputs.iter().enumerate() {
             let mut input = memory.image(*id);
             if let Some((outer, chunks)) = &self.chunks {
-                input = Image::dense(input.offset, 1, *outer, chunks[n], Halo::default());
+                input = Image::dense(input.offset, 1, *outer, chunks[n], Padding::default());
             }
             let part = whole.channel_slice(first, input.channels);
             let (inputs, output) = memory.arena.writing::<f32>(&part).map_err(refused)?;

@@ -1,6 +1,6 @@
 //! Convolutions of f32.
 
-use aimass_kernels::{Activation as Bounds, Conv2dF32, ConvShape, Curve, Halo, Image, Kernels};
+use aimass_kernels::{Activation as Bounds, Conv2dF32, ConvShape, Image, Kernels, Padding, UnaryFn};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
@@ -11,14 +11,16 @@ use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
-use crate::engine::row_tiling::ByRows;
-use crate::engine::serialization::kernel_types::{ConvShapeParts, Curves};
+use crate::engine::row_tiling::RowAccess;
+use crate::engine::serialization::kernel_types::{ConvShapeDef, UnaryFns};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Floats, Value};
 
 /// `Conv` of f32, or of what can become that.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
-    if !node.op.is::<Conv>() || node.inputs.len() != 3 || shape_of(compiler, node, Halo::default()).is_none()
+    if !node.op.is::<Conv>()
+        || node.inputs.len() != 3
+        || shape_of(compiler, node, Padding::default()).is_none()
     {
         return Ok(false);
     }
@@ -31,19 +33,22 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let Some((input, from)) = compiler.map(node.inputs[0])? else { return Ok(false) };
     let Some((shape, to)) = shape_of(compiler, node, input.pad) else { return Ok(false) };
     let bias = if bias.len() == 1 { vec![bias[0]; to.channels] } else { bias };
-    compiler.widen(input.buffer, shape.halo([from.height, from.width], [to.height, to.width]));
-    let output = compiler.new_floats(to);
-    compiler.emit(ConvFloats::new(shape, weights, bias, input.buffer, output));
+    compiler.require_padding(
+        input.buffer,
+        shape.required_padding([from.height, from.width], [to.height, to.width]),
+    );
+    let output = compiler.new_f32_buffer(to);
+    compiler.emit(FloatConv::new(shape, weights, bias, input.buffer, output));
     let outlet = OutletId::new(node.id, 0);
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
     Ok(true)
 }
 
 /// A convolution.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct ConvFloats {
-    #[serde(with = "ConvShapeParts")]
+pub(in crate::engine) struct FloatConv {
+    #[serde(with = "ConvShapeDef")]
     shape: ConvShape,
     weights: Constant,
     /// What the weights are multiplied by, and the bias was.
@@ -58,15 +63,15 @@ pub(in crate::engine) struct ConvFloats {
     /// For what is below 0, in place of the activation's one slope.
     slopes: Vec<f32>,
     /// What becomes of each value after the activation.
-    curves: Curves,
+    unary_fns: UnaryFns,
     #[serde(skip)]
     layer: Option<Conv2dF32>,
 }
 
 /// Factors that go into weights.
-const LINES: std::ops::RangeInclusive<f32> = 1e-6..=1e6;
+const WEIGHT_FACTORS: std::ops::RangeInclusive<f32> = 1e-6..=1e6;
 
-impl ConvFloats {
+impl FloatConv {
     /// With a bias for each output channel.
     pub(super) fn new(
         shape: ConvShape,
@@ -85,29 +90,29 @@ impl ConvFloats {
             output,
             activation: Activation::NONE,
             slopes: Vec::new(),
-            curves: Curves::default(),
+            unary_fns: UnaryFns::default(),
             layer: None,
         }
     }
 
     /// Whether a line may go into weights and bias. Sums begin with the bias, so a large term would take their last bits
-    /// before the next step takes it away again, as files do that round by it; and weights must not leave what f32 can
+    /// before the next step can_fold it away again, as files do that round by it; and weights must not leave what f32 can
     /// hold.
-    fn takes(&self, factor: f32, term: f32) -> bool {
+    fn can_fold(&self, factor: f32, term: f32) -> bool {
         let greatest = self.bias.iter().fold(1.0, |greatest: f32, bias| greatest.max(bias.abs()));
         let small = term == 0.0 || !self.shifted && term.abs() <= 64.0 * greatest;
         small
-            && LINES.contains(&(self.factor * factor).abs())
+            && WEIGHT_FACTORS.contains(&(self.factor * factor).abs())
             && self.bias.iter().all(|bias| (bias * factor + term).is_finite())
     }
 
     /// Whether its numbers are sums of products and nothing else yet.
     fn is_plain(&self) -> bool {
-        self.activation == Activation::NONE && self.slopes.is_empty() && self.curves.0.is_empty()
+        self.activation == Activation::NONE && self.slopes.is_empty() && self.unary_fns.0.is_empty()
     }
 }
 
-impl Step for ConvFloats {
+impl Step for FloatConv {
     fn kind(&self) -> String {
         kind(&self.shape, "f32")
     }
@@ -133,13 +138,13 @@ impl Step for ConvFloats {
             values.to_mut().iter_mut().for_each(|weight| *weight *= self.factor);
         }
         let layer = Conv2dF32::new(kernels, &self.shape, &values, &self.bias, &bounds).map_err(refused)?;
-        self.layer = Some(layer.with_curves(self.curves.0.clone()));
+        self.layer = Some(layer.with_unary_fns(self.unary_fns.0.clone()));
         self.bias = Vec::new();
         Ok(())
     }
 
-    fn by_rows(&self, _: &[Buffer]) -> Option<ByRows> {
-        Some(ByRows { reads: vec![Some(reach(&self.shape)?)], weights: self.weights.bytes() })
+    fn row_access(&self, _: &[Buffer]) -> Option<RowAccess> {
+        Some(RowAccess { reads: vec![Some(reach(&self.shape)?)], weights: self.weights.bytes() })
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -157,20 +162,20 @@ impl Step for ConvFloats {
         free
     }
 
-    fn fuse_curve(&mut self, curve: Curve) -> bool {
-        match curve {
-            Curve::Line { factor, term } if self.is_plain() && self.takes(factor, term) => {
+    fn fuse_unary_fn(&mut self, function: UnaryFn) -> bool {
+        match function {
+            UnaryFn::Affine { factor, term } if self.is_plain() && self.can_fold(factor, term) => {
                 self.factor *= factor;
                 self.bias.iter_mut().for_each(|bias| *bias = *bias * factor + term);
                 self.shifted |= term != 0.0;
             }
-            curve => self.curves.0.push(curve),
+            function => self.unary_fns.0.push(function),
         }
         true
     }
 
     fn fuse_activation(&mut self, activation: Activation) -> bool {
-        if !self.curves.0.is_empty() || !self.slopes.is_empty() && activation.slope != 1.0 {
+        if !self.unary_fns.0.is_empty() || !self.slopes.is_empty() && activation.slope != 1.0 {
             return false;
         }
         let both = self.activation.then(activation);
@@ -191,16 +196,16 @@ pub(super) fn bounds(activation: Activation, slopes: &[f32]) -> Bounds {
 mod tests {
     use super::*;
 
-    fn layer(bias: f32) -> ConvFloats {
+    fn layer(bias: f32) -> FloatConv {
         let weights = Constant::values(vec![1.0]);
-        ConvFloats::new(ConvShape::pointwise(1, 1), weights, vec![bias], BufferId(0), BufferId(1))
+        FloatConv::new(ConvShape::pointwise(1, 1), weights, vec![bias], BufferId(0), BufferId(1))
     }
 
-    fn after(mut layer: ConvFloats, lines: &[(f32, f32)]) -> (f32, Vec<f32>, usize) {
+    fn after(mut layer: FloatConv, lines: &[(f32, f32)]) -> (f32, Vec<f32>, usize) {
         for &(factor, term) in lines {
-            assert!(layer.fuse_curve(Curve::Line { factor, term }));
+            assert!(layer.fuse_unary_fn(UnaryFn::Affine { factor, term }));
         }
-        (layer.factor, layer.bias, layer.curves.0.len())
+        (layer.factor, layer.bias, layer.unary_fns.0.len())
     }
 
     #[test]
@@ -212,7 +217,7 @@ mod tests {
     fn a_term_that_rounds_stays_behind_the_layer() {
         let round = [(1.0, 12_582_912.0), (1.0, -12_582_912.0)];
         assert_eq!(after(layer(0.0), &round), (1.0, vec![0.0], 2));
-        // Small ones round too, where the second takes the first away again.
+        // Small ones round too, where the second can_fold the first away again.
         assert_eq!(after(layer(0.0), &[(1.0, 32.0), (1.0, -32.0)]), (1.0, vec![32.0], 1));
     }
 

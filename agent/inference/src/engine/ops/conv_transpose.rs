@@ -1,13 +1,13 @@
 //! `ConvTranspose` whose windows do not overlap: a product at each pixel, and its parts spread over the window.
 
-use aimass_kernels::{Activation as Bounds, ConvShape, Halo, Image, Kernels};
+use aimass_kernels::{Activation as Bounds, ConvShape, Image, Kernels, Padding};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::conv_f32::{ConvFloats, bounds};
+use super::conv_f32::{FloatConv, bounds};
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
@@ -41,7 +41,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let (inputs, taps) = (from.channels, height * width);
     let fits =
         to == MapShape { height: from.height * height, width: from.width * width, channels: to.channels };
-    if input.pad != Halo::default() || !fits || weights.len() != taps * inputs * to.channels {
+    if input.pad != Padding::default() || !fits || weights.len() != taps * inputs * to.channels {
         return Ok(false);
     }
     let bias = if bias.len() == 1 { vec![bias[0]; to.channels] } else { bias };
@@ -52,25 +52,25 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     };
     let turned =
         (0..taps * to.channels).flat_map(|row| (0..inputs).map(move |input| weight(row, input))).collect();
-    let product = compiler.new_floats(MapShape { channels: taps * to.channels, ..from });
+    let product = compiler.new_f32_buffer(MapShape { channels: taps * to.channels, ..from });
     let shape = ConvShape::pointwise(inputs, taps * to.channels);
-    compiler.emit(ConvFloats::new(shape, Constant::values(turned), bias.repeat(taps), input.buffer, product));
-    let output = compiler.new_floats(to);
-    compiler.emit(Spread {
+    compiler.emit(FloatConv::new(shape, Constant::values(turned), bias.repeat(taps), input.buffer, product));
+    let output = compiler.new_f32_buffer(to);
+    compiler.emit(DepthToSpace {
         window: [height, width],
         input: product,
         output,
         activation: Activation::NONE,
         bounds: Bounds::none(),
     });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
     Ok(true)
 }
 
 /// Channels of a pixel become pixels of a window.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct Spread {
+pub(in crate::engine) struct DepthToSpace {
     window: [usize; 2],
     input: BufferId,
     output: BufferId,
@@ -80,9 +80,9 @@ pub(in crate::engine) struct Spread {
     bounds: Bounds,
 }
 
-impl Step for Spread {
+impl Step for DepthToSpace {
     fn kind(&self) -> String {
-        "spread f32".into()
+        "depth to space f32".into()
     }
 
     fn reads(&self) -> Vec<BufferId> {
@@ -120,7 +120,7 @@ impl Step for Spread {
                 width: input.width,
                 row_stride: whole.row_stride * height,
                 pixel_stride: whole.pixel_stride * width,
-                halo: Halo::default(),
+                padding: Padding::default(),
                 ..whole
             };
             let (inputs, output) = memory.arena.writing::<f32>(&to).map_err(refused)?;

@@ -1,20 +1,20 @@
 //! Quantised convolutions: bytes times the file's own 8-bit weights, to bytes if a quantiser follows, else to f32.
 
-use aimass_kernels::{Conv2dU8, ConvShape, ConvWeightsU8, Halo, Image, Kernels, OutputU8};
+use aimass_kernels::{Conv2dU8, ConvShape, ConvWeightsU8, Image, Kernels, OutputU8, Padding};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::epilogue::Tail;
+use super::epilogue::Epilogue;
 use super::quantise::compose;
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::constant::Constant;
-use crate::engine::row_tiling::{ByRows, Reach};
-use crate::engine::serialization::kernel_types::{ConvShapeParts, OutputParts};
+use crate::engine::row_tiling::{RowAccess, RowReach};
+use crate::engine::serialization::kernel_types::{ConvShapeDef, OutputDef};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 use crate::engine::weights::{Integers, QuantWeights};
@@ -23,7 +23,7 @@ use crate::engine::weights::{Integers, QuantWeights};
 pub(super) fn shape_of(
     compiler: &Compiler<'_>,
     node: &TypedNode,
-    pad: Halo,
+    pad: Padding,
 ) -> Option<(ConvShape, MapShape)> {
     let op = node.op_as::<Conv>()?;
     let spec = &op.pool_spec;
@@ -67,8 +67,11 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let Some(sums) = sums(compiler, node, &input, &weights) else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
     let from = compiler.buffer(input.buffer);
-    compiler.widen(input.buffer, shape.halo([from.height, from.width], [to.height, to.width]));
-    let mut step = ConvBytes {
+    compiler.require_padding(
+        input.buffer,
+        shape.required_padding([from.height, from.width], [to.height, to.width]),
+    );
+    let mut step = QuantConv {
         shape,
         weights: Constant::signed(weights),
         input: input.buffer,
@@ -79,17 +82,18 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         writing: Writing::Floats,
         layer: None,
     };
-    if let Some(tail) = Tail::of(compiler, outlet) {
-        let quantiser = tail.quantiser;
+    if let Some(epilogue) = Epilogue::of(compiler, outlet) {
+        let quantiser = epilogue.quantiser;
         step.multiplier.iter_mut().for_each(|m| *m /= quantiser.scale);
         step.writing =
-            Writing::Bytes(OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1));
-        step.output = compiler.new_bytes(to, quantiser.zero);
-        tail.take(compiler, step.output);
+            Writing::Bytes(OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1));
+        step.output = compiler.new_u8_buffer(to, quantiser.zero);
+        epilogue.take(compiler, step.output);
     } else {
-        step.output = compiler.new_floats(to);
-        let sole = compiler.is_sole(outlet);
-        compiler.set(outlet, Value::Floats(Floats { buffer: step.output, pad: Halo::default(), sole }));
+        step.output = compiler.new_f32_buffer(to);
+        let single_use = compiler.has_single_use(outlet);
+        compiler
+            .set(outlet, Value::Floats(Floats { buffer: step.output, pad: Padding::default(), single_use }));
     }
     compiler.emit(step);
     Ok(true)
@@ -106,7 +110,7 @@ struct Sums {
 fn sums(compiler: &Compiler<'_>, node: &TypedNode, input: &Quant, weights: &QuantWeights) -> Option<Sums> {
     let affine = input.affine?;
     let zero = u8::try_from(affine.zero).ok()?;
-    // The halo was filled by whoever quantised; a dequantiser with another zero makes something else of it.
+    // The padding was filled by whoever quantised; a dequantiser with another zero makes something else of it.
     (compiler.buffer(input.buffer).fill == zero).then_some(())?;
     weights.is_around_zero().then_some(())?;
     let scales: Vec<f32> = weights.scales_by_output()?.iter().map(|scale| scale * affine.scale).collect();
@@ -135,13 +139,13 @@ fn sums(compiler: &Compiler<'_>, node: &TypedNode, input: &Quant, weights: &Quan
 #[derive(Debug, Serialize, Deserialize)]
 enum Writing {
     Floats,
-    Bytes(#[serde(with = "OutputParts")] OutputU8),
+    Bytes(#[serde(with = "OutputDef")] OutputU8),
 }
 
 /// A quantised convolution.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct ConvBytes {
-    #[serde(with = "ConvShapeParts")]
+pub(in crate::engine) struct QuantConv {
+    #[serde(with = "ConvShapeDef")]
     shape: ConvShape,
     weights: Constant,
     input: BufferId,
@@ -154,7 +158,7 @@ pub(in crate::engine) struct ConvBytes {
     layer: Option<Conv2dU8>,
 }
 
-impl Step for ConvBytes {
+impl Step for QuantConv {
     fn kind(&self) -> String {
         kind(&self.shape, "int8")
     }
@@ -188,8 +192,8 @@ impl Step for ConvBytes {
         Ok(())
     }
 
-    fn by_rows(&self, _: &[Buffer]) -> Option<ByRows> {
-        Some(ByRows { reads: vec![Some(reach(&self.shape)?)], weights: self.weights.bytes() })
+    fn row_access(&self, _: &[Buffer]) -> Option<RowAccess> {
+        Some(RowAccess { reads: vec![Some(reach(&self.shape)?)], weights: self.weights.bytes() })
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -203,21 +207,21 @@ impl Step for ConvBytes {
         }
     }
 
-    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
+    fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
         let Writing::Bytes(writing) = &mut self.writing else { return false };
-        match &mut writing.table {
+        match &mut writing.lookup_table {
             Some(first) => compose(first, table),
-            None => writing.table = Some(Box::new(*table)),
+            None => writing.lookup_table = Some(Box::new(*table)),
         }
         true
     }
 }
 
 /// The input rows of an output row; `None` if none of them lies below its padding.
-pub(super) fn reach(shape: &ConvShape) -> Option<Reach> {
+pub(super) fn reach(shape: &ConvShape) -> Option<RowReach> {
     let (stride, above) = (shape.stride[0], shape.padding[0]);
     let below = shape.kernel[0].checked_sub(1)?.checked_mul(shape.dilation[0])?.checked_sub(above)?;
-    Some(Reach { stride, above, below })
+    Some(RowReach { stride, above, below })
 }
 
 /// A convolution in tables of times.

@@ -10,7 +10,7 @@ use crate::engine::value::{BufferId, Value};
 
 /// Bounds and the quantiser that a step takes over from the nodes after it.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct Epilogue {
     pub(super) quantiser: Quantiser,
     /// Least and greatest byte.
     pub(super) bounds: (u8, u8),
@@ -44,18 +44,23 @@ impl Limits {
     }
 }
 
-impl Tail {
+impl Epilogue {
     /// What follows `outlet`, if nothing else needs the numbers.
     pub(super) fn of(compiler: &Compiler<'_>, outlet: OutletId) -> Option<Self> {
         let (mut limits, mut outlet, mut absorbed) = (Limits::NONE, outlet, Vec::new());
         // A clip is two nodes; more than a few in a row make no sense.
         for _ in 0..4 {
-            let node = compiler.sole_consumer(outlet)?;
+            let node = compiler.single_consumer(outlet)?;
             absorbed.push(outlet);
             let next = OutletId::new(node.id, 0);
             if let Some(quantiser) = Quantiser::of(compiler, node) {
                 let bounds = (quantiser.byte(limits.low), quantiser.byte(limits.high));
-                return (bounds.0 <= bounds.1).then_some(Tail { quantiser, bounds, outlet: next, absorbed });
+                return (bounds.0 <= bounds.1).then_some(Epilogue {
+                    quantiser,
+                    bounds,
+                    outlet: next,
+                    absorbed,
+                });
             }
             limits = limits.through(compiler, node, outlet)?;
             // A bound that is larger than what it bounds repeats it: another shape, and no clip.
@@ -72,7 +77,7 @@ impl Tail {
         for outlet in &self.absorbed {
             compiler.set(*outlet, Value::Absorbed);
         }
-        let sole = compiler.is_sole(self.outlet);
-        compiler.set(self.outlet, self.quantiser.value(buffer, sole));
+        let single_use = compiler.has_single_use(self.outlet);
+        compiler.set(self.outlet, self.quantiser.value(buffer, single_use));
     }
 }

@@ -44,8 +44,8 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let places = from[op.axis];
     let (outer, inner) = (from[..op.axis].iter().product(), from[op.axis + 1..].iter().product());
     compiler.emit(Gather { table, indices, output, outer, places, inner });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
     Ok(true)
 }
 
@@ -87,8 +87,8 @@ pub(in crate::engine) fn constant_places(
     let output = compiler.flat_buffer(outlet)?;
     let (places, inner) = (from[..depth].iter().product(), from[depth..].iter().product());
     compiler.emit(Gather { table, indices, output, outer: 1, places, inner });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
     Ok(true)
 }
 

@@ -1,19 +1,19 @@
-//! Steps between the forms of a value: pictures with a halo, numbers without gaps, tensors of tract.
+//! Steps between the forms of a value: pictures with a padding, numbers without gaps, tensors of tract.
 
-use aimass_kernels::{Halo, Image};
+use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, DatumType, IntoTValue, Tensor};
 
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::MapShape;
-use crate::engine::serialization::kernel_types::meanings;
+use crate::engine::serialization::kernel_types::dequant_table;
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Order, Slot, Table};
+use crate::engine::value::{BufferId, DequantTable, Order, Slot};
 
 /// Numbers without gaps as a picture whose channels lie side by side.
 pub(super) fn as_map(flat: Image, like: [usize; 3]) -> Image {
-    Image::dense(flat.offset, like[0], like[1], like[2], Halo::default())
+    Image::dense(flat.offset, like[0], like[1], like[2], Padding::default())
 }
 
 /// Whether numbers without gaps are as many as a picture has.
@@ -27,7 +27,7 @@ pub(super) fn check_flat(flat: &Buffer, shape: [usize; 3]) -> Result<(), String>
 #[derive(Debug, Serialize, Deserialize)]
 enum Source {
     Floats(BufferId, Order),
-    Bytes(BufferId, #[serde(with = "meanings")] Table),
+    Bytes(BufferId, #[serde(with = "dequant_table")] DequantTable),
 }
 
 /// Makes a picture of f32.
@@ -42,7 +42,7 @@ impl ToMap {
         ToMap { source: Source::Floats(source, order), output }
     }
 
-    pub(in crate::engine) fn bytes(source: BufferId, table: Table, output: BufferId) -> Self {
+    pub(in crate::engine) fn bytes(source: BufferId, table: DequantTable, output: BufferId) -> Self {
         ToMap { source: Source::Bytes(source, table), output }
     }
 }
@@ -102,7 +102,7 @@ impl Step for ToMap {
 #[derive(Debug, Serialize, Deserialize)]
 enum Map {
     Floats(BufferId),
-    Bytes(BufferId, #[serde(with = "meanings")] Table),
+    Bytes(BufferId, #[serde(with = "dequant_table")] DequantTable),
     /// Without gaps already, channels side by side.
     Flat(BufferId, MapShape),
 }
@@ -120,7 +120,12 @@ impl FromMap {
         FromMap { source: Map::Floats(source), output, order }
     }
 
-    pub(in crate::engine) fn bytes(source: BufferId, table: Table, output: BufferId, order: Order) -> Self {
+    pub(in crate::engine) fn bytes(
+        source: BufferId,
+        table: DequantTable,
+        output: BufferId,
+        order: Order,
+    ) -> Self {
         FromMap { source: Map::Bytes(source, table), output, order }
     }
 

@@ -8,7 +8,7 @@ use tract_onnx::tract_core::internal::{InOut, TypedNode};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::conv_f32::bounds;
-use super::{dynamic_quantise::meaning_of, refused};
+use super::{dynamic_quantise::read_params, refused};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
@@ -16,7 +16,7 @@ use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Activation, BufferId, Flat, Order, Value};
 
 /// The most matrices of a batch: a shape is data from outside, and each takes an entry.
-const MOST_MATRICES: usize = 1 << 16;
+const MAX_MATRICES: usize = 1 << 16;
 
 /// Products of two values, as `MatMul` and `Gemm` become: `[.., m, k] × [.., k, n]`.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -26,35 +26,35 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let constant = if shape.one_matrix() { constant(compiler, b, &shape) } else { None };
     let output = match constant {
         Some(Matrix::Quantised { weights, scales }) => {
-            let (input, meaning) = compiler.quantised_at_run_time(a)?;
+            let (input, params) = compiler.dynamically_quantised(a)?;
             let output = compiler.flat_buffer(outlet)?;
             let size = [shape.k, shape.n];
-            let step = ProductBytes { size, weights, scales, bias: Vec::new(), layer: None };
-            compiler.emit(Product { input, output, kind: Kind::Bytes(meaning, step) });
+            let step = QuantMatrix { size, weights, scales, bias: Vec::new(), layer: None };
+            compiler.emit(MatMulConst { input, output, kind: Kind::Bytes(params, step) });
             output
         }
         Some(Matrix::Floats(matrix)) => {
             let input = compiler.flat(a)?;
             let output = compiler.flat_buffer(outlet)?;
-            let step = ProductFloats {
+            let step = FloatMatrix {
                 size: [shape.k, shape.n],
                 matrix: Constant::values(matrix),
                 bias: Vec::new(),
                 activation: Activation::NONE,
                 layer: None,
             };
-            compiler.emit(Product { input, output, kind: Kind::Floats(step) });
+            compiler.emit(MatMulConst { input, output, kind: Kind::Floats(step) });
             output
         }
         None => {
             let inputs = [compiler.flat(a)?, compiler.flat(b)?];
             let output = compiler.flat_buffer(outlet)?;
-            compiler.emit(ProductOfTwo { inputs, output, shape });
+            compiler.emit(MatMul { inputs, output, shape });
             output
         }
     };
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
     Ok(true)
 }
 
@@ -111,7 +111,7 @@ impl Shape {
         }
         let product = |part: &[(char, usize)]| part.iter().map(|(_, places)| places).product::<usize>();
         let (mut m, n, k) = (product(&rows), product(&columns), product(&sums));
-        if product(&batch) > MOST_MATRICES {
+        if product(&batch) > MAX_MATRICES {
             return None;
         }
         let mut pairs = vec![[0, 0]];
@@ -154,7 +154,7 @@ enum Matrix {
 fn constant(compiler: &Compiler<'_>, outlet: OutletId, shape: &Shape) -> Option<Matrix> {
     let [k, n] = [shape.k, shape.n];
     if let Value::Weights(weights) = compiler.value(outlet)?
-        && weights.at_run_time
+        && weights.dynamic
         && !shape.transposed
         && weights.is_around_zero()
         && (weights.scales.len() == 1 || weights.scales.len() == n && weights.axis + 1 == weights.dims.len())
@@ -177,21 +177,21 @@ fn transposed(values: &[f32], k: usize) -> Vec<f32> {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Kind {
-    Floats(ProductFloats),
+    Floats(FloatMatrix),
     /// With where scale and zero point of the input are.
-    Bytes(BufferId, ProductBytes),
+    Bytes(BufferId, QuantMatrix),
 }
 
 /// A product with a constant matrix.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct Product {
+pub(in crate::engine) struct MatMulConst {
     input: BufferId,
     output: BufferId,
     kind: Kind,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ProductFloats {
+struct FloatMatrix {
     size: [usize; 2],
     matrix: Constant,
     bias: Vec<f32>,
@@ -201,7 +201,7 @@ struct ProductFloats {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ProductBytes {
+struct QuantMatrix {
     size: [usize; 2],
     weights: Constant,
     scales: Vec<f32>,
@@ -210,7 +210,7 @@ struct ProductBytes {
     layer: Option<MatMulU8>,
 }
 
-impl ProductFloats {
+impl FloatMatrix {
     fn prepare(&mut self, kernels: Kernels) -> Result<(), String> {
         let (matrix, bias) = (self.matrix.take(), std::mem::take(&mut self.bias));
         let (matrix, bounds): (_, Bounds) = (matrix.as_floats()?, bounds(self.activation, &[]));
@@ -219,7 +219,7 @@ impl ProductFloats {
     }
 }
 
-impl ProductBytes {
+impl QuantMatrix {
     fn prepare(&mut self, kernels: Kernels) -> Result<(), String> {
         let weights = self.weights.take();
         let values = weights.as_signed()?;
@@ -229,7 +229,7 @@ impl ProductBytes {
     }
 }
 
-impl Step for Product {
+impl Step for MatMulConst {
     fn kind(&self) -> String {
         match self.kind {
             Kind::Floats(_) => "matmul f32".into(),
@@ -240,7 +240,7 @@ impl Step for Product {
     fn reads(&self) -> Vec<BufferId> {
         match &self.kind {
             Kind::Floats(_) => vec![self.input],
-            Kind::Bytes(meaning, _) => vec![self.input, *meaning],
+            Kind::Bytes(params, _) => vec![self.input, *params],
         }
     }
 
@@ -272,14 +272,14 @@ impl Step for Product {
                 let input = inputs.view::<f32>(&input).map_err(refused)?;
                 layer.run(input.pixel(0, 0), output.row_values_mut(0)).map_err(refused)
             }
-            Kind::Bytes(meaning, step) => {
+            Kind::Bytes(params, step) => {
                 let layer = step.layer.as_ref().ok_or_else(unpacked)?;
-                let meaning = meaning_of(memory.flat(*meaning)?)?;
+                let params = read_params(memory.flat(*params)?)?;
                 let image = memory.image(self.output);
                 let Memory { arena, scratch, .. } = memory;
                 let (inputs, mut output) = arena.writing::<f32>(&image).map_err(refused)?;
                 let input = inputs.view::<u8>(&input).map_err(refused)?;
-                layer.run(input.pixel(0, 0), &meaning, output.row_values_mut(0), scratch).map_err(refused)
+                layer.run(input.pixel(0, 0), &params, output.row_values_mut(0), scratch).map_err(refused)
             }
         }
     }
@@ -307,13 +307,13 @@ impl Step for Product {
 
 /// A product of two computed values.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct ProductOfTwo {
+pub(in crate::engine) struct MatMul {
     inputs: [BufferId; 2],
     output: BufferId,
     shape: Shape,
 }
 
-impl Step for ProductOfTwo {
+impl Step for MatMul {
     fn kind(&self) -> String {
         "matmul of two f32".into()
     }

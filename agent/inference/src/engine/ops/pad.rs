@@ -1,6 +1,6 @@
-//! `Pad`: becomes part of the halo where a convolution or a pool reads it; else it is a copy into a larger picture.
+//! `Pad`: becomes part of the padding where a convolution or a pool reads it; else it is a copy into a larger picture.
 
-use aimass_kernels::{Halo, Image};
+use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
@@ -11,37 +11,37 @@ use super::axes::alias;
 use super::{concat, refused};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
-use crate::engine::serialization::kernel_types::HaloParts;
+use crate::engine::serialization::kernel_types::PaddingDef;
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Floats, Quant, Value};
 
 /// The most numbers that are put beside others by themselves: they are part of the plan.
-const MOST_BESIDE: usize = 1 << 18;
+const MAX_PADDED_ELEMENTS: usize = 1 << 18;
 
 /// `Pad` of one axis of numbers without gaps: more numbers of a kind beside each row.
-pub(in crate::engine) fn beside(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+pub(in crate::engine) fn axis(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(op) = node.op_as::<PadOp>() else { return Ok(false) };
     let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
     let padded: Vec<_> = op.pads.iter().enumerate().filter(|(_, pads)| **pads != (0, 0)).collect();
     if padded.is_empty()
         && let Some(value) = compiler.value(input).cloned()
     {
-        let sole = compiler.is_sole(outlet);
-        compiler.set(outlet, alias(value, sole));
+        let single_use = compiler.has_single_use(outlet);
+        compiler.set(outlet, alias(value, single_use));
         return Ok(true);
     }
-    let (PadMode::Constant(number), [(axis, (before, behind))]) = (&op.mode, &padded[..]) else {
+    let (PadMode::Constant(number), [(axis, (before, after))]) = (&op.mode, &padded[..]) else {
         return Ok(false);
     };
     let (Ok(number), Some(shape)) = (number.cast_to_scalar::<f32>(), compiler.shape(input)) else {
         return Ok(false);
     };
-    // What is or becomes a picture has padding of its own, and a convolution reads it from the halo.
+    // What is or becomes a picture has padding of its own, and a convolution reads it from the padding.
     let next_is_picture =
-        compiler.sole_consumer(outlet).is_some_and(|next| next.op.is::<Conv>() || next.op.is::<MaxPool>());
+        compiler.single_consumer(outlet).is_some_and(|next| next.op.is::<Conv>() || next.op.is::<MaxPool>());
     let fits = match compiler.value(input) {
         Some(Value::Flat(_)) => shape.len() != 4 || !next_is_picture,
-        Some(Value::Floats(floats)) => shape.len() == 3 && floats.pad == Halo::default(),
+        Some(Value::Floats(floats)) => shape.len() == 3 && floats.pad == Padding::default(),
         _ => false,
     };
     if !fits || !compiler.is_f32(outlet) || compiler.shape(outlet).is_none() {
@@ -49,11 +49,12 @@ pub(in crate::engine) fn beside(compiler: &mut Compiler<'_>, node: &TypedNode) -
     }
     let (rows, inner) =
         (shape[..*axis].iter().product::<usize>(), shape[*axis + 1..].iter().product::<usize>());
-    let beside = |count: usize| count.checked_mul(inner).filter(|n| n.saturating_mul(rows) <= MOST_BESIDE);
-    let (Some(before), Some(behind)) = (beside(*before), beside(*behind)) else { return Ok(false) };
+    let beside =
+        |count: usize| count.checked_mul(inner).filter(|n| n.saturating_mul(rows) <= MAX_PADDED_ELEMENTS);
+    let (Some(before), Some(after)) = (beside(*before), beside(*after)) else { return Ok(false) };
     let value = (compiler.flat(input)?, shape[*axis] * inner);
     let mut parts = Vec::new();
-    for (chunk, part) in [(before, None), (value.1, Some(value.0)), (behind, None)] {
+    for (chunk, part) in [(before, None), (value.1, Some(value.0)), (after, None)] {
         if chunk > 0 {
             let buffer = part.unwrap_or_else(|| compiler.constant_buffer(vec![number; rows * chunk]));
             parts.push((buffer, chunk));
@@ -67,20 +68,20 @@ pub(in crate::engine) fn beside(compiler: &mut Compiler<'_>, node: &TypedNode) -
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(border) = Border::of(compiler, node) else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
-    let (pad, none) = (border.pad, Halo::default());
+    let (pad, none) = (border.pad, Padding::default());
     // A window that begins within the padding must still see a pixel.
-    let reads_halo = compiler.sole_consumer(outlet).is_some_and(|next| {
+    let reads_halo = compiler.single_consumer(outlet).is_some_and(|next| {
         (border.number == 0.0 && next.op.is::<Conv>() && next.inputs.first() == Some(&outlet))
             || (border.number == f32::NEG_INFINITY && next.op.is::<MaxPool>() && within(&pad, next))
     });
     if border.channels == (0, 0) && reads_halo {
         match compiler.value(node.inputs[0]).cloned() {
             Some(Value::Quant(quant)) if quant.pad == none => {
-                compiler.set(outlet, Value::Quant(Quant { pad, sole: false, ..quant }));
+                compiler.set(outlet, Value::Quant(Quant { pad, single_use: false, ..quant }));
                 return Ok(true);
             }
             Some(Value::Floats(floats)) if floats.pad == none => {
-                compiler.set(outlet, Value::Floats(Floats { pad, sole: false, ..floats }));
+                compiler.set(outlet, Value::Floats(Floats { pad, single_use: false, ..floats }));
                 return Ok(true);
             }
             _ => {}
@@ -89,11 +90,11 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     border.write(compiler, node)
 }
 
-/// Makes a step of padding that a consumer was expected to read from the halo, and does not: no rule took it.
+/// Makes a step of padding that a consumer was expected to read from the padding, and does not: no rule took it.
 ///
 /// # Errors
 /// The value is no padded picture.
-pub(in crate::engine) fn fill_in(compiler: &mut Compiler<'_>, outlet: OutletId) -> Result<(), String> {
+pub(in crate::engine) fn materialise(compiler: &mut Compiler<'_>, outlet: OutletId) -> Result<(), String> {
     let node = compiler.model().node(outlet.node);
     match Border::of(compiler, node) {
         Some(border) if border.write(compiler, node)? => Ok(()),
@@ -103,8 +104,8 @@ pub(in crate::engine) fn fill_in(compiler: &mut Compiler<'_>, outlet: OutletId) 
 
 /// What a `Pad` puts around a picture.
 struct Border {
-    pad: Halo,
-    /// Before and behind.
+    pad: Padding,
+    /// Before and after.
     channels: (usize, usize),
     number: f32,
     shape: MapShape,
@@ -120,7 +121,7 @@ impl Border {
         let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
         is_f32.then_some(())?;
         Some(Border {
-            pad: Halo { top: rows.0, left: columns.0, bottom: rows.1, right: columns.1 },
+            pad: Padding { top: rows.0, left: columns.0, bottom: rows.1, right: columns.1 },
             channels: *channels,
             number: number.cast_to_scalar::<f32>().ok()?,
             shape: compiler.map_shape(outlet)?,
@@ -129,10 +130,10 @@ impl Border {
 
     /// Copies the picture into a larger one. `Ok(false)`: it is none.
     fn write(&self, compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
-        let (outlet, none) = (OutletId::new(node.id, 0), Halo::default());
+        let (outlet, none) = (OutletId::new(node.id, 0), Padding::default());
         match compiler.map(node.inputs[0])? {
             Some((floats, _)) if floats.pad == none => {
-                let output = compiler.new_floats(self.shape);
+                let output = compiler.new_f32_buffer(self.shape);
                 compiler.emit(Pad {
                     input: floats.buffer,
                     output,
@@ -140,8 +141,8 @@ impl Border {
                     front: self.channels.0,
                     number: self.number,
                 });
-                let sole = compiler.is_sole(outlet);
-                compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+                let single_use = compiler.has_single_use(outlet);
+                compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
                 Ok(true)
             }
             _ => Ok(false),
@@ -150,7 +151,7 @@ impl Border {
 }
 
 /// Whether padding is less than the pool's window.
-fn within(pad: &Halo, pool: &TypedNode) -> bool {
+fn within(pad: &Padding, pool: &TypedNode) -> bool {
     let Some(op) = pool.op_as::<MaxPool>() else { return false };
     let [height, width] = op.pool_spec.kernel_shape[..] else { return false };
     pad.top.max(pad.bottom) < height && pad.left.max(pad.right) < width
@@ -161,8 +162,8 @@ fn within(pad: &Halo, pool: &TypedNode) -> bool {
 pub(in crate::engine) struct Pad {
     input: BufferId,
     output: BufferId,
-    #[serde(with = "HaloParts")]
-    pad: Halo,
+    #[serde(with = "PaddingDef")]
+    pad: Padding,
     /// Channels before.
     front: usize,
     number: f32,
@@ -204,7 +205,7 @@ impl Step for Pad {
             height: input.height,
             width: input.width,
             channels: input.channels,
-            halo: Halo::default(),
+            padding: Padding::default(),
             ..whole
         };
         let (inputs, output) = memory.arena.writing::<f32>(&inner).map_err(refused)?;

@@ -1,7 +1,7 @@
 //! Functions of one number that a file writes as several nodes: Gelu, HardSwish; and what guards against results that are no
 //! numbers.
 
-use aimass_kernels::{Curve, Halo};
+use aimass_kernels::{Padding, UnaryFn};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -11,18 +11,18 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::unary;
 use crate::engine::compile::Compiler;
-use crate::engine::value::{Floats, Quant, Table, Value};
+use crate::engine::value::{DequantTable, Floats, Quant, Value};
 
 /// `x / 2 * (1 + erf(x / sqrt 2))`, seen from the quotient, which comes first.
 pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some((input, scale)) = factor(compiler, node, None)? else { return Ok(false) };
-    if (scale - std::f32::consts::FRAC_1_SQRT_2).abs() > 1e-6 || !unary::takes(compiler, input) {
+    if (scale - std::f32::consts::FRAC_1_SQRT_2).abs() > 1e-6 || !unary::is_computed_f32(compiler, input) {
         return Ok(false);
     }
     let scaled = OutletId::new(node.id, 0);
-    let Some(erf) = compiler.sole_consumer(scaled).filter(|node| is(node, "Erf")) else { return Ok(false) };
+    let Some(erf) = compiler.single_consumer(scaled).filter(|node| is(node, "Erf")) else { return Ok(false) };
     let erf = OutletId::new(erf.id, 0);
-    let Some(add) = compiler.sole_consumer(erf) else { return Ok(false) };
+    let Some(add) = compiler.single_consumer(erf) else { return Ok(false) };
     if number(compiler, add, erf, "Add")? != Some(1.0) {
         return Ok(false);
     }
@@ -30,14 +30,16 @@ pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let mut absorbed = vec![scaled, erf, sum];
     // The half comes first, last, or with the value.
     let mut halved = false;
-    if let Some(half) = compiler.sole_consumer(sum)
+    if let Some(half) = compiler.single_consumer(sum)
         && number(compiler, half, sum, "Mul")? == Some(0.5)
     {
         halved = true;
         sum = OutletId::new(half.id, 0);
         absorbed.push(sum);
     }
-    let Some(product) = compiler.sole_consumer(sum).filter(|node| is(node, "Mul")) else { return Ok(false) };
+    let Some(product) = compiler.single_consumer(sum).filter(|node| is(node, "Mul")) else {
+        return Ok(false);
+    };
     let other = match product.inputs[..] {
         [a, b] if a == sum => b,
         [a, b] if b == sum => a,
@@ -49,7 +51,7 @@ pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             return Ok(false);
         }
     } else if other == input {
-        let Some(last) = compiler.sole_consumer(output) else { return Ok(false) };
+        let Some(last) = compiler.single_consumer(output) else { return Ok(false) };
         if factor(compiler, last, Some(output))?.map(|(_, factor)| factor) != Some(0.5) {
             return Ok(false);
         }
@@ -60,14 +62,14 @@ pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         if factor(compiler, half, Some(input))?.map(|(_, factor)| factor) != Some(0.5) {
             return Ok(false);
         }
-        if compiler.is_sole(other) && compiler.value(other).is_none() {
+        if compiler.has_single_use(other) && compiler.value(other).is_none() {
             absorbed.push(other);
         }
     }
     for outlet in absorbed {
         compiler.set(outlet, Value::Absorbed);
     }
-    unary::apply(compiler, Curve::Gelu, input, output)?;
+    unary::apply(compiler, UnaryFn::Gelu, input, output)?;
     Ok(true)
 }
 
@@ -82,7 +84,7 @@ pub(super) fn of_same_bytes(
     else {
         return false;
     };
-    let none = Halo::default();
+    let none = Padding::default();
     let shape = compiler.map_shape(outlet);
     let same_shape = shape.is_some() && compiler.map_shape(a) == shape && compiler.map_shape(b) == shape;
     if first.buffer != second.buffer || first.pad != none || second.pad != none || !same_shape {
@@ -90,10 +92,10 @@ pub(super) fn of_same_bytes(
     }
     let values = std::array::from_fn(|byte| of_two(first.table[byte], second.table[byte]));
     let buffer = first.buffer;
-    let sole = compiler.is_sole(outlet) && compiler.ends_in(buffer, outlet.node);
+    let single_use = compiler.has_single_use(outlet) && compiler.is_consumed_by(buffer, outlet.node);
     compiler.set(
         outlet,
-        Value::Quant(Quant { buffer, table: Table::new(values), affine: None, pad: none, sole }),
+        Value::Quant(Quant { buffer, table: DequantTable::new(values), affine: None, pad: none, single_use }),
     );
     true
 }
@@ -105,14 +107,14 @@ pub(in crate::engine) fn hard_swish(compiler: &mut Compiler<'_>, node: &TypedNod
     let Some(Value::Floats(Floats { buffer, pad, .. })) = compiler.value(input).cloned() else {
         return Ok(false);
     };
-    if pad != Halo::default() || number(compiler, node, input, "Add")? != Some(3.0) {
+    if pad != Padding::default() || number(compiler, node, input, "Add")? != Some(3.0) {
         return Ok(false);
     }
     let mut absorbed = vec![OutletId::new(node.id, 0)];
     let mut clipped = absorbed[0];
     let mut bounds = vec![("Max", 0.0), ("Min", 6.0)];
     while !bounds.is_empty() {
-        let Some(clip) = compiler.sole_consumer(clipped) else { return Ok(false) };
+        let Some(clip) = compiler.single_consumer(clipped) else { return Ok(false) };
         let Some(at) = bounds.iter().position(|(name, _)| is(clip, name)) else { return Ok(false) };
         let (name, bound) = bounds.remove(at);
         if number(compiler, clip, clipped, name)? != Some(bound) {
@@ -121,11 +123,11 @@ pub(in crate::engine) fn hard_swish(compiler: &mut Compiler<'_>, node: &TypedNod
         clipped = OutletId::new(clip.id, 0);
         absorbed.push(clipped);
     }
-    let Some(product) = compiler.sole_consumer(clipped).filter(|next| is(next, "Mul")) else {
+    let Some(product) = compiler.single_consumer(clipped).filter(|next| is(next, "Mul")) else {
         return Ok(false);
     };
     let scaled = OutletId::new(product.id, 0);
-    let Some(last) = compiler.sole_consumer(scaled) else { return Ok(false) };
+    let Some(last) = compiler.single_consumer(scaled) else { return Ok(false) };
     let share = factor(compiler, last, Some(scaled))?.map(|(_, factor)| factor);
     let output = OutletId::new(last.id, 0);
     let fits = product.inputs.contains(&input)
@@ -139,11 +141,11 @@ pub(in crate::engine) fn hard_swish(compiler: &mut Compiler<'_>, node: &TypedNod
         compiler.set(outlet, Value::Absorbed);
     }
     // As in `prelu`: nobody but these nodes reads the input, and it is no other name of what others read.
-    let maker = compiler.model().node(input.node);
-    let alone = maker.outputs[input.slot].successors.len() == 2
+    let producer = compiler.model().node(input.node);
+    let alone = producer.outputs[input.slot].successors.len() == 2
         && !compiler.is_output(input)
-        && (maker.op.is::<Conv>() || maker.op.is::<TypedBinOp>());
-    unary::apply_to_picture(compiler, Curve::HardSwish, (buffer, alone), output)?;
+        && (producer.op.is::<Conv>() || producer.op.is::<TypedBinOp>());
+    unary::apply_to_picture(compiler, UnaryFn::HardSwish, (buffer, alone), output)?;
     Ok(true)
 }
 
@@ -151,20 +153,20 @@ pub(in crate::engine) fn hard_swish(compiler: &mut Compiler<'_>, node: &TypedNod
 pub(in crate::engine) fn guard(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let (true, [input]) = (is(node, "IsNan"), &node.inputs[..]) else { return Ok(false) };
     let test = OutletId::new(node.id, 0);
-    let Some(choice) = compiler.sole_consumer(test).filter(|next| next.op.is::<Iff>()) else {
+    let Some(choice) = compiler.single_consumer(test).filter(|next| next.op.is::<Iff>()) else {
         return Ok(false);
     };
     let [first, number, other] = choice.inputs[..] else { return Ok(false) };
     let output = OutletId::new(choice.id, 0);
     let fits = first == test && other == *input && compiler.shape(output) == compiler.shape(*input);
-    if !fits || !unary::takes(compiler, *input) || !single(compiler, number) {
+    if !fits || !unary::is_computed_f32(compiler, *input) || !single(compiler, number) {
         return Ok(false);
     }
     let Some(number) = compiler.constant_now(number)?.and_then(|values| values.first().copied()) else {
         return Ok(false);
     };
     compiler.set(test, Value::Absorbed);
-    unary::apply(compiler, Curve::NotANumberTo(number), *input, output)?;
+    unary::apply(compiler, UnaryFn::ReplaceNan(number), *input, output)?;
     Ok(true)
 }
 

@@ -1,17 +1,17 @@
 //! Pools: the greatest or the mean of windows, and of whole pictures.
 
-use aimass_kernels::{Halo, OutputU8, PoolShape, RescaleU8};
+use aimass_kernels::{OutputU8, Padding, PoolShape, RescaleU8};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId};
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
-use super::epilogue::Tail;
+use super::epilogue::Epilogue;
 use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
-use crate::engine::serialization::kernel_types::{PoolShapeParts, RescaleParts};
+use crate::engine::serialization::kernel_types::{PoolShapeDef, RescaleDef};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
 
@@ -29,7 +29,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         return Ok(wanted && greatest(compiler, node, from, to)?);
     }
     if let Some(op) = node.op_as::<SumPool>() {
-        let pad = Halo::default();
+        let pad = Padding::default();
         let Some(shape) = shape_of(&op.pool_spec, from, pad, op.count_include_pad) else { return Ok(false) };
         let [height, width] = shape.kernel;
         let factor = if op.normalize { 1.0 } else { (height * width) as f32 };
@@ -51,7 +51,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     }
 }
 
-fn shape_of(spec: &PoolSpec, from: MapShape, pad: Halo, count_padding: bool) -> Option<PoolShape> {
+fn shape_of(spec: &PoolSpec, from: MapShape, pad: Padding, count_padding: bool) -> Option<PoolShape> {
     let [height, width] = spec.kernel_shape[..] else { return None };
     if spec.data_format != DataFormat::NCHW || spec.dilation(0) != 1 || spec.dilation(1) != 1 {
         return None;
@@ -75,23 +75,23 @@ fn greatest(
 ) -> Result<bool, String> {
     let Some(op) = node.op_as::<MaxPool>() else { return Ok(false) };
     let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
-    let sole = compiler.is_sole(outlet);
+    let single_use = compiler.has_single_use(outlet);
     // `from` counts a pad that came before as pixels; windows are cut at the picture itself.
-    let none = Halo::default();
+    let none = Padding::default();
     if let Some(Value::Quant(quant)) = compiler.value(input).cloned() {
         let rises = quant.table.windows(2).all(|pair| pair[0] <= pair[1]);
         if let (true, Some(shape)) = (rises, shape_of(&op.pool_spec, from, quant.pad, false)) {
-            let output = compiler.new_bytes(to, compiler.buffer(quant.buffer).fill);
+            let output = compiler.new_u8_buffer(to, compiler.buffer(quant.buffer).fill);
             compiler.emit(Pool { kind: Kind::MaxBytes, shape, input: quant.buffer, output });
-            compiler.set(outlet, Value::Quant(Quant { buffer: output, pad: none, sole, ..quant }));
+            compiler.set(outlet, Value::Quant(Quant { buffer: output, pad: none, single_use, ..quant }));
             return Ok(true);
         }
     }
     let Some((floats, _)) = compiler.map(input)? else { return Ok(false) };
     let Some(shape) = shape_of(&op.pool_spec, from, floats.pad, false) else { return Ok(false) };
-    let output = compiler.new_floats(to);
+    let output = compiler.new_f32_buffer(to);
     compiler.emit(Pool { kind: Kind::Max, shape, input: floats.buffer, output });
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
     Ok(true)
 }
 
@@ -104,20 +104,20 @@ fn mean(
     factor: f32,
 ) -> Result<bool, String> {
     let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
-    let none = Halo::default();
-    if let (Some(Value::Quant(quant)), Some(tail)) =
-        (compiler.value(input).cloned(), Tail::of(compiler, outlet))
+    let none = Padding::default();
+    if let (Some(Value::Quant(quant)), Some(epilogue)) =
+        (compiler.value(input).cloned(), Epilogue::of(compiler, outlet))
         && let Some(Affine { scale, zero }) = quant.affine.filter(|a| (0..=255).contains(&a.zero))
         && quant.pad == none
     {
-        let quantiser = tail.quantiser;
+        let quantiser = epilogue.quantiser;
         let rescale = RescaleU8 {
             zero_point: zero as u8,
             ratio: scale * factor / quantiser.scale,
-            output: OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1),
+            output: OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1),
         };
-        let output = compiler.new_bytes(to, quantiser.zero);
-        tail.take(compiler, output);
+        let output = compiler.new_u8_buffer(to, quantiser.zero);
+        epilogue.take(compiler, output);
         compiler.emit(Pool { kind: Kind::MeanBytes(rescale), shape, input: quant.buffer, output });
         return Ok(true);
     }
@@ -125,10 +125,10 @@ fn mean(
     if floats.pad != none {
         return Ok(false);
     }
-    let output = compiler.new_floats(to);
+    let output = compiler.new_f32_buffer(to);
     compiler.emit(Pool { kind: Kind::Mean(factor), shape, input: floats.buffer, output });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
     Ok(true)
 }
 
@@ -138,14 +138,14 @@ enum Kind {
     MaxBytes,
     /// Times a number.
     Mean(f32),
-    MeanBytes(#[serde(with = "RescaleParts")] RescaleU8),
+    MeanBytes(#[serde(with = "RescaleDef")] RescaleU8),
 }
 
 /// A pool.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct Pool {
     kind: Kind,
-    #[serde(with = "PoolShapeParts")]
+    #[serde(with = "PoolShapeDef")]
     shape: PoolShape,
     input: BufferId,
     output: BufferId,

@@ -1,6 +1,6 @@
 //! `PRelu` with a slope for each channel, which tract writes as three nodes: `0 > x`, `x * slope`, and a choice.
 
-use aimass_kernels::{Activation as Bounds, Halo, OutputU8, PreluU8};
+use aimass_kernels::{Activation as Bounds, OutputU8, Padding, PreluU8};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
@@ -9,11 +9,11 @@ use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::binary::as_bytes;
-use super::epilogue::Tail;
+use super::epilogue::Epilogue;
 use super::quantise::compose;
 use super::refused;
 use crate::engine::compile::Compiler;
-use crate::engine::serialization::kernel_types::{ActivationParts, PreluParts};
+use crate::engine::serialization::kernel_types::{ActivationDef, PreluDef};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Value};
 
@@ -33,26 +33,26 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     }
     // Nobody but the three nodes reads the input, and it is no other name of a value that others read: then it can be
     // changed where it is made.
-    let maker = compiler.model().node(input.node);
-    let alone = maker.outputs[input.slot].successors.len() == 3
+    let producer = compiler.model().node(input.node);
+    let alone = producer.outputs[input.slot].successors.len() == 3
         && !compiler.is_output(input)
-        && (maker.op.is::<Conv>() || maker.op.is::<TypedBinOp>());
+        && (producer.op.is::<Conv>() || producer.op.is::<TypedBinOp>());
     let Some((floats, _)) = compiler.map(input)? else { return Ok(false) };
-    if floats.pad != Halo::default() {
+    if floats.pad != Padding::default() {
         return Ok(false);
     }
-    let fused = alone && compiler.maker(floats.buffer).is_some_and(|step| step.fuse_slopes(&slopes));
+    let fused = alone && compiler.producer(floats.buffer).is_some_and(|step| step.fuse_slopes(&slopes));
     let buffer = if fused {
         floats.buffer
     } else {
-        let output = compiler.new_floats(shape);
+        let output = compiler.new_f32_buffer(shape);
         compiler.emit(Prelu { bounds: Bounds::leaky(slopes), input: floats.buffer, output });
         output
     };
     compiler.set(OutletId::new(node.id, 0), Value::Absorbed);
     compiler.set(product, Value::Absorbed);
-    let sole = compiler.is_sole(choice);
-    compiler.set(choice, Value::Floats(Floats { buffer, pad: Halo::default(), sole }));
+    let single_use = compiler.has_single_use(choice);
+    compiler.set(choice, Value::Floats(Floats { buffer, pad: Padding::default(), single_use }));
     Ok(true)
 }
 
@@ -63,23 +63,23 @@ fn quantised(
     slopes: &[f32],
     choice: OutletId,
 ) -> Result<bool, String> {
-    let (Some((from, Affine { scale, zero })), Some(tail), Some(shape)) =
-        (as_bytes(compiler, input), Tail::of(compiler, choice), compiler.map_shape(choice))
+    let (Some((from, Affine { scale, zero })), Some(epilogue), Some(shape)) =
+        (as_bytes(compiler, input), Epilogue::of(compiler, choice), compiler.map_shape(choice))
     else {
         return Ok(false);
     };
-    let quantiser = tail.quantiser;
+    let quantiser = epilogue.quantiser;
     let ratio = scale / quantiser.scale;
     let slope = |channel: usize| slopes[if slopes.len() == 1 { 0 } else { channel }];
     let prelu = PreluU8 {
         zero_point: u8::try_from(zero).map_err(|e| e.to_string())?,
         positive: ratio,
         negative: (0..shape.channels).map(|channel| ratio * slope(channel)).collect(),
-        output: OutputU8::new(quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1),
+        output: OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1),
     };
-    let output = compiler.new_bytes(shape, quantiser.zero);
-    tail.take(compiler, output);
-    compiler.emit(PreluBytes { prelu, input: from, output });
+    let output = compiler.new_u8_buffer(shape, quantiser.zero);
+    epilogue.take(compiler, output);
+    compiler.emit(QuantPrelu { prelu, input: from, output });
     Ok(true)
 }
 
@@ -97,13 +97,13 @@ impl Parts {
         let name = test.op_as::<TypedBinOp>()?.0.name();
         let [zero, input] = test.inputs[..] else { return None };
         let is_zero = compiler.scalar(zero) == Some(0.0);
-        let choice = compiler.sole_consumer(OutletId::new(test.id, 0))?;
+        let choice = compiler.single_consumer(OutletId::new(test.id, 0))?;
         if name != "GT" || !is_zero || !choice.op.is::<Iff>() {
             return None;
         }
         let [_, product, other] = choice.inputs[..] else { return None };
         let node = compiler.model().node(product.node);
-        let multiplies = node.op_as::<TypedBinOp>()?.0.name() == "Mul" && compiler.is_sole(product);
+        let multiplies = node.op_as::<TypedBinOp>()?.0.name() == "Mul" && compiler.has_single_use(product);
         let slopes = match node.inputs[..] {
             [a, b] if a == input => b,
             [a, b] if b == input => a,
@@ -117,7 +117,7 @@ impl Parts {
 /// An activation with a slope for each channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::engine) struct Prelu {
-    #[serde(with = "ActivationParts")]
+    #[serde(with = "ActivationDef")]
     bounds: Bounds,
     input: BufferId,
     output: BufferId,
@@ -145,14 +145,14 @@ impl Step for Prelu {
 
 /// The same of bytes, to bytes.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct PreluBytes {
-    #[serde(with = "PreluParts")]
+pub(in crate::engine) struct QuantPrelu {
+    #[serde(with = "PreluDef")]
     prelu: PreluU8,
     input: BufferId,
     output: BufferId,
 }
 
-impl Step for PreluBytes {
+impl Step for QuantPrelu {
     fn kind(&self) -> String {
         "prelu int8".into()
     }
@@ -171,10 +171,10 @@ impl Step for PreluBytes {
         kernels.prelu_u8(inputs.view(&input).map_err(refused)?, output, &self.prelu).map_err(refused)
     }
 
-    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
-        match &mut self.prelu.output.table {
+    fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
+        match &mut self.prelu.output.lookup_table {
             Some(first) => compose(first, table),
-            None => self.prelu.output.table = Some(Box::new(*table)),
+            None => self.prelu.output.lookup_table = Some(Box::new(*table)),
         }
         true
     }

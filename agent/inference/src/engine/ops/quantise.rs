@@ -2,7 +2,7 @@
 //!
 //! Signed and unsigned activations are both bytes here: a signed value s lies in the byte s + 128.
 
-use aimass_kernels::{Curve, Halo, Quantise as Parameters};
+use aimass_kernels::{Padding, Quantise as Parameters, UnaryFn};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
@@ -13,9 +13,9 @@ use super::layout::{as_map, check_flat};
 use super::{refused, unary};
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
-use crate::engine::serialization::kernel_types::{QuantiseParts, bytes};
+use crate::engine::serialization::kernel_types::{QuantiseDef, bytes};
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Affine, BufferId, Flat, Floats, Order, Quant, Table, Value};
+use crate::engine::value::{Affine, BufferId, DequantTable, Flat, Floats, Order, Quant, Value};
 
 /// How a node quantises.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub(super) struct Quantiser {
     pub(super) scale: f32,
     /// The byte that stands for 0.
     pub(super) zero: u8,
-    /// Taken from a byte to get the graph's integer: 0, or 128 if that is signed.
+    /// ExtractedWeights from a byte to get the graph's integer: 0, or 128 if that is signed.
     offset: i32,
 }
 
@@ -55,19 +55,19 @@ impl Quantiser {
     }
 
     /// The byte of each byte of a table.
-    pub(super) fn bytes(self, table: &Table) -> [u8; 256] {
+    pub(super) fn bytes(self, table: &DequantTable) -> [u8; 256] {
         table.map(|value| self.byte(value))
     }
 
     /// A value of the graph's integers.
-    pub(super) fn value(self, buffer: BufferId, sole: bool) -> Value {
+    pub(super) fn value(self, buffer: BufferId, single_use: bool) -> Value {
         let affine = Affine { scale: 1.0, zero: self.offset };
         Value::Quant(Quant {
             buffer,
             table: affine.table(),
             affine: Some(affine),
-            pad: Halo::default(),
-            sole,
+            pad: Padding::default(),
+            single_use,
         })
     }
 
@@ -81,7 +81,7 @@ pub(in crate::engine) fn quantise(compiler: &mut Compiler<'_>, node: &TypedNode)
     let outlet = OutletId::new(node.id, 0);
     let Some(quantiser) = Quantiser::of(compiler, node) else { return Ok(false) };
     let Some(shape) = compiler.map_shape(outlet) else { return steps(compiler, node, quantiser) };
-    let none = Halo::default();
+    let none = Padding::default();
     let source = match compiler.value(node.inputs[0]).cloned() {
         Some(Value::Quant(quant)) if quant.pad == none => {
             requantise(compiler, outlet, quantiser, &quant);
@@ -92,22 +92,22 @@ pub(in crate::engine) fn quantise(compiler: &mut Compiler<'_>, node: &TypedNode)
         Some(Value::Tensor(_)) => Source::Flat(compiler.flat(node.inputs[0])?, Order::RowMajor),
         _ => return Ok(false),
     };
-    let output = compiler.new_bytes(shape, quantiser.zero);
+    let output = compiler.new_u8_buffer(shape, quantiser.zero);
     compiler.emit(Quantise { source, output, parameters: quantiser.parameters() });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, quantiser.value(output, sole));
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, quantiser.value(output, single_use));
     Ok(true)
 }
 
 /// What is no picture stays f32, in whole steps: the graph's integers.
 fn steps(compiler: &mut Compiler<'_>, node: &TypedNode, quantiser: Quantiser) -> Result<bool, String> {
     let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
-    if !unary::takes(compiler, input) || compiler.shape(outlet).is_none() {
+    if !unary::is_computed_f32(compiler, input) || compiler.shape(outlet).is_none() {
         return Ok(false);
     }
     let (zero, offset) = (f32::from(quantiser.zero), quantiser.offset as f32);
     let (low, high) = (-offset, 255.0 - offset);
-    let curve = Curve::Steps { scale: quantiser.scale, zero: zero - offset, low, high };
+    let curve = UnaryFn::Quantise { scale: quantiser.scale, zero: zero - offset, low, high };
     unary::apply(compiler, curve, input, outlet)?;
     Ok(true)
 }
@@ -115,15 +115,16 @@ fn steps(compiler: &mut Compiler<'_>, node: &TypedNode, quantiser: Quantiser) ->
 /// Bytes to other bytes: a table, within the step that makes the bytes if nobody else wants them.
 fn requantise(compiler: &mut Compiler<'_>, outlet: OutletId, quantiser: Quantiser, quant: &Quant) {
     let table = quantiser.bytes(&quant.table);
-    let sole = compiler.is_sole(outlet);
+    let single_use = compiler.has_single_use(outlet);
     let same = table.iter().enumerate().all(|(byte, to)| byte == usize::from(*to));
     if same && compiler.buffer(quant.buffer).fill == quantiser.zero {
-        compiler.set(outlet, quantiser.value(quant.buffer, sole && quant.sole));
+        compiler.set(outlet, quantiser.value(quant.buffer, single_use && quant.single_use));
         return;
     }
-    if quant.sole && compiler.maker(quant.buffer).is_some_and(|step| step.fuse_table(&table)) {
+    if quant.single_use && compiler.producer(quant.buffer).is_some_and(|step| step.fuse_lookup_table(&table))
+    {
         compiler.buffer_mut(quant.buffer).fill = quantiser.zero;
-        compiler.set(outlet, quantiser.value(quant.buffer, sole));
+        compiler.set(outlet, quantiser.value(quant.buffer, single_use));
         return;
     }
     let buffer = compiler.buffer(quant.buffer);
@@ -132,16 +133,16 @@ fn requantise(compiler: &mut Compiler<'_>, outlet: OutletId, quantiser: Quantise
         width: buffer.width,
         channels: buffer.channels,
     };
-    let output = compiler.new_bytes(shape, quantiser.zero);
+    let output = compiler.new_u8_buffer(shape, quantiser.zero);
     compiler.emit(Lookup { input: quant.buffer, output, table: Box::new(table) });
-    compiler.set(outlet, quantiser.value(output, sole));
+    compiler.set(outlet, quantiser.value(output, single_use));
 }
 
 /// `DequantizeLinear`: arithmetic on the table.
 pub(in crate::engine) fn dequantise(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(op) = node.op_as::<DequantizeLinearF32>() else { return Ok(false) };
     if let Some(Value::Flat(_)) = compiler.value(node.inputs[0]) {
-        let curve = Curve::Line { factor: op.scale, term: -op.scale * op.zero_point as f32 };
+        let curve = UnaryFn::Affine { factor: op.scale, term: -op.scale * op.zero_point as f32 };
         unary::apply(compiler, curve, node.inputs[0], OutletId::new(node.id, 0))?;
         return Ok(true);
     }
@@ -150,8 +151,11 @@ pub(in crate::engine) fn dequantise(compiler: &mut Compiler<'_>, node: &TypedNod
     let Some(affine) = quant.affine.filter(|a| a.scale == 1.0) else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
     let affine = Affine { scale: op.scale, zero: affine.zero + op.zero_point };
-    let sole = quant.sole && compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Quant(Quant { table: affine.table(), affine: Some(affine), sole, ..quant }));
+    let single_use = quant.single_use && compiler.has_single_use(outlet);
+    compiler.set(
+        outlet,
+        Value::Quant(Quant { table: affine.table(), affine: Some(affine), single_use, ..quant }),
+    );
     Ok(true)
 }
 
@@ -174,7 +178,7 @@ impl Source {
 pub(in crate::engine) struct Quantise {
     source: Source,
     output: BufferId,
-    #[serde(with = "QuantiseParts")]
+    #[serde(with = "QuantiseDef")]
     parameters: Parameters,
 }
 
@@ -248,7 +252,7 @@ impl Step for Lookup {
         kernels.lookup_u8(inputs.view(&input).map_err(refused)?, output, &self.table).map_err(refused)
     }
 
-    fn fuse_table(&mut self, table: &[u8; 256]) -> bool {
+    fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
         compose(&mut self.table, table);
         true
     }

@@ -1,7 +1,7 @@
 //! `Resize`: the nearest pixel, or straight lines between pixels.
 
 use aimass_kernels::{
-    Axis, Coordinates, Dequantise, Halo, Image, Kernels, Nearest, OutputU8, RescaleU8, Resize as Axes,
+    Axis, Coordinates, Dequantise, Image, Kernels, Nearest, OutputU8, Padding, RescaleU8, Resize as Axes,
 };
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
@@ -9,12 +9,10 @@ use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Interpolator};
 use tract_onnx_opl::resize::{AspectRatio, CoordTransform, Nearest as NearestMode, Resize as ResizeOp};
 
-use super::epilogue::Tail;
+use super::epilogue::Epilogue;
 use super::refused;
 use crate::engine::compile::{Compiler, MapShape};
-use crate::engine::serialization::kernel_types::{
-    CoordinatesParts, DequantiseParts, NearestParts, RescaleParts,
-};
+use crate::engine::serialization::kernel_types::{CoordinatesDef, DequantiseDef, NearestDef, RescaleDef};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
 
@@ -26,14 +24,14 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         return Ok(false);
     };
     let Some(count) = count_of(compiler, node, op, from, to) else { return Ok(false) };
-    let none = Halo::default();
-    let sole = compiler.is_sole(outlet);
+    let none = Padding::default();
+    let single_use = compiler.has_single_use(outlet);
     let linear = op.interpolator == Interpolator::Linear;
     if let Some(Value::Quant(quant)) = compiler.value(input).cloned()
         && quant.pad == none
     {
         if !linear {
-            let output = compiler.new_bytes(to, compiler.buffer(quant.buffer).fill);
+            let output = compiler.new_u8_buffer(to, compiler.buffer(quant.buffer).fill);
             compiler.emit(Resize {
                 kind: Kind::NearestBytes,
                 count,
@@ -41,23 +39,24 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
                 output,
                 axes: None,
             });
-            compiler.set(outlet, Value::Quant(Quant { buffer: output, sole, ..quant }));
+            compiler.set(outlet, Value::Quant(Quant { buffer: output, single_use, ..quant }));
             return Ok(true);
         }
         if let Some(Affine { scale, zero }) = quant.affine.filter(|a| (0..=255).contains(&a.zero)) {
             let zero_point = zero as u8;
-            let Some(tail) = Tail::of(compiler, outlet) else {
-                let output = compiler.new_floats(to);
+            let Some(epilogue) = Epilogue::of(compiler, outlet) else {
+                let output = compiler.new_f32_buffer(to);
                 let kind = Kind::LinearDequantised(Dequantise { scale, zero_point });
                 compiler.emit(Resize { kind, count, input: quant.buffer, output, axes: None });
-                compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+                compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
                 return Ok(true);
             };
-            let bytes = OutputU8::new(tail.quantiser.zero).with_bounds(tail.bounds.0, tail.bounds.1);
-            let ratio = scale / tail.quantiser.scale;
+            let bytes =
+                OutputU8::new(epilogue.quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1);
+            let ratio = scale / epilogue.quantiser.scale;
             let kind = Kind::LinearBytes(RescaleU8 { zero_point, ratio, output: bytes });
-            let output = compiler.new_bytes(to, tail.quantiser.zero);
-            tail.take(compiler, output);
+            let output = compiler.new_u8_buffer(to, epilogue.quantiser.zero);
+            epilogue.take(compiler, output);
             compiler.emit(Resize { kind, count, input: quant.buffer, output, axes: None });
             return Ok(true);
         }
@@ -66,10 +65,10 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if floats.pad != none {
         return Ok(false);
     }
-    let output = compiler.new_floats(to);
+    let output = compiler.new_f32_buffer(to);
     let kind = if linear { Kind::Linear } else { Kind::Nearest };
     compiler.emit(Resize { kind, count, input: floats.buffer, output, axes: None });
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
     Ok(true)
 }
 
@@ -110,9 +109,9 @@ fn count_of(
 /// How coordinates are counted.
 #[derive(Debug, Serialize, Deserialize)]
 struct Count {
-    #[serde(with = "CoordinatesParts")]
+    #[serde(with = "CoordinatesDef")]
     coordinates: Coordinates,
-    #[serde(with = "NearestParts")]
+    #[serde(with = "NearestDef")]
     nearest: Nearest,
     /// Down, across.
     scales: [f32; 2],
@@ -123,8 +122,8 @@ enum Kind {
     Nearest,
     NearestBytes,
     Linear,
-    LinearBytes(#[serde(with = "RescaleParts")] RescaleU8),
-    LinearDequantised(#[serde(with = "DequantiseParts")] Dequantise),
+    LinearBytes(#[serde(with = "RescaleDef")] RescaleU8),
+    LinearDequantised(#[serde(with = "DequantiseDef")] Dequantise),
 }
 
 /// A resize.

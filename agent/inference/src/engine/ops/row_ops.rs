@@ -1,6 +1,6 @@
 //! What goes over rows of numbers without gaps: softmax, sums and extremes of axes, layer normalisation.
 
-use aimass_kernels::{Norm, Reduction};
+use aimass_kernels::{LayerNorm, Reduction};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
@@ -10,18 +10,18 @@ use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 
 use super::patterns::number;
 use super::refused;
-use super::unary::takes;
+use super::unary::is_computed_f32;
 use crate::engine::compile::Compiler;
-use crate::engine::serialization::kernel_types::{NormParts, ReductionParts};
+use crate::engine::serialization::kernel_types::{LayerNormDef, ReductionDef};
 use crate::engine::step::{Memory, Step};
 use crate::engine::value::{BufferId, Flat, Order, Value};
 
 fn emit(compiler: &mut Compiler<'_>, kind: Kind, input: OutletId, outlet: OutletId) -> Result<(), String> {
     let input = compiler.flat(input)?;
     let output = compiler.flat_buffer(outlet)?;
-    compiler.emit(Rows { kind, input, output });
-    let sole = compiler.is_sole(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+    compiler.emit(RowOp { kind, input, output });
+    let single_use = compiler.has_single_use(outlet);
+    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
     Ok(())
 }
 
@@ -35,7 +35,8 @@ fn last(axes: &[usize], shape: &[usize]) -> Option<usize> {
 pub(in crate::engine) fn softmax(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let (Some(op), &[input]) = (node.op_as::<Softmax>(), &node.inputs[..]) else { return Ok(false) };
     let row = compiler.shape(input).and_then(|shape| last(&op.axes, &shape));
-    let Some(row) = row.filter(|_| op.kind == SoftmaxKind::Softmax && takes(compiler, input)) else {
+    let Some(row) = row.filter(|_| op.kind == SoftmaxKind::Softmax && is_computed_f32(compiler, input))
+    else {
         return Ok(false);
     };
     emit(compiler, Kind::Softmax(row), input, OutletId::new(node.id, 0))?;
@@ -47,15 +48,15 @@ pub(in crate::engine) fn reduce(compiler: &mut Compiler<'_>, node: &TypedNode) -
     let (Some(op), &[input]) = (node.op_as::<Reduce>(), &node.inputs[..]) else { return Ok(false) };
     let by = match op.reducer {
         Reducer::Sum => Reduction::Sum,
-        Reducer::Max => Reduction::Greatest,
-        Reducer::Min => Reduction::Least,
+        Reducer::Max => Reduction::Max,
+        Reducer::Min => Reduction::Min,
         _ => return Ok(false),
     };
     let (Some(shape), Some(first)) = (compiler.shape(input), op.axes.first().copied()) else {
         return Ok(false);
     };
     let end = first + op.axes.len();
-    if !op.axes.iter().copied().eq(first..end) || end > shape.len() || !takes(compiler, input) {
+    if !op.axes.iter().copied().eq(first..end) || end > shape.len() || !is_computed_f32(compiler, input) {
         return Ok(false);
     }
     let size = [shape[first..end].iter().product(), shape[end..].iter().product()];
@@ -64,17 +65,17 @@ pub(in crate::engine) fn reduce(compiler: &mut Compiler<'_>, node: &TypedNode) -
 }
 
 /// Layer normalisation, seen from the sum over its rows, which comes first.
-pub(in crate::engine) fn normalise(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
+pub(in crate::engine) fn layer_norm(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(parts) = Parts::of(compiler, node)? else { return Ok(false) };
     for outlet in parts.absorbed {
         compiler.set(outlet, Value::Absorbed);
     }
-    emit(compiler, Kind::Normalise(parts.norm), node.inputs[0], parts.output)?;
+    emit(compiler, Kind::LayerNorm(parts.norm), node.inputs[0], parts.output)?;
     Ok(true)
 }
 
 struct Parts {
-    norm: Norm,
+    norm: LayerNorm,
     output: OutletId,
     absorbed: Vec<OutletId>,
 }
@@ -84,12 +85,12 @@ impl Parts {
     /// for each place of a row, if there are some.
     fn of(compiler: &mut Compiler<'_>, sum: &TypedNode) -> Result<Option<Self>, String> {
         let [input] = sum.inputs[..] else { return Ok(None) };
-        let row = sums(compiler, sum).filter(|_| takes(compiler, input));
+        let row = sums(compiler, sum).filter(|_| is_computed_f32(compiler, input));
         let Some(row) = row else { return Ok(None) };
         let start = OutletId::new(sum.id, 0);
         let mut absorbed = vec![start];
         let Some(mean) = mean_of(compiler, start, row)? else { return Ok(None) };
-        let Some(sub) = compiler.sole_consumer(mean) else { return Ok(None) };
+        let Some(sub) = compiler.single_consumer(mean) else { return Ok(None) };
         if name(sub) != Some("Sub") || sub.inputs[..] != [input, mean] {
             return Ok(None);
         }
@@ -102,16 +103,16 @@ impl Parts {
             false => return Ok(None),
         };
         let squares = OutletId::new(square.id, 0);
-        let Some(total) = compiler.sole_consumer(squares) else { return Ok(None) };
+        let Some(total) = compiler.single_consumer(squares) else { return Ok(None) };
         if sums(compiler, total) != Some(row) {
             return Ok(None);
         }
         let total = OutletId::new(total.id, 0);
         let Some(variance) = mean_of(compiler, total, row)? else { return Ok(None) };
-        let Some(add) = compiler.sole_consumer(variance) else { return Ok(None) };
+        let Some(add) = compiler.single_consumer(variance) else { return Ok(None) };
         let Some(epsilon) = number(compiler, add, variance, "Add")? else { return Ok(None) };
         let sum = OutletId::new(add.id, 0);
-        let Some(root) = compiler.sole_consumer(sum) else { return Ok(None) };
+        let Some(root) = compiler.single_consumer(sum) else { return Ok(None) };
         let factor = OutletId::new(root.id, 0);
         let operator = match root.op_as::<ElementWiseOp>().map(|op| op.0.name()).as_deref() {
             Some("Sqrt") => "Div",
@@ -122,15 +123,15 @@ impl Parts {
             [a, b] => [a, b] == [difference, factor] || operator == "Mul" && [b, a] == [difference, factor],
             _ => false,
         };
-        let is_last = compiler.sole_consumer(factor).is_some_and(|node| node.id == scaled.id);
+        let is_last = compiler.single_consumer(factor).is_some_and(|node| node.id == scaled.id);
         if name(scaled) != Some(operator) || !joins || !is_last {
             return Ok(None);
         }
         absorbed.extend([mean, difference, squares, total, variance, sum, factor]);
         let mut output = OutletId::new(scaled.id, 0);
-        let mut norm = Norm { scale: vec![1.0; row], bias: vec![0.0; row], epsilon };
+        let mut norm = LayerNorm { scale: vec![1.0; row], bias: vec![0.0; row], epsilon };
         for (operator, values) in [("Mul", &mut norm.scale), ("Add", &mut norm.bias)] {
-            if let Some(next) = compiler.sole_consumer(output)
+            if let Some(next) = compiler.single_consumer(output)
                 && let Some(found) = row_of(compiler, next, output, operator, row)?
             {
                 *values = found;
@@ -189,7 +190,7 @@ fn row_of(
 
 /// A sum's quotient by the number of places, if nobody else needs the sum.
 fn mean_of(compiler: &mut Compiler<'_>, sum: OutletId, row: usize) -> Result<Option<OutletId>, String> {
-    let Some(node) = compiler.sole_consumer(sum) else { return Ok(None) };
+    let Some(node) = compiler.single_consumer(sum) else { return Ok(None) };
     let (by, share) = (number(compiler, node, sum, "Div")?, number(compiler, node, sum, "Mul")?);
     let fits = by == Some(row as f32) || share.is_some_and(|share| (share * row as f32 - 1.0).abs() < 1e-6);
     Ok(fits.then(|| OutletId::new(node.id, 0)))
@@ -208,27 +209,27 @@ fn is_square(compiler: &mut Compiler<'_>, node: &TypedNode, value: OutletId) -> 
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Kind {
-    /// Rows of so many.
+    /// RowOp of so many.
     Softmax(usize),
     /// So many places, so many apart.
-    Reduce([usize; 2], #[serde(with = "ReductionParts")] Reduction),
-    Normalise(#[serde(with = "NormParts")] Norm),
+    Reduce([usize; 2], #[serde(with = "ReductionDef")] Reduction),
+    LayerNorm(#[serde(with = "LayerNormDef")] LayerNorm),
 }
 
 /// A function of rows.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::engine) struct Rows {
+pub(in crate::engine) struct RowOp {
     kind: Kind,
     input: BufferId,
     output: BufferId,
 }
 
-impl Step for Rows {
+impl Step for RowOp {
     fn kind(&self) -> String {
         match self.kind {
             Kind::Softmax(_) => "softmax".into(),
             Kind::Reduce(_, by) => format!("reduce by {by:?}").to_lowercase(),
-            Kind::Normalise(_) => "layer norm".into(),
+            Kind::LayerNorm(_) => "layer norm".into(),
         }
     }
 
@@ -248,7 +249,7 @@ impl Step for Rows {
         match &self.kind {
             Kind::Softmax(row) => kernels.softmax(input, output, *row),
             Kind::Reduce(size, by) => kernels.reduce(input, output, *size, *by),
-            Kind::Normalise(norm) => kernels.normalise(input, output, norm),
+            Kind::LayerNorm(norm) => kernels.layer_norm(input, output, norm),
         }
         .map_err(refused)
     }

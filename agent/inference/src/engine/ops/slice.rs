@@ -1,6 +1,6 @@
 //! `Slice` and `Split`: some channels of a picture, or part of an axis of numbers without gaps.
 
-use aimass_kernels::{Element, Halo, Image};
+use aimass_kernels::{Element, Image, Padding};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, OutletId, Tensor};
 use tract_onnx::tract_core::internal::{ToDim, TypedNode};
@@ -26,8 +26,8 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let Some(Cut { axis, start, step }) = Cut::of(compiler, node, &from, &to) else { return Ok(false) };
     if from == to {
         let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
-        let sole = compiler.is_sole(outlet);
-        compiler.set(outlet, alias(value, sole));
+        let single_use = compiler.has_single_use(outlet);
+        compiler.set(outlet, alias(value, single_use));
         return Ok(true);
     }
     let last = (to[axis] - 1).checked_mul(step).and_then(|n| n.checked_add(start));
@@ -36,19 +36,19 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if !fits || !only {
         return Ok(false);
     }
-    let sole = compiler.is_sole(outlet);
-    let none = Halo::default();
+    let single_use = compiler.has_single_use(outlet);
+    let none = Padding::default();
     let map = compiler.map_shape(outlet).filter(|_| axis == 1 && step == 1);
     match (compiler.value(input).cloned(), map) {
         (Some(Value::Quant(quant)), Some(shape)) if quant.pad == none => {
-            let output = compiler.new_bytes(shape, compiler.buffer(quant.buffer).fill);
+            let output = compiler.new_u8_buffer(shape, compiler.buffer(quant.buffer).fill);
             compiler.emit(Slice { kind: Kind::Bytes(start), input: quant.buffer, output });
-            compiler.set(outlet, Value::Quant(Quant { buffer: output, sole, ..quant }));
+            compiler.set(outlet, Value::Quant(Quant { buffer: output, single_use, ..quant }));
         }
         (Some(Value::Floats(floats)), Some(shape)) if floats.pad == none => {
-            let output = compiler.new_floats(shape);
+            let output = compiler.new_f32_buffer(shape);
             compiler.emit(Slice { kind: Kind::Floats(start), input: floats.buffer, output });
-            compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, sole }));
+            compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
         }
         (Some(Value::Flat(_) | Value::Tensor(_)), _) | (Some(Value::Floats(_)), None) => {
             let input = compiler.flat(input)?;
@@ -65,9 +65,9 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
                 step: if step == 1 { to[axis] * inner } else { step * inner },
             };
             let channels = rows.count * rows.parts * rows.taken;
-            let output = compiler.new_floats(MapShape { height: 1, width: 1, channels });
+            let output = compiler.new_f32_buffer(MapShape { height: 1, width: 1, channels });
             compiler.emit(Slice { kind: Kind::Flat(rows), input, output });
-            compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+            compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
         }
         _ => return Ok(false),
     }
@@ -193,7 +193,7 @@ impl Step for Slice {
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (from, to) = (memory.image(self.input), memory.image(self.output));
-        let none = Halo::default();
+        let none = Padding::default();
         match self.kind {
             Kind::Bytes(start) => self.copy::<u8>(memory, from.channel_slice(start, to.channels), to),
             Kind::Floats(start) => self.copy::<f32>(memory, from.channel_slice(start, to.channels), to),
@@ -230,6 +230,6 @@ fn parts_of(count: usize, parts: usize, taken: usize, step: usize) -> Image {
         channels: taken,
         row_stride: parts * step,
         pixel_stride: step,
-        halo: Halo::default(),
+        padding: Padding::default(),
     }
 }

@@ -1,6 +1,6 @@
 //! Functions of one number: arithmetic on the table of a quantised value; for f32 part of the step before, or a step.
 
-use aimass_kernels::{Activation as Bounds, Curve, Halo, Image, Kernels};
+use aimass_kernels::{Activation as Bounds, Image, Kernels, Padding, UnaryFn};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, DatumType, IntoTValue, OutletId, Tensor, tensor1, tvec};
 use tract_onnx::tract_core::internal::{EvalContext, TDim, TypedNode};
@@ -13,9 +13,9 @@ use super::axes::alias;
 use super::conv_f32::bounds;
 use super::refused;
 use crate::engine::compile::Compiler;
-use crate::engine::serialization::kernel_types::CurveParts;
+use crate::engine::serialization::kernel_types::UnaryFnDef;
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, BufferId, Flat, Floats, Order, Quant, Table, Value};
+use crate::engine::value::{Activation, BufferId, DequantTable, Flat, Floats, Order, Quant, Value};
 
 /// Element-wise operators, and operators of two inputs of which one is the same number everywhere.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -25,43 +25,44 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if !same_type || compiler.shape(outlet).is_none() || compiler.shape(outlet) != compiler.shape(input) {
         return Ok(false);
     }
-    let sole = compiler.is_sole(outlet);
+    let single_use = compiler.has_single_use(outlet);
     match compiler.value(input).cloned() {
-        Some(Value::Quant(quant)) if quant.pad == Halo::default() => {
+        Some(Value::Quant(quant)) if quant.pad == Padding::default() => {
             let Some(table) = table_of(compiler, node, input, &quant.table) else { return Ok(false) };
-            let value = Quant { table, affine: None, sole: quant.sole && sole, ..quant };
+            let value = Quant { table, affine: None, single_use: quant.single_use && single_use, ..quant };
             compiler.set(outlet, Value::Quant(value));
             Ok(true)
         }
-        Some(Value::Floats(floats)) if floats.pad == Halo::default() => {
+        Some(Value::Floats(floats)) if floats.pad == Padding::default() => {
             let Some(function) = Function::of(compiler, node, input) else { return Ok(false) };
-            if fused(compiler, &function, floats.buffer, floats.sole) {
-                compiler.set(outlet, Value::Floats(Floats { sole, ..floats }));
+            if fused(compiler, &function, floats.buffer, floats.single_use) {
+                compiler.set(outlet, Value::Floats(Floats { single_use, ..floats }));
                 return Ok(true);
             }
             let shape = compiler.rows_shape(outlet).ok_or("a picture has no picture's shape")?;
-            let output = compiler.new_floats(shape);
+            let output = compiler.new_f32_buffer(shape);
             compiler.emit(Unary { function, input: floats.buffer, output, bounds: Bounds::none() });
-            compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Halo::default(), sole }));
+            compiler
+                .set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
             Ok(true)
         }
         Some(Value::Flat(flat)) => {
             let Some(function) = Function::of(compiler, node, input) else { return Ok(false) };
-            if fused(compiler, &function, flat.buffer, flat.sole) {
-                compiler.set(outlet, Value::Flat(Flat { sole, ..flat }));
+            if fused(compiler, &function, flat.buffer, flat.single_use) {
+                compiler.set(outlet, Value::Flat(Flat { single_use, ..flat }));
                 return Ok(true);
             }
             let output = compiler.flat_buffer(outlet)?;
             compiler.emit(Unary { function, input: flat.buffer, output, bounds: Bounds::none() });
-            compiler.set(outlet, Value::Flat(Flat { buffer: output, sole, ..flat }));
+            compiler.set(outlet, Value::Flat(Flat { buffer: output, single_use, ..flat }));
             Ok(true)
         }
-        Some(Value::Tensor(_)) if takes(compiler, input) => {
+        Some(Value::Tensor(_)) if is_computed_f32(compiler, input) => {
             let Some(function) = Function::of(compiler, node, input) else { return Ok(false) };
             let buffer = compiler.flat(input)?;
             let output = compiler.flat_buffer(outlet)?;
             compiler.emit(Unary { function, input: buffer, output, bounds: Bounds::none() });
-            compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, sole }));
+            compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
             Ok(true)
         }
         _ => Ok(false),
@@ -82,15 +83,21 @@ fn only_input(compiler: &Compiler<'_>, node: &TypedNode) -> Option<OutletId> {
     }
 }
 
-fn fused(compiler: &mut Compiler<'_>, function: &Function, buffer: BufferId, sole: bool) -> bool {
-    sole && compiler.maker(buffer).is_some_and(|step| match *function {
-        Function::Activation(activation) => step.fuse_activation(activation),
-        Function::Curve(curve) => step.fuse_curve(curve),
-    })
+fn fused(compiler: &mut Compiler<'_>, function: &Function, buffer: BufferId, single_use: bool) -> bool {
+    single_use
+        && compiler.producer(buffer).is_some_and(|step| match *function {
+            Function::Activation(activation) => step.fuse_activation(activation),
+            Function::Unary(function) => step.fuse_unary_fn(function),
+        })
 }
 
 /// The node's function of each entry, as tract computes it.
-fn table_of(compiler: &Compiler<'_>, node: &TypedNode, input: OutletId, table: &Table) -> Option<Table> {
+fn table_of(
+    compiler: &Compiler<'_>,
+    node: &TypedNode,
+    input: OutletId,
+    table: &DequantTable,
+) -> Option<DequantTable> {
     let rank = compiler.shape(input)?.len();
     let mut shape = vec![1; rank];
     *shape.last_mut()? = table.len();
@@ -107,14 +114,14 @@ fn table_of(compiler: &Compiler<'_>, node: &TypedNode, input: OutletId, table: &
     let made = made.first()?.cast_to::<f32>().ok()?.into_owned();
     let values = made.as_plain_ram()?;
     let values: [f32; 256] = values.as_slice::<f32>().ok()?.try_into().ok()?;
-    Some(Table::new(values))
+    Some(DequantTable::new(values))
 }
 
 /// A function of f32 that the engine computes itself.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum Function {
     Activation(Activation),
-    Curve(#[serde(with = "CurveParts")] Curve),
+    Unary(#[serde(with = "UnaryFnDef")] UnaryFn),
 }
 
 impl Function {
@@ -124,28 +131,28 @@ impl Function {
                 return Some(Function::Activation(Activation { slope: leaky.alpha, ..Activation::NONE }));
             }
             if let Some(gelu) = op.0.downcast_ref::<GeluApproximate>() {
-                return (!gelu.fast_impl).then_some(Function::Curve(Curve::GeluByTanh));
+                return (!gelu.fast_impl).then_some(Function::Unary(UnaryFn::GeluTanh));
             }
-            return Some(Function::Curve(match op.0.name().as_str() {
-                "Sigmoid" => Curve::Sigmoid,
-                "Exp" => Curve::Exp,
-                "Tanh" => Curve::Tanh,
-                "Erf" => Curve::Erf,
-                "GeluExact" => Curve::Gelu,
-                "Silu" => Curve::Silu,
-                "HardSwish" => Curve::HardSwish,
-                "Sqrt" => Curve::Sqrt,
-                "Rsqrt" => Curve::OverSqrt,
-                "Recip" => Curve::Over(1.0),
-                "Square" => Curve::Square,
-                "Abs" => Curve::Abs,
-                "Neg" => Curve::Line { factor: -1.0, term: 0.0 },
+            return Some(Function::Unary(match op.0.name().as_str() {
+                "Sigmoid" => UnaryFn::Sigmoid,
+                "Exp" => UnaryFn::Exp,
+                "Tanh" => UnaryFn::Tanh,
+                "Erf" => UnaryFn::Erf,
+                "GeluExact" => UnaryFn::Gelu,
+                "Silu" => UnaryFn::Silu,
+                "HardSwish" => UnaryFn::HardSwish,
+                "Sqrt" => UnaryFn::Sqrt,
+                "Rsqrt" => UnaryFn::Rsqrt,
+                "Recip" => UnaryFn::Reciprocal(1.0),
+                "Square" => UnaryFn::Square,
+                "Abs" => UnaryFn::Abs,
+                "Neg" => UnaryFn::Affine { factor: -1.0, term: 0.0 },
                 _ => return None,
             }));
         }
         let first = node.inputs.first() == Some(&input);
         let number = compiler.scalar(*node.inputs.iter().find(|i| **i != input)?)?;
-        let line = |factor, term| Some(Function::Curve(Curve::Line { factor, term }));
+        let line = |factor, term| Some(Function::Unary(UnaryFn::Affine { factor, term }));
         let bound = |low, high| Some(Function::Activation(Activation { low, high, ..Activation::NONE }));
         match (node.op_as::<TypedBinOp>()?.0.name(), first) {
             ("Add", _) => line(1.0, number),
@@ -153,18 +160,18 @@ impl Function {
             ("Sub", false) => line(-1.0, number),
             ("Mul", _) => line(number, 0.0),
             ("Div", true) => line(1.0 / number, 0.0),
-            ("Div", false) => Some(Function::Curve(Curve::Over(number))),
+            ("Div", false) => Some(Function::Unary(UnaryFn::Reciprocal(number))),
             ("Max", _) => bound(number, f32::INFINITY),
             ("Min", _) => bound(f32::NEG_INFINITY, number),
-            ("Pow", true) if number == 2.0 => Some(Function::Curve(Curve::Square)),
-            ("Pow", true) if number == 0.5 => Some(Function::Curve(Curve::Sqrt)),
+            ("Pow", true) if number == 2.0 => Some(Function::Unary(UnaryFn::Square)),
+            ("Pow", true) if number == 0.5 => Some(Function::Unary(UnaryFn::Sqrt)),
             _ => None,
         }
     }
 }
 
-/// Whether the value is one that [`apply`] takes: computed, by whomever, and f32.
-pub(super) fn takes(compiler: &Compiler<'_>, input: OutletId) -> bool {
+/// Whether the value is one that [`apply`] is_computed_f32: computed, by whomever, and f32.
+pub(super) fn is_computed_f32(compiler: &Compiler<'_>, input: OutletId) -> bool {
     let computed = matches!(
         compiler.value(input),
         Some(Value::Flat(_) | Value::Floats(_) | Value::Quant(_) | Value::Tensor(_))
@@ -178,19 +185,19 @@ pub(super) fn takes(compiler: &Compiler<'_>, input: OutletId) -> bool {
 /// The output is no picture.
 pub(super) fn apply_to_picture(
     compiler: &mut Compiler<'_>,
-    curve: Curve,
+    function: UnaryFn,
     (input, alone): (BufferId, bool),
     output: OutletId,
 ) -> Result<(), String> {
-    let function = Function::Curve(curve);
+    let function = Function::Unary(function);
     let mut buffer = input;
     if !fused(compiler, &function, input, alone) {
         let shape = compiler.rows_shape(output).ok_or("a picture has no picture's shape")?;
-        buffer = compiler.new_floats(shape);
+        buffer = compiler.new_f32_buffer(shape);
         compiler.emit(Unary { function, input, output: buffer, bounds: Bounds::none() });
     }
-    let sole = compiler.is_sole(output);
-    compiler.set(output, Value::Floats(Floats { buffer, pad: Halo::default(), sole }));
+    let single_use = compiler.has_single_use(output);
+    compiler.set(output, Value::Floats(Floats { buffer, pad: Padding::default(), single_use }));
     Ok(())
 }
 
@@ -200,23 +207,23 @@ pub(super) fn apply_to_picture(
 /// The input holds no numbers.
 pub(super) fn apply(
     compiler: &mut Compiler<'_>,
-    curve: Curve,
+    function: UnaryFn,
     input: OutletId,
     output: OutletId,
 ) -> Result<(), String> {
     let flat = match compiler.value(input) {
         Some(Value::Flat(flat)) => *flat,
-        _ => Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, sole: false },
+        _ => Flat { buffer: compiler.flat(input)?, order: Order::RowMajor, single_use: false },
     };
     let buffer = compiler.flat_buffer(output)?;
-    let sole = compiler.is_sole(output);
+    let single_use = compiler.has_single_use(output);
     compiler.emit(Unary {
-        function: Function::Curve(curve),
+        function: Function::Unary(function),
         input: flat.buffer,
         output: buffer,
         bounds: Bounds::none(),
     });
-    compiler.set(output, Value::Flat(Flat { buffer, sole, ..flat }));
+    compiler.set(output, Value::Flat(Flat { buffer, single_use, ..flat }));
     Ok(())
 }
 
@@ -240,24 +247,24 @@ pub(in crate::engine) fn cast(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if !holds(from) || !holds(op.to) || compiler.shape(outlet).is_none() {
         return Ok(false);
     }
-    let curve = if op.to == bool::datum_type() && from != op.to {
-        Curve::Truth
+    let function = if op.to == bool::datum_type() && from != op.to {
+        UnaryFn::IsNonZero
     } else if is_integer(op.to) && from == f32::datum_type() {
-        Curve::Whole
+        UnaryFn::Trunc
     } else {
         // The same numbers.
         let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
         if !matches!(value, Value::Flat(_)) && from != op.to {
             return Ok(false);
         }
-        let sole = compiler.is_sole(outlet);
-        compiler.set(outlet, alias(value, sole));
+        let single_use = compiler.has_single_use(outlet);
+        compiler.set(outlet, alias(value, single_use));
         return Ok(true);
     };
     if !matches!(compiler.value(input), Some(Value::Flat(_))) {
         return Ok(false);
     }
-    apply(compiler, curve, input, outlet)?;
+    apply(compiler, function, input, outlet)?;
     Ok(true)
 }
 
@@ -276,8 +283,8 @@ impl Step for Unary {
     fn kind(&self) -> String {
         match self.function {
             Function::Activation(_) => "activation".into(),
-            Function::Curve(curve) => {
-                format!("{curve:?}").split([' ', '(']).next().unwrap_or("curve").to_lowercase()
+            Function::Unary(function) => {
+                format!("{function:?}").split([' ', '(']).next().unwrap_or("function").to_lowercase()
             }
         }
     }
@@ -303,7 +310,7 @@ impl Step for Unary {
         let input = inputs.view::<f32>(&input).map_err(refused)?;
         match &self.function {
             Function::Activation(_) => kernels.activate_f32(input, output, &self.bounds),
-            Function::Curve(curve) => kernels.curve_of_image(input, output, curve),
+            Function::Unary(function) => kernels.unary_image(input, output, function),
         }
         .map_err(refused)
     }

@@ -1,15 +1,15 @@
-//! The size of the second-level cache, which strips are made for.
+//! The size of the second-level cache, which tiles are made for.
 
 use std::path::Path;
 use std::sync::OnceLock;
 
 /// What small boards have (Cortex-A53), for all of their cores.
-const USUAL: usize = 512 << 10;
+const DEFAULT_BYTES: usize = 512 << 10;
 
-/// Bytes of the second-level data cache of the first processor: as Linux says, or [`USUAL`]. Read once.
+/// Bytes of the second-level data cache of the first processor: as Linux says, or [`DEFAULT_BYTES`]. Read once.
 pub(super) fn second_level() -> usize {
     static BYTES: OnceLock<usize> = OnceLock::new();
-    *BYTES.get_or_init(|| read(Path::new("/sys/devices/system/cpu/cpu0/cache")).unwrap_or(USUAL))
+    *BYTES.get_or_init(|| read(Path::new("/sys/devices/system/cpu/cpu0/cache")).unwrap_or(DEFAULT_BYTES))
 }
 
 /// `None` where nothing is told, or nothing that makes sense.

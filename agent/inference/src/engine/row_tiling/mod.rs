@@ -20,36 +20,36 @@ use super::any_step::AnyStep;
 use super::arena::Buffer;
 use super::value::BufferId;
 
-pub(super) use schedule::{Rows, Schedule, Work, WorkKind};
+pub(super) use schedule::{RowSlice, Schedule, Work, WorkKind};
 
 /// Which rows of an input make row `y` of an output: those around row `y * stride`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(super) struct RowReach {
     pub(super) stride: usize,
-    /// Rows before it.
+    /// RowSlice before it.
     pub(super) above: usize,
-    /// Rows after it.
+    /// RowSlice after it.
     pub(super) below: usize,
 }
 
-impl Reach {
+impl RowReach {
     /// Row by row.
-    pub(super) const SAME: Reach = Reach { stride: 1, above: 0, below: 0 };
+    pub(super) const SAME: RowReach = RowReach { stride: 1, above: 0, below: 0 };
 
     /// One past the last row for `end` rows of the output.
     fn end(self, end: usize) -> usize {
         end.checked_sub(1).map_or(0, |last| last * self.stride + self.below + 1)
     }
 
-    /// Whether the picture and its halo have all rows that `height` rows of the output need.
+    /// Whether the picture and its padding have all rows that `height` rows of the output need.
     fn is_within(self, input: &Buffer, height: usize) -> bool {
         let last =
             height.saturating_sub(1).checked_mul(self.stride).and_then(|row| row.checked_add(self.below));
-        let rows = input.height + input.halo.bottom;
-        self.above <= input.halo.top && last.is_some_and(|last| last < rows)
+        let rows = input.height + input.padding.bottom;
+        self.above <= input.padding.top && last.is_some_and(|last| last < rows)
     }
 
-    /// Rows that two rows of the output share.
+    /// RowSlice that two rows of the output share.
     fn shared(self) -> usize {
         (self.above + self.below + 1).saturating_sub(self.stride)
     }
@@ -57,63 +57,63 @@ impl Reach {
 
 /// How a step can be run for some rows of its output at a time: its buffers then stand for those rows.
 #[derive(Debug)]
-pub(super) struct ByRows {
+pub(super) struct RowAccess {
     /// For each buffer of `reads()`: which rows it needs, or `None` for all of it.
-    pub(super) reads: Vec<Option<Reach>>,
-    /// Bytes of weights, which are read once for each strip.
+    pub(super) reads: Vec<Option<RowReach>>,
+    /// Bytes of weights, which are read once for each tile.
     pub(super) weights: usize,
 }
 
-impl ByRows {
+impl RowAccess {
     /// Row by row, as sums go; of an input of another size, which is one pixel, each row needs all.
-    pub(super) fn row_by_row(buffers: &[Buffer], inputs: [BufferId; 2], output: BufferId) -> Self {
+    pub(super) fn elementwise(buffers: &[Buffer], inputs: [BufferId; 2], output: BufferId) -> Self {
         let of_size =
-            |id: BufferId| (buffers[id.0].shape() == buffers[output.0].shape()).then_some(Reach::SAME);
-        ByRows { reads: inputs.map(of_size).to_vec(), weights: 0 }
+            |id: BufferId| (buffers[id.0].shape() == buffers[output.0].shape()).then_some(RowReach::SAME);
+        RowAccess { reads: inputs.map(of_size).to_vec(), weights: 0 }
     }
 }
 
-/// Where strips pay, in bytes.
+/// Where tiles pay, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// What a strip may take, with all that belongs to it.
-    pub(super) strip: usize,
-    /// What comes back from the next cache soon enough: a smaller picture needs no strips.
-    pub(super) picture: usize,
+    /// What a tile may take, with all that belongs to it.
+    pub(super) tile_bytes: usize,
+    /// What comes back from the next cache soon enough: a smaller picture needs no tiles.
+    pub(super) image_bytes: usize,
 }
 
 impl Limits {
     /// For this machine.
-    pub(super) fn of_machine() -> Self {
+    pub(super) fn for_machine() -> Self {
         let cache = cache_size::second_level();
         // Some room is for what passes through.
-        Limits { strip: cache / 4 * 3, picture: cache * 2 }
+        Limits { tile_bytes: cache / 4 * 3, image_bytes: cache * 2 }
     }
 }
 
 /// The most steps of a chain.
-const MOST_STEPS: usize = 12;
-/// The most strips of a chain.
-const MOST_STRIPS: usize = 512;
-/// The most runs of steps on strips, in all chains of a plan: their schedules take memory.
-const MOST_RUNS: usize = 1 << 14;
+const MAX_STEPS: usize = 12;
+/// The most tiles of a chain.
+const MAX_TILES: usize = 512;
+/// The most runs of steps on tiles, in all chains of a plan: their schedules take memory.
+const MAX_RUNS: usize = 1 << 14;
 
 /// A step that may belong to a chain.
 #[derive(Debug)]
 struct Link {
     step: usize,
     writes: BufferId,
-    reads: Vec<(BufferId, Option<Reach>)>,
+    reads: Vec<(BufferId, Option<RowReach>)>,
     weights: usize,
 }
 
-/// Steps that are run by strips.
+/// Steps that are run by tiles.
 #[derive(Debug)]
 pub(super) struct Chain {
     links: Vec<Link>,
     /// By link: whether only the chain uses what it writes, so that it gets a window.
     inner: Vec<bool>,
-    strips: usize,
+    tiles: usize,
 }
 
 /// Who uses a buffer.
@@ -140,7 +140,7 @@ pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], limits: Option<Limit
     let mut best: Vec<(u64, Option<usize>)> = vec![(0, None)];
     for end in 1..=steps.len() {
         let mut most = (best[end - 1].0, None);
-        for first in (end.saturating_sub(MOST_STEPS)..end).rev() {
+        for first in (end.saturating_sub(MAX_STEPS)..end).rev() {
             let Some(of_chain) = links[first..end].iter().map(Option::as_ref).collect::<Option<Vec<_>>>()
             else {
                 break;
@@ -160,27 +160,27 @@ pub(super) fn chains(steps: &[AnyStep], buffers: &[Buffer], limits: Option<Limit
         };
         let links: Vec<Link> = links[first..end].iter_mut().filter_map(Option::take).collect();
         let candidate = Candidate::of(&links.iter().collect::<Vec<_>>(), buffers, &uses, limits);
-        found.extend(candidate.map(|Candidate { inner, strips, .. }| Chain { links, inner, strips }));
+        found.extend(candidate.map(|Candidate { inner, tiles, .. }| Chain { links, inner, tiles }));
         end = first;
     }
     found.reverse();
     let mut runs = 0;
     found.retain(|chain: &Chain| {
-        runs += chain.strips * chain.links.len();
-        runs <= MOST_RUNS
+        runs += chain.tiles * chain.links.len();
+        runs <= MAX_RUNS
     });
     found
 }
 
 /// What a step reads and writes, if it can be run by rows, and nobody else writes what it does.
 fn link(at: usize, step: &AnyStep, buffers: &[Buffer], uses: &[Uses]) -> Option<Link> {
-    let ByRows { reads, weights } = step.by_rows(buffers)?;
+    let RowAccess { reads, weights } = step.row_access(buffers)?;
     let [writes] = step.writes()[..] else { return None };
     let Uses { writers, readers } = &uses[writes.0];
     let read_later = readers.is_none_or(|(first, _)| first > at);
     let reads: Vec<_> = step.reads().into_iter().zip(reads).collect();
-    // A plan is data from outside, and the kernels see strips only.
-    let within = |(id, reach): &(BufferId, Option<Reach>)| {
+    // A plan is data from outside, and the kernels see tiles only.
+    let within = |(id, reach): &(BufferId, Option<RowReach>)| {
         reach.is_none_or(|reach| reach.is_within(&buffers[id.0], buffers[writes.0].height))
     };
     let sound = *writers == 1 && read_later && !buffers[writes.0].keep && reads.iter().all(within);
@@ -190,7 +190,7 @@ fn link(at: usize, step: &AnyStep, buffers: &[Buffer], uses: &[Uses]) -> Option<
 /// How some steps would run as a chain.
 struct Candidate {
     inner: Vec<bool>,
-    strips: usize,
+    tiles: usize,
     /// Bytes that need not go out to memory and come back.
     saved: u64,
 }
@@ -199,10 +199,11 @@ impl Candidate {
     /// `None`: they cannot, or gain nothing.
     fn of(links: &[&Link], buffers: &[Buffer], uses: &[Uses], limits: Limits) -> Option<Self> {
         let last = links.last()?.step;
-        let maker = |id: BufferId| links.iter().position(|link| link.writes == id);
+        let producer = |id: BufferId| links.iter().position(|link| link.writes == id);
         // What is needed whole must have been made before.
-        let by_rows = |(id, reach): &(BufferId, Option<Reach>)| reach.is_some() || maker(*id).is_none();
-        if !links.iter().all(|link| link.reads.iter().all(by_rows)) {
+        let row_access =
+            |(id, reach): &(BufferId, Option<RowReach>)| reach.is_some() || producer(*id).is_none();
+        if !links.iter().all(|link| link.reads.iter().all(row_access)) {
             return None;
         }
         let inner: Vec<bool> = links
@@ -210,26 +211,26 @@ impl Candidate {
             .map(|link| uses[link.writes.0].readers.is_some_and(|(_, reader)| reader <= last))
             .collect();
         let large =
-            |(link, inner): (&&Link, &bool)| *inner && buffers[link.writes.0].bytes() > limits.picture;
+            |(link, inner): (&&Link, &bool)| *inner && buffers[link.writes.0].bytes() > limits.image_bytes;
         if links.len() < 2 || !links.iter().zip(&inner).any(large) {
             return None;
         }
-        let fits = |strips: usize| footprint(links, buffers, &inner, strips) <= limits.strip;
-        let strips = least(2..MOST_STRIPS + 1, fits)?;
+        let fits = |tiles: usize| footprint(links, buffers, &inner, tiles) <= limits.tile_bytes;
+        let tiles = least(2..MAX_TILES + 1, fits)?;
         let mut saved = 0u64;
         for (n, link) in links.iter().enumerate() {
             let buffer = &buffers[link.writes.0];
             let shared = shared(links, link.writes);
-            let rows = buffer.height / strips;
+            let rows = buffer.height / tiles;
             if rows < shared.max(1) {
                 return None;
             }
-            if inner[n] && buffer.bytes() > limits.picture {
+            if inner[n] && buffer.bytes() > limits.image_bytes {
                 // Each row that is moved costs some of it.
                 saved += (buffer.bytes() - buffer.bytes() / rows * shared / 4) as u64;
             }
         }
-        Some(Candidate { inner, strips, saved })
+        Some(Candidate { inner, tiles, saved })
     }
 }
 
@@ -247,17 +248,17 @@ fn least(mut numbers: Range<usize>, enough: impl Fn(usize) -> bool) -> Option<us
     (numbers.start < end).then_some(numbers.start)
 }
 
-/// Rows of a buffer that two strips of its readers in the chain share, at most.
+/// RowSlice of a buffer that two tiles of its readers in the chain share, at most.
 fn shared(links: &[&Link], buffer: BufferId) -> usize {
     let of_buffer = links.iter().flat_map(|link| &link.reads).filter(|(id, _)| *id == buffer);
-    of_buffer.filter_map(|(_, reach)| reach.map(Reach::shared)).max().unwrap_or(0)
+    of_buffer.filter_map(|(_, reach)| reach.map(RowReach::shared)).max().unwrap_or(0)
 }
 
-/// Bytes that are near while a strip runs: its rows of all buffers, and weights.
-fn footprint(links: &[&Link], buffers: &[Buffer], inner: &[bool], strips: usize) -> usize {
+/// Bytes that are near while a tile runs: its rows of all buffers, and weights.
+fn footprint(links: &[&Link], buffers: &[Buffer], inner: &[bool], tiles: usize) -> usize {
     let rows = |id: BufferId, shared: usize| {
         let buffer = &buffers[id.0];
-        (buffer.height.div_ceil(strips) + shared).min(buffer.height) * buffer.row_bytes()
+        (buffer.height.div_ceil(tiles) + shared).min(buffer.height) * buffer.row_bytes()
     };
     let mut bytes = 0usize;
     for (link, inner) in links.iter().zip(inner) {
@@ -278,7 +279,7 @@ impl Chain {
         }
     }
 
-    /// What is done, for buffers as they would be without strips.
+    /// What is done, for buffers as they would be without tiles.
     pub(super) fn schedule(&self, buffers: &[Buffer]) -> Schedule {
         Schedule::of(self, buffers)
     }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use aimass_kernels::{Halo, Kernels};
+use aimass_kernels::{Kernels, Padding};
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -56,7 +56,7 @@ fn plan(saved: &Bytes, kernels: Kernels, limits: Option<Limits>) -> Result<Plan,
 /// What a plan answers to an input that is the same for all, as bits, on so many threads.
 fn answers(plan: &Plan, threads: usize) -> Result<Vec<Vec<u32>>, String> {
     let mut memory = plan.memory()?;
-    memory.share(threads, threads).unwrap();
+    memory.set_threads(threads, threads).unwrap();
     memory.fill(plan.input, |input| {
         input.iter_mut().enumerate().for_each(|(n, v)| *v = ((n * 37) % 101) as f32 / 50.0 - 1.0);
     })?;
@@ -77,8 +77,8 @@ fn small_graphs_answer_to_the_bit_alike_with_and_without_strips_on_every_path() 
     let (mut found, mut windows) = (0, 0);
     for int8 in [true, false] {
         for (seed, saved) in small_graphs(int8) {
-            for strip in [300, 1000, 3000, 10_000] {
-                let limits = Limits { strip, picture: 0 };
+            for tile in [300, 1000, 3000, 10_000] {
+                let limits = Limits { tile_bytes: tile, image_bytes: 0 };
                 let chains = chains_of(&saved, limits);
                 found += chains.len();
                 windows += chains.iter().flat_map(|chain| &chain.inner).filter(|inner| **inner).count();
@@ -88,8 +88,8 @@ fn small_graphs_answer_to_the_bit_alike_with_and_without_strips_on_every_path() 
                 for path in Kernels::available() {
                     let kernels = Kernels::force(path).unwrap();
                     let whole = answers(&plan(&saved, kernels, None).unwrap(), 1).unwrap();
-                    let strips = answers(&plan(&saved, kernels, Some(limits)).unwrap(), 1).unwrap();
-                    assert!(strips == whole, "seed {seed}, int8 {int8}, strips of {strip} bytes, {path}");
+                    let tiles = answers(&plan(&saved, kernels, Some(limits)).unwrap(), 1).unwrap();
+                    assert!(tiles == whole, "seed {seed}, int8 {int8}, tiles of {tile} bytes, {path}");
                 }
             }
         }
@@ -108,18 +108,15 @@ fn models_answer_to_the_bit_alike_with_and_without_strips_on_any_number_of_threa
         let saved = saved(entry.read_model().unwrap(), &entry.manifest.input, int8).unwrap();
         let whole = plan(&saved, Kernels::detect(), None).unwrap();
         let expected = answers(&whole, 1).unwrap();
-        for strip in [200 << 10, 768 << 10] {
-            let limits = Limits { strip, picture: strip };
-            assert!(!chains_of(&saved, limits).is_empty(), "{name}: no chains of {strip} bytes");
-            let strips = plan(&saved, Kernels::detect(), Some(limits)).unwrap();
-            let saves = strips.arena_bytes() < whole.arena_bytes();
-            assert!(name != "centerface" || strip < 768 << 10 || saves, "{name}: windows save no memory");
+        for tile in [200 << 10, 768 << 10] {
+            let limits = Limits { tile_bytes: tile, image_bytes: tile };
+            assert!(!chains_of(&saved, limits).is_empty(), "{name}: no chains of {tile} bytes");
+            let tiles = plan(&saved, Kernels::detect(), Some(limits)).unwrap();
+            let saves = tiles.arena_bytes() < whole.arena_bytes();
+            assert!(name != "centerface" || tile < 768 << 10 || saves, "{name}: windows save no memory");
             for threads in 1..=3 {
-                let answers = answers(&strips, threads).unwrap();
-                assert!(
-                    answers == expected,
-                    "{name}, int8 {int8}, strips of {strip} bytes, {threads} threads"
-                );
+                let answers = answers(&tiles, threads).unwrap();
+                assert!(answers == expected, "{name}, int8 {int8}, tiles of {tile} bytes, {threads} threads");
             }
         }
     }
@@ -131,7 +128,7 @@ proptest! {
 
     #[test]
     fn a_forged_plan_never_panics_by_strips(
-        which: prop::sample::Index, flips in prop::collection::vec((0.0f64..1.0, 1u8..), 1..6), strip in 100usize..10_000
+        which: prop::sample::Index, flips in prop::collection::vec((0.0f64..1.0, 1u8..), 1..6), tile in 100usize..10_000
     ) {
         static SAVED: std::sync::OnceLock<Vec<(u64, Bytes)>> = std::sync::OnceLock::new();
         let saved = SAVED.get_or_init(|| small_graphs(false));
@@ -140,7 +137,7 @@ proptest! {
         let reach = bytes.len().min(1500) - 1;
         flips.iter().for_each(|(place, bits)| bytes[(place * reach as f64) as usize] ^= bits);
         let ran = crate::backend::caught("running", || {
-            plan(&Bytes::from(bytes), Kernels::detect(), Some(Limits { strip, picture: 0 })).and_then(|plan| answers(&plan, 1))
+            plan(&Bytes::from(bytes), Kernels::detect(), Some(Limits { tile_bytes: tile, image_bytes: 0 })).and_then(|plan| answers(&plan, 1))
         });
         prop_assert!(ran.as_ref().err().is_none_or(|problem| !problem.contains("panicked")), "{ran:?}");
     }
@@ -167,9 +164,9 @@ fn made_up(layers: &[Layer], height: usize, sum: bool) -> (Vec<Buffer>, Vec<Link
         height,
         width: 3,
         channels: 2,
-        halo: Halo::default(),
+        padding: Padding::default(),
         fill: 0,
-        maker: 0,
+        producer: 0,
         keep: false,
         content: None,
     };
@@ -177,26 +174,26 @@ fn made_up(layers: &[Layer], height: usize, sum: bool) -> (Vec<Buffer>, Vec<Link
     for (n, Layer { kernel, stride, above }) in layers.iter().copied().enumerate() {
         let (from, below) = (buffers[n].height, kernel - 1 - above);
         let to = from.div_ceil(stride);
-        let reach = Reach { stride, above, below };
-        let halo = &mut buffers[n].halo;
-        (halo.top, halo.bottom) = (above, reach.end(to).saturating_sub(from));
+        let reach = RowReach { stride, above, below };
+        let padding = &mut buffers[n].padding;
+        (padding.top, padding.bottom) = (above, reach.end(to).saturating_sub(from));
         buffers.push(buffer(to));
         let reads = vec![(BufferId(n), Some(reach))];
         links.push(Link { step: n, writes: BufferId(n + 1), reads, weights: 0 });
     }
     let last = links.len();
     if sum && last > 2 && buffers[1].height == buffers[last].height {
-        links[last - 1].reads.push((BufferId(1), Some(Reach::SAME)));
+        links[last - 1].reads.push((BufferId(1), Some(RowReach::SAME)));
     }
     (buffers, links)
 }
 
-/// What lies in a row of memory: a row of a buffer, or its halo.
+/// What lies in a row of memory: a row of a buffer, or its padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
     Nothing,
     Row(usize),
-    Halo,
+    Padding,
 }
 
 proptest! {
@@ -204,13 +201,13 @@ proptest! {
 
     #[test]
     fn every_row_is_written_once_from_the_rows_that_it_needs(
-        layers in prop::collection::vec(layer(), 1..6), height in 1usize..60, strips in 2usize..40,
+        layers in prop::collection::vec(layer(), 1..6), height in 1usize..60, tiles in 2usize..40,
         sum: bool, kept in prop::collection::vec(any::<bool>(), 6)
     ) {
         let (buffers, links) = made_up(&layers, height, sum);
         let count = links.len();
         let inner = (0..count).map(|n| n + 1 < count && !kept[n]).collect();
-        let chain = Chain { links, inner, strips };
+        let chain = Chain { links, inner, tiles };
         let Schedule { work, windows } = chain.schedule(&buffers);
         // By buffer: what lies in each row of its memory, and at which row its image begins.
         let mut memory: Vec<(Vec<Content>, usize)> = buffers.iter().enumerate().map(|(id, buffer)| {
@@ -219,9 +216,9 @@ proptest! {
                 None => {
                     let content = if id == 0 { Content::Row } else { |_| Content::Nothing };
                     let rows = (0..buffer.height).map(content);
-                    let halo = |rows| std::iter::repeat_n(Content::Halo, rows);
-                    let rows = halo(buffer.halo.top).chain(rows).chain(halo(buffer.halo.bottom));
-                    (rows.collect(), buffer.halo.top)
+                    let padding = |rows| std::iter::repeat_n(Content::Padding, rows);
+                    let rows = padding(buffer.padding.top).chain(rows).chain(padding(buffer.padding.bottom));
+                    (rows.collect(), buffer.padding.top)
                 }
             }
         }).collect();
@@ -232,19 +229,19 @@ proptest! {
                 WorkKind::Fill { rows, .. } => {
                     let (memory, top) = &mut memory[rows.buffer.0];
                     let first = *top + rows.first;
-                    memory[first - rows.above..first].fill(Content::Halo);
-                    memory[first + rows.height..][..rows.below].fill(Content::Halo);
+                    memory[first - rows.above..first].fill(Content::Padding);
+                    memory[first + rows.height..][..rows.below].fill(Content::Padding);
                 }
                 WorkKind::Run(places) => {
                     for (place, (id, reach)) in places[1..].iter().zip(&chain.links[*step].reads) {
-                        let Reach { stride, above, .. } = reach.unwrap();
+                        let RowReach { stride, above, .. } = reach.unwrap();
                         prop_assert_eq!((place.buffer, place.above, place.below), (*id, above, 0));
                         let (memory, top) = &memory[id.0];
                         let found = &memory[top + place.first - above..top + place.first + place.height];
                         for (n, content) in found.iter().enumerate() {
                             let row = (done[*step] * stride + n).checked_sub(above);
                             let row = row.filter(|row| *row < buffers[id.0].height);
-                            prop_assert_eq!(*content, row.map_or(Content::Halo, Content::Row));
+                            prop_assert_eq!(*content, row.map_or(Content::Padding, Content::Row));
                         }
                     }
                     let written = places[0];
@@ -267,11 +264,11 @@ proptest! {
 #[test]
 fn what_reaches_beyond_its_picture_is_no_link() {
     let (mut buffers, _) = made_up(&[Layer { kernel: 3, stride: 1, above: 1 }], 10, false);
-    let reach = Reach { stride: 1, above: 1, below: 1 };
+    let reach = RowReach { stride: 1, above: 1, below: 1 };
     assert!(reach.is_within(&buffers[0], 10));
     assert!(!reach.is_within(&buffers[0], 11));
-    assert!(!Reach { stride: usize::MAX, ..reach }.is_within(&buffers[0], 10));
-    assert!(!Reach { below: usize::MAX, ..reach }.is_within(&buffers[0], 10));
-    buffers[0].halo.top = 0;
+    assert!(!RowReach { stride: usize::MAX, ..reach }.is_within(&buffers[0], 10));
+    assert!(!RowReach { below: usize::MAX, ..reach }.is_within(&buffers[0], 10));
+    buffers[0].padding.top = 0;
     assert!(!reach.is_within(&buffers[0], 10));
 }

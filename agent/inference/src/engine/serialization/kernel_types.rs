@@ -2,14 +2,14 @@
 //! its fields again, and no longer compile when those change.
 
 use aimass_kernels::{
-    Activation, AddU8, Combine, ConvShape, Coordinates, Curve, Dequantise, Halo, MulU8, Nearest, Norm,
-    OutputU8, PoolShape, PreluU8, Quantise, Reduction, RescaleU8,
+    Activation, AddU8, BinaryFn, ConvShape, Coordinates, Dequantise, LayerNorm, MulU8, Nearest, OutputU8,
+    Padding, PoolShape, PreluU8, Quantise, Reduction, RescaleU8, UnaryFn,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Halo")]
-pub(in crate::engine) struct HaloParts {
+#[serde(remote = "Padding")]
+pub(in crate::engine) struct PaddingDef {
     top: usize,
     left: usize,
     bottom: usize,
@@ -18,7 +18,7 @@ pub(in crate::engine) struct HaloParts {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "ConvShape")]
-pub(in crate::engine) struct ConvShapeParts {
+pub(in crate::engine) struct ConvShapeDef {
     kernel: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
@@ -31,7 +31,7 @@ pub(in crate::engine) struct ConvShapeParts {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "PoolShape")]
-pub(in crate::engine) struct PoolShapeParts {
+pub(in crate::engine) struct PoolShapeDef {
     kernel: [usize; 2],
     stride: [usize; 2],
     padding: [usize; 2],
@@ -40,57 +40,57 @@ pub(in crate::engine) struct PoolShapeParts {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "OutputU8")]
-pub(in crate::engine) struct OutputParts {
+pub(in crate::engine) struct OutputDef {
     zero_point: u8,
     low: u8,
     high: u8,
     #[serde(with = "optional_bytes")]
-    table: Option<Box<[u8; 256]>>,
+    lookup_table: Option<Box<[u8; 256]>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "AddU8")]
-pub(in crate::engine) struct AddParts {
+pub(in crate::engine) struct AddDef {
     a_zero_point: u8,
     a_ratio: f32,
     b_zero_point: u8,
     b_ratio: f32,
-    #[serde(with = "OutputParts")]
+    #[serde(with = "OutputDef")]
     output: OutputU8,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "MulU8")]
-pub(in crate::engine) struct MulParts {
+pub(in crate::engine) struct MulDef {
     a_zero_point: u8,
     b_zero_point: u8,
     ratio: f32,
-    #[serde(with = "OutputParts")]
+    #[serde(with = "OutputDef")]
     output: OutputU8,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "RescaleU8")]
-pub(in crate::engine) struct RescaleParts {
+pub(in crate::engine) struct RescaleDef {
     zero_point: u8,
     ratio: f32,
-    #[serde(with = "OutputParts")]
+    #[serde(with = "OutputDef")]
     output: OutputU8,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "PreluU8")]
-pub(in crate::engine) struct PreluParts {
+pub(in crate::engine) struct PreluDef {
     zero_point: u8,
     positive: f32,
     negative: Vec<f32>,
-    #[serde(with = "OutputParts")]
+    #[serde(with = "OutputDef")]
     output: OutputU8,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Norm")]
-pub(in crate::engine) struct NormParts {
+#[serde(remote = "LayerNorm")]
+pub(in crate::engine) struct LayerNormDef {
     scale: Vec<f32>,
     bias: Vec<f32>,
     epsilon: f32,
@@ -98,59 +98,59 @@ pub(in crate::engine) struct NormParts {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Reduction")]
-pub(in crate::engine) enum ReductionParts {
+pub(in crate::engine) enum ReductionDef {
     Sum,
-    Greatest,
-    Least,
+    Max,
+    Min,
 }
 
 /// Functions of one number, one after the other.
 #[derive(Debug, Clone, Default)]
-pub(in crate::engine) struct Curves(pub(in crate::engine) Vec<Curve>);
+pub(in crate::engine) struct UnaryFns(pub(in crate::engine) Vec<UnaryFn>);
 
 #[derive(Serialize, Deserialize)]
-struct CurveOf(#[serde(with = "CurveParts")] Curve);
+struct UnaryFnEntry(#[serde(with = "UnaryFnDef")] UnaryFn);
 
-impl Serialize for Curves {
+impl Serialize for UnaryFns {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|curve| CurveOf(*curve)))
+        serializer.collect_seq(self.0.iter().map(|function| UnaryFnEntry(*function)))
     }
 }
 
-impl<'de> Deserialize<'de> for Curves {
+impl<'de> Deserialize<'de> for UnaryFns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let curves = Vec::<CurveOf>::deserialize(deserializer)?;
-        Ok(Curves(curves.into_iter().map(|CurveOf(curve)| curve).collect()))
+        let functions = Vec::<UnaryFnEntry>::deserialize(deserializer)?;
+        Ok(UnaryFns(functions.into_iter().map(|UnaryFnEntry(function)| function).collect()))
     }
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Curve")]
-pub(in crate::engine) enum CurveParts {
-    Line { factor: f32, term: f32 },
-    Over(f32),
+#[serde(remote = "UnaryFn")]
+pub(in crate::engine) enum UnaryFnDef {
+    Affine { factor: f32, term: f32 },
+    Reciprocal(f32),
     Exp,
     Sigmoid,
     Tanh,
     Erf,
     Gelu,
-    GeluByTanh,
+    GeluTanh,
     Silu,
     HardSwish,
     Sqrt,
-    OverSqrt,
+    Rsqrt,
     Square,
     Abs,
-    NotANumberTo(f32),
-    Whole,
-    Truth,
+    ReplaceNan(f32),
+    Trunc,
+    IsNonZero,
     Not,
-    Steps { scale: f32, zero: f32, low: f32, high: f32 },
+    Quantise { scale: f32, zero: f32, low: f32, high: f32 },
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Combine")]
-pub(in crate::engine) enum CombineParts {
+#[serde(remote = "BinaryFn")]
+pub(in crate::engine) enum BinaryFnDef {
     Add,
     Sub,
     Mul,
@@ -159,9 +159,9 @@ pub(in crate::engine) enum CombineParts {
     Min,
     Pow,
     Greater,
-    AtLeast,
+    GreaterOrEqual,
     Less,
-    AtMost,
+    LessOrEqual,
     Equal,
     NotEqual,
     And,
@@ -170,21 +170,21 @@ pub(in crate::engine) enum CombineParts {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Quantise")]
-pub(in crate::engine) struct QuantiseParts {
+pub(in crate::engine) struct QuantiseDef {
     scale: f32,
     zero_point: u8,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Dequantise")]
-pub(in crate::engine) struct DequantiseParts {
+pub(in crate::engine) struct DequantiseDef {
     scale: f32,
     zero_point: u8,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Activation")]
-pub(in crate::engine) struct ActivationParts {
+pub(in crate::engine) struct ActivationDef {
     slopes: Vec<f32>,
     low: f32,
     high: f32,
@@ -192,7 +192,7 @@ pub(in crate::engine) struct ActivationParts {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Coordinates")]
-pub(in crate::engine) enum CoordinatesParts {
+pub(in crate::engine) enum CoordinatesDef {
     HalfPixel,
     PytorchHalfPixel,
     AlignCorners,
@@ -201,7 +201,7 @@ pub(in crate::engine) enum CoordinatesParts {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Nearest")]
-pub(in crate::engine) enum NearestParts {
+pub(in crate::engine) enum NearestDef {
     RoundPreferFloor,
     RoundPreferCeil,
     Floor,
@@ -246,47 +246,52 @@ pub(in crate::engine) mod optional_bytes {
     }
 }
 
-/// The axes of a spread: it is made from them again, with all its checks.
-pub(in crate::engine) mod spread {
+/// The axes of a broadcast: it is made from them again, with all its checks.
+pub(in crate::engine) mod broadcast {
     use super::{Deserialize, Deserializer, Serialize, Serializer};
-    use aimass_kernels::Spread;
+    use aimass_kernels::Broadcast;
     use serde::de::Error;
 
     pub(in crate::engine) fn serialize<S: Serializer, const N: usize>(
-        spread: &Spread<N>,
+        broadcast: &Broadcast<N>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         let axes: Vec<(usize, &[usize])> =
-            spread.axes().map(|(places, steps)| (places, &steps[..])).collect();
+            broadcast.axes().map(|(places, steps)| (places, &steps[..])).collect();
         axes.serialize(to)
     }
 
     pub(in crate::engine) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
         from: D,
-    ) -> Result<Spread<N>, D::Error> {
+    ) -> Result<Broadcast<N>, D::Error> {
         let axes = Vec::<(usize, Vec<usize>)>::deserialize(from)?;
         if axes.iter().any(|(_, steps)| steps.len() != N) {
-            return Err(D::Error::custom(format!("a spread is not of {N} inputs")));
+            return Err(D::Error::custom(format!("a broadcast is not of {N} inputs")));
         }
         let shape: Vec<usize> = axes.iter().map(|(places, _)| *places).collect();
-        let distances: [Vec<usize>; N] =
+        let strides: [Vec<usize>; N] =
             std::array::from_fn(|n| axes.iter().map(|(_, steps)| steps[n]).collect());
-        Spread::new(&shape, distances.each_ref().map(Vec::as_slice)).map_err(D::Error::custom)
+        Broadcast::new(&shape, strides.each_ref().map(Vec::as_slice)).map_err(D::Error::custom)
     }
 }
 
 /// What each byte of a quantised value stands for.
-pub(in crate::engine) mod meanings {
+pub(in crate::engine) mod dequant_table {
     use super::{Deserialize, Deserializer, Serialize, Serializer};
-    use crate::engine::value::Table;
+    use crate::engine::value::DequantTable;
     use serde::de::Error;
 
-    pub(in crate::engine) fn serialize<S: Serializer>(table: &Table, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::engine) fn serialize<S: Serializer>(
+        table: &DequantTable,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         table[..].serialize(to)
     }
 
-    pub(in crate::engine) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Table, D::Error> {
+    pub(in crate::engine) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<DequantTable, D::Error> {
         let values: Result<[f32; 256], _> = Vec::<f32>::deserialize(from)?.try_into();
-        values.map(Table::new).map_err(|_| D::Error::custom("a table does not have 256 values"))
+        values.map(DequantTable::new).map_err(|_| D::Error::custom("a table does not have 256 values"))
     }
 }

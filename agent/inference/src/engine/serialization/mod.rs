@@ -13,9 +13,9 @@ use super::compile::Draft;
 use crate::backend::OutputInfo;
 
 /// The most steps, and buffers, of a saved plan: placing takes time with their square.
-const MOST: usize = 4096;
+const MAX_ITEMS: usize = 4096;
 /// The most bytes of all that is not weights: what is read of them takes some hundred times as much.
-const MOST_HEAD_BYTES: usize = 1 << 20;
+const MAX_HEADER_BYTES: usize = 1 << 20;
 
 /// What can be packed and run: just compiled, or read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,13 +30,13 @@ impl Compiled {
     /// # Errors
     /// Something of it cannot be saved: what, on one line.
     pub(super) fn save(&mut self) -> Result<Vec<u8>, String> {
-        if let Some(step) = self.draft.steps.iter().find(|step| !step.can_be_saved()) {
+        if let Some(step) = self.draft.steps.iter().find(|step| !step.is_serializable()) {
             return Err(format!("\"{}\" runs in tract, which cannot be kept", step.kind()));
         }
         self.check_size()?;
         let mut bytes = postcard::to_stdvec(self).map_err(|e| e.to_string())?;
-        if bytes.len() > MOST_HEAD_BYTES {
-            return Err(format!("its steps take {} bytes, more than {MOST_HEAD_BYTES}", bytes.len()));
+        if bytes.len() > MAX_HEADER_BYTES {
+            return Err(format!("its steps take {} bytes, more than {MAX_HEADER_BYTES}", bytes.len()));
         }
         // At once, since growing would hold the bytes twice.
         bytes.reserve_exact(self.constants().map(|constant| constant.bytes()).sum());
@@ -49,7 +49,7 @@ impl Compiled {
     /// # Errors
     /// It is damaged: how, on one line.
     pub(super) fn restore(saved: &Bytes) -> Result<Self, String> {
-        let head = &saved[..saved.len().min(MOST_HEAD_BYTES)];
+        let head = &saved[..saved.len().min(MAX_HEADER_BYTES)];
         let (mut compiled, rest) =
             postcard::take_from_bytes::<Self>(head).map_err(|e| format!("is no saved plan: {e}"))?;
         compiled.check_size()?;
@@ -63,8 +63,8 @@ impl Compiled {
 
     fn check_size(&self) -> Result<(), String> {
         let Draft { steps, buffers, tensors, .. } = &self.draft;
-        if steps.len().max(buffers.len()).max(*tensors) > MOST {
-            return Err(format!("it has more than {MOST} steps, buffers or tensors"));
+        if steps.len().max(buffers.len()).max(*tensors) > MAX_ITEMS {
+            return Err(format!("it has more than {MAX_ITEMS} steps, buffers or tensors"));
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ macro_rules! kernel {
                         }
                     }
                 }
-                if let (Some(table), Sink::Bytes(bytes)) = (job.table, &mut sink) {
+                if let (Some(table), Sink::Bytes(bytes)) = (job.lookup_table, &mut sink) {
                     for output in &outputs[..count] {
                         lookup_in_place(&mut bytes[*output..][..walk.channels], table);
                     }

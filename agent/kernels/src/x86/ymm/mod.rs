@@ -10,7 +10,7 @@ mod depthwise_u8;
 mod dot;
 
 use crate::cpu::Path;
-use crate::dispatch::{Runs, Table};
+use crate::dispatch::{DispatchTable, Runs};
 
 /// Makes a module with the quantised kernels for one way to multiply.
 macro_rules! quantised {
@@ -31,9 +31,9 @@ mod portable {
     crate::portable::runs!(RUNS, "avx2,fma");
 }
 
-macro_rules! table {
+macro_rules! dispatch_table {
     ($path:ident, $module:ident) => {
-        Table {
+        DispatchTable {
             path: Path::$path,
             conv_u8: &[$module::CONV],
             conv_f32: conv_f32::KERNEL,
@@ -44,16 +44,16 @@ macro_rules! table {
     };
 }
 
-pub(super) static AVX2: Table = table!(Avx2, madd);
-static VEX: Table = table!(AvxVnni, vex);
-static EVEX: Table = table!(AvxVnni, evex);
+pub(super) static AVX2: DispatchTable = dispatch_table!(Avx2, madd);
+static VEX: DispatchTable = dispatch_table!(AvxVnni, vex);
+static EVEX: DispatchTable = dispatch_table!(AvxVnni, evex);
 
 pub(super) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
 /// Dot products in 256-bit registers, by whichever encoding this machine knows.
-pub(super) fn vnni() -> Option<&'static Table> {
+pub(super) fn vnni() -> Option<&'static DispatchTable> {
     let evex = || {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")

@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{lanes16, streams};
+use super::{lanes16, uses_streaming_stores};
 use crate::conv::{Activation, ConvF32Job, ConvF32Kernel, blocks, tiles};
 
 pub(super) const KERNEL: ConvF32Kernel = ConvF32Kernel { widths: &[32, 24, 16], run: conv };
@@ -11,7 +11,7 @@ pub(super) const KERNEL: ConvF32Kernel = ConvF32Kernel { widths: &[32, 24, 16], 
 const PIXELS: usize = 12;
 const LANES: usize = 16;
 /// Weights that the second-level cache holds beside all else: 512 KB.
-const NEAR: usize = 1 << 17;
+const MAX_CACHED_WEIGHTS: usize = 1 << 17;
 
 /// # Safety
 /// As [`ConvF32Kernel::run`].
@@ -19,7 +19,7 @@ const NEAR: usize = 1 << 17;
 unsafe fn conv(job: &ConvF32Job<'_>, out: &mut [f32]) {
     let walk = &job.walk;
     let steps = walk.runs[0] * walk.runs[1] * walk.run_length;
-    let stream = streams(out, walk);
+    let stream = uses_streaming_stores(out, walk);
     let mut run = |inputs: &_, outputs: &_, count, (start, width): (usize, usize)| {
         let weights = &job.weights[start * steps..];
         debug_assert!(weights.len() >= width * steps);
@@ -38,7 +38,7 @@ unsafe fn conv(job: &ConvF32Job<'_>, out: &mut [f32]) {
     // Either all weights are read again for each tile, or all of the input for each block: let it be the smaller one. But
     // what has more outputs than inputs writes more than it reads, and does so better pixel by pixel.
     let input = walk.rows.len() * walk.step[0];
-    if job.weights.len() > NEAR && input < job.weights.len() && walk.channels < steps {
+    if job.weights.len() > MAX_CACHED_WEIGHTS && input < job.weights.len() && walk.channels < steps {
         for block in blocks {
             tiles::<PIXELS>(walk, |inputs, outputs, count| run(inputs, outputs, count, block));
         }
@@ -70,7 +70,7 @@ impl Tile<'_> {
     ///
     /// # Safety
     /// The receptive fields at `inputs` lie within the input, `outputs` within `out`; `weights`, biases from `start` on
-    /// are those of such a block; `stream` is by [`streams`].
+    /// are those of such a block; `stream` is by [`uses_streaming_stores`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
     unsafe fn run<const V: usize, const HALF: bool>(&self, out: &mut [f32]) {
@@ -129,7 +129,7 @@ impl Tile<'_> {
                         // SAFETY: an element of a run.
                         let value = unsafe {
                             if HALF {
-                                spread(run.add(at), self.inputs[pixel])
+                                broadcast_load(run.add(at), self.inputs[pixel])
                             } else {
                                 _mm512_set1_ps(*run.add(self.inputs[pixel] + at))
                             }
@@ -146,7 +146,8 @@ impl Tile<'_> {
             }
         }
         // SAFETY: there is a slope for each channel, one for all, or none.
-        let (first, second) = unsafe { (self.place(0), self.place(if V == 2 || HALF { LANES } else { 0 })) };
+        let (first, second) =
+            unsafe { (self.lane_store(0), self.lane_store(if V == 2 || HALF { LANES } else { 0 })) };
         // Written out: sums that are counted over by an index which the compiler does not know at once would stay in
         // memory throughout the loop above.
         macro_rules! store {
@@ -178,24 +179,24 @@ impl Tile<'_> {
     /// There are slopes for all channels, for one, or none.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
-    unsafe fn place(&self, part: usize) -> Place {
+    unsafe fn lane_store(&self, part: usize) -> LaneStore {
         let mask = lanes16(self.job.walk.channels.saturating_sub(self.start + part));
         // SAFETY: the mask lets through the channels that there are.
         let activate = unsafe { Activate::new(self.job.activation, self.start + part, mask) };
-        Place { activate, mask, stream: self.stream }
+        LaneStore { activate, mask, stream: self.stream }
     }
 }
 
 /// How 16 channels are written.
-struct Place {
+struct LaneStore {
     activate: Activate,
     mask: u16,
     stream: bool,
 }
 
-impl Place {
+impl LaneStore {
     /// # Safety
-    /// There is room for as many numbers as the mask lets through; to stream, [`streams`] has said so.
+    /// There is room for as many numbers as the mask lets through; to stream, [`uses_streaming_stores`] has said so.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
     unsafe fn store(&self, to: *mut f32, sum: __m512) {
@@ -213,14 +214,14 @@ impl Place {
     }
 }
 
-/// The number at `run + input` in all lanes, by one load: the compiler would load it for half of the lanes, and spread it
+/// The number at `run + input` in all lanes, by one load: the compiler would load it for half of the lanes, and broadcast_load it
 /// once more.
 ///
 /// # Safety
 /// There is a number.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
-unsafe fn spread(run: *const f32, input: usize) -> __m512 {
+unsafe fn broadcast_load(run: *const f32, input: usize) -> __m512 {
     let value: __m512;
     // SAFETY: reads the number and nothing else.
     unsafe {

@@ -26,7 +26,7 @@ struct Sums(MaybeUninit<[[i32; 2 * LANES]; PIXELS]>);
 unsafe fn conv(job: &ConvU8Job<'_>, mut sink: Sink<'_>) {
     let walk = &job.walk;
     let steps = walk.runs[0] * walk.runs[1] * walk.run_length.div_ceil(GROUP);
-    let lookup = job.table.map(|table| Lookup::new(table));
+    let lookup = job.lookup_table.map(|table| Lookup::new(table));
     let mut sums = Sums(MaybeUninit::uninit());
     tiles::<PIXELS>(walk, |inputs, outputs, count| {
         for (start, width) in blocks(walk.channels, KERNEL.widths) {

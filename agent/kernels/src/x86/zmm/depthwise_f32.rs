@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::conv_f32::Activate;
-use super::{lanes16, streams};
+use super::{lanes16, uses_streaming_stores};
 use crate::conv::{DepthwiseF32Job, DepthwiseF32Kernel};
 
 pub(super) const KERNEL: DepthwiseF32Kernel = DepthwiseF32Kernel { run: depthwise };
@@ -16,7 +16,7 @@ const LANES: usize = 16;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
 unsafe fn depthwise(job: &DepthwiseF32Job<'_>, out: &mut [f32]) {
     let walk = &job.walk;
-    let stream = streams(out, walk);
+    let stream = uses_streaming_stores(out, walk);
     // Of taps without gaps; 0 is any other.
     let stride = (1..=2).find(|stride| walk.step[1] == stride * walk.run_step[1]).unwrap_or(0);
     for (index, y) in walk.rows.clone().enumerate() {
@@ -241,7 +241,7 @@ impl Channels {
     }
 
     /// # Safety
-    /// There is room for as many numbers as the mask lets through; to stream, [`streams`] has said so.
+    /// There is room for as many numbers as the mask lets through; to stream, [`uses_streaming_stores`] has said so.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
     unsafe fn store(&self, to: *mut f32, sum: __m512) {

@@ -265,7 +265,7 @@ impl Row<'_> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma")]
 unsafe fn rows(job: &DepthwiseU8Job<'_>, groups: usize, mut each: impl FnMut(&Row<'_>)) {
     let walk = &job.walk;
-    let lookup = job.table.map(|table| Lookup::new(table));
+    let lookup = job.lookup_table.map(|table| Lookup::new(table));
     for (index, y) in walk.rows.clone().enumerate() {
         for channel in (0..walk.channels).step_by(BLOCK) {
             let left = walk.channels - channel;

@@ -12,9 +12,9 @@ mod lookup;
 
 use crate::conv::Walk;
 use crate::cpu::Path;
-use crate::dispatch::{Runs, Table};
+use crate::dispatch::{DispatchTable, Runs};
 
-pub(super) static TABLE: Table = Table {
+pub(super) static DISPATCH: DispatchTable = DispatchTable {
     path: Path::Avx512Vnni,
     conv_u8: &[conv_u8::KERNEL],
     conv_f32: conv_f32::KERNEL,
@@ -46,13 +46,13 @@ fn lanes16(count: usize) -> u16 {
 
 /// Numbers of an output that caches hardly keep until they are read: 10 MB. A layer of 8 MB is written sooner past them
 /// too, and the next one then reads it later by as much.
-const STREAMED: usize = 5 << 19;
+const MIN_STREAMED_ELEMENTS: usize = 5 << 19;
 
 /// Whether an output is large and all its registers lie at cache lines: then they are written past the caches, which would
 /// read each line from memory before it is overwritten.
-fn streams(out: &[f32], walk: &Walk) -> bool {
+fn uses_streaming_stores(out: &[f32], walk: &Walk) -> bool {
     let lines = |elements: usize| elements.is_multiple_of(16);
-    out.len() > STREAMED
+    out.len() > MIN_STREAMED_ELEMENTS
         && out.as_ptr().addr().is_multiple_of(64)
         && [walk.channels, walk.output_step[0], walk.output_step[1]].into_iter().all(lines)
 }
