@@ -29,9 +29,9 @@ fn findings(frame: u64) -> Vec<Finding> {
     (0..20).map(walker).collect()
 }
 
-fn stamp(frame: u64) -> CaptureTime {
+fn capture_time(frame: u64) -> CaptureTime {
     let elapsed = Duration::from_millis(frame * 100);
-    CaptureTime { wall: Timestamp::UNIX_EPOCH + elapsed, wall_from: TimeSource::Clock, elapsed }
+    CaptureTime { wall: Timestamp::UNIX_EPOCH + elapsed, wall_source: TimeSource::Clock, elapsed }
 }
 
 fn picture(size: (u32, u32), shade: u8) -> Picture {
@@ -63,7 +63,7 @@ fn laws(c: &mut Criterion) {
         };
         b.iter_batched(
             make,
-            |(n, mut f)| black_box(tracker.update(stamp(n).elapsed, &mut f)),
+            |(n, mut f)| black_box(tracker.update(capture_time(n).elapsed, &mut f)),
             BatchSize::NumIterations(1),
         );
     });
@@ -79,7 +79,11 @@ fn laws(c: &mut Criterion) {
             n += 1;
             (n, findings(n))
         };
-        b.iter_batched(make, |(n, f)| black_box(scene.observe(&stamp(n), f)), BatchSize::NumIterations(1));
+        b.iter_batched(
+            make,
+            |(n, f)| black_box(scene.observe(&capture_time(n), f)),
+            BatchSize::NumIterations(1),
+        );
     });
 
     for size in [(768, 576), (1920, 1080)] {
@@ -91,7 +95,7 @@ fn laws(c: &mut Criterion) {
                 n += 1;
                 let picture = pictures[(n / 8 % 2) as usize].clone();
                 let source = "dock".parse().expect("a name");
-                gate.gate(&Frame { source, seq: n, stamp: stamp(n), picture })
+                gate.gate(&Frame { source, seq: n, capture_time: capture_time(n), picture })
             });
         });
 
@@ -106,7 +110,7 @@ fn laws(c: &mut Criterion) {
                     n += step;
                     let picture = pictures[usize::from(n > 150)].clone();
                     let source = "dock".parse().expect("a name");
-                    sight.look(&Frame { source, seq: n, stamp: stamp(n), picture })
+                    sight.look(&Frame { source, seq: n, capture_time: capture_time(n), picture })
                 });
             });
         }

@@ -15,7 +15,7 @@ pub struct CaptureTime {
     /// Wall time, UTC.
     pub wall: Timestamp,
     /// Where `wall` comes from.
-    pub wall_from: TimeSource,
+    pub wall_source: TimeSource,
     /// Position on the source's own timeline: never runs backwards within a source; differences between frames
     /// are differences in front of the camera. Live sources: the monotonic clock. Files: the position in the
     /// file, going on over loops.
@@ -224,7 +224,7 @@ pub struct Frame {
     /// Counts the frames of this source since the program began, without gaps, from 0.
     pub seq: u64,
     /// When it was in front of the camera.
-    pub stamp: CaptureTime,
+    pub capture_time: CaptureTime,
     /// What was seen.
     pub picture: Picture,
 }

@@ -34,18 +34,18 @@ pub enum Flow {
 /// What a source delivers: pictures ([`Frame`]) or sound ([`AudioChunk`]).
 pub trait Timestamped {
     /// When it was in front of the camera or the microphone.
-    fn stamp(&self) -> &CaptureTime;
+    fn capture_time(&self) -> &CaptureTime;
 }
 
 impl Timestamped for Frame {
-    fn stamp(&self) -> &CaptureTime {
-        &self.stamp
+    fn capture_time(&self) -> &CaptureTime {
+        &self.capture_time
     }
 }
 
 impl Timestamped for AudioChunk {
-    fn stamp(&self) -> &CaptureTime {
-        &self.stamp
+    fn capture_time(&self) -> &CaptureTime {
+        &self.capture_time
     }
 }
 

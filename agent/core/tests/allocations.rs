@@ -17,12 +17,12 @@ fn frame(seq: u64, shift: u64) -> Frame {
     let plane: Vec<u8> = (0..320 * 240).map(|n| level(n) as u8).collect();
     let picture =
         Picture::new((320, 240), PixelFormat::Gray8, Colour::SD, [320, 0, 0], Arc::new(plane)).unwrap();
-    let stamp = CaptureTime {
+    let capture_time = CaptureTime {
         wall: jiff::Timestamp::UNIX_EPOCH,
-        wall_from: TimeSource::Clock,
+        wall_source: TimeSource::Clock,
         elapsed: Duration::from_millis(seq * 500),
     };
-    Frame { source: "dock".parse().unwrap(), seq, stamp, picture }
+    Frame { source: "dock".parse().unwrap(), seq, capture_time, picture }
 }
 
 #[test]

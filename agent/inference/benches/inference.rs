@@ -71,7 +71,11 @@ fn analyze(c: &mut Criterion) {
     let frame = Frame {
         source: "bench".parse().expect("a name"),
         seq: 0,
-        stamp: CaptureTime { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
+        capture_time: CaptureTime {
+            wall: Default::default(),
+            wall_source: TimeSource::File,
+            elapsed: Duration::ZERO,
+        },
         picture: i420(768, 576),
     };
     for name in ["detect", "faces"] {

@@ -37,7 +37,11 @@ fn gray_frame() -> Frame {
     Frame {
         source: "test".parse().unwrap(),
         seq: 0,
-        stamp: CaptureTime { wall: Default::default(), wall_from: TimeSource::File, elapsed: Duration::ZERO },
+        capture_time: CaptureTime {
+            wall: Default::default(),
+            wall_source: TimeSource::File,
+            elapsed: Duration::ZERO,
+        },
         picture: Picture::from_rgb((64, 48), vec![128; 64 * 48 * 3]).unwrap(),
     }
 }

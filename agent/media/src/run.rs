@@ -136,7 +136,7 @@ impl<F: Timestamped> FrameSink<F> for Watched<'_, F> {
     }
 
     fn frame(&mut self, frame: F) -> Flow {
-        let now = frame.stamp().elapsed;
+        let now = frame.capture_time().elapsed;
         if let Some(since) = self.since {
             self.steady |= now.saturating_sub(since) >= STEADY;
         } else {
@@ -163,9 +163,9 @@ mod tests {
                 sink.opened(&StreamInfo::default());
                 for (seq, elapsed) in [(0, Duration::ZERO), (1, self.1)] {
                     let wall = jiff::Timestamp::UNIX_EPOCH;
-                    let stamp = CaptureTime { wall, wall_from: TimeSource::Clock, elapsed };
+                    let capture_time = CaptureTime { wall, wall_source: TimeSource::Clock, elapsed };
                     let picture = Picture::from_rgb((1, 1), vec![0; 3]).unwrap();
-                    sink.frame(Frame { source: "dock".parse().unwrap(), seq, stamp, picture });
+                    sink.frame(Frame { source: "dock".parse().unwrap(), seq, capture_time, picture });
                 }
             }
             next.map_err(|kind| SourceError::new(kind, "scripted"))

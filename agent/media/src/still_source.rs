@@ -88,13 +88,17 @@ impl Source for StillSource {
                 return Ok(Ended::Stopped);
             }
             let position = self.elapsed - base;
-            let stamp = CaptureTime {
+            let capture_time = CaptureTime {
                 wall: opened.checked_add(position).unwrap_or(opened),
-                wall_from: TimeSource::File,
+                wall_source: TimeSource::File,
                 elapsed: self.elapsed,
             };
-            let frame =
-                Frame { source: self.options.id.clone(), seq: self.seq, stamp, picture: picture.clone() };
+            let frame = Frame {
+                source: self.options.id.clone(),
+                seq: self.seq,
+                capture_time,
+                picture: picture.clone(),
+            };
             self.seq += 1;
             let interval = Duration::from_secs_f64(1.0 / f64::from(self.options.pace.of(fps)));
             self.elapsed += interval;

@@ -89,7 +89,7 @@ fn frames_come_in_order_after_opened_and_a_source_runs_again() {
             assert_eq!(frame.seq, n as u64, "{name}: no gaps, also over runs");
             assert_eq!(frame.size, size, "{name}");
             let from = if live { TimeSource::Clock } else { TimeSource::File };
-            assert_eq!(frame.wall_from, from, "{name}");
+            assert_eq!(frame.wall_source, from, "{name}");
         }
         for pair in recorder.frames.windows(2) {
             assert!(pair[0].elapsed < pair[1].elapsed, "{name}: {:?}", recorder.frames);

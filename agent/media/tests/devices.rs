@@ -60,7 +60,7 @@ fn frames_come_in_order_after_opened_and_the_camera_runs_again() {
     println!("{:?}", recorder.opened);
     assert_eq!(recorder.opened.len(), 2, "opened() once a run");
     for (n, frame) in recorder.frames.iter().enumerate() {
-        assert_eq!((frame.seq, frame.wall_from), (n as u64, TimeSource::Clock));
+        assert_eq!((frame.seq, frame.wall_source), (n as u64, TimeSource::Clock));
         assert_eq!(frame.size, (recorder.opened[0].width, recorder.opened[0].height));
     }
     assert!(recorder.frames.windows(2).all(|pair| pair[0].elapsed < pair[1].elapsed));

@@ -163,10 +163,10 @@ fn windows_come_in_order_after_opened_and_a_microphone_runs_again() {
             assert_eq!(window.seq, n as u64, "{name}: no gaps, also over runs");
             assert_eq!(window.samples.as_slice().len(), 1600, "{name}: all equally long");
             let from = if kind.live { TimeSource::Clock } else { TimeSource::File };
-            assert_eq!(window.stamp.wall_from, from, "{name}");
+            assert_eq!(window.capture_time.wall_source, from, "{name}");
         }
         for pair in listener.windows.windows(2) {
-            assert!(pair[0].stamp.elapsed < pair[1].stamp.elapsed, "{name}");
+            assert!(pair[0].capture_time.elapsed < pair[1].capture_time.elapsed, "{name}");
         }
     });
 }
@@ -210,7 +210,7 @@ fn a_loop_goes_on_without_a_gap_and_beyond_the_file() {
         listener.windows.iter().map(|w| Level::of(w.samples.as_slice()).rms_dbfs).fold(0.0, f32::min);
     assert!((quietest + 9.0).abs() < 0.5, "{quietest}");
     for (n, window) in listener.windows.iter().enumerate() {
-        assert_eq!(window.stamp.elapsed, Duration::from_millis(n as u64 * 100));
+        assert_eq!(window.capture_time.elapsed, Duration::from_millis(n as u64 * 100));
     }
 }
 

@@ -173,7 +173,7 @@ impl Link {
             clock,
             acks,
         };
-        let task = tokio::spawn(life.clone().around(run(core, outbox, ack_writer)));
+        let task = tokio::spawn(life.clone().wrap(run(core, outbox, ack_writer)));
         Ok(LinkHandle { life, board, status: status_rx, config_version, outlets, replies, stop, task })
     }
 }

@@ -117,7 +117,7 @@ impl CameraAnalytics {
     /// Takes in what was found in a frame.
     pub fn observe(&mut self, stamp: &CaptureTime, mut findings: Vec<Finding>) -> Observation {
         findings.retain(is_trackable);
-        self.time_source = stamp.wall_from;
+        self.time_source = stamp.wall_source;
         let ended = self.tracker.update(stamp.elapsed, &mut findings);
         let mut seen = Observation { findings, ..Observation::default() };
         self.follow(stamp.elapsed, stamp.wall, &mut seen.happenings);

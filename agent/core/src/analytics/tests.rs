@@ -50,7 +50,7 @@ impl Story {
 
     fn stamp(&self) -> CaptureTime {
         let wall = Timestamp::from_millisecond(1_700_000_000_000 + self.ms as i64).unwrap();
-        CaptureTime { wall, wall_from: TimeSource::Rtp, elapsed: Duration::from_millis(self.ms) }
+        CaptureTime { wall, wall_source: TimeSource::Rtp, elapsed: Duration::from_millis(self.ms) }
     }
 
     fn keep(&mut self, seen: Observation) -> Vec<Finding> {

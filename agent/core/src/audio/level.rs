@@ -166,7 +166,7 @@ impl Meter {
 
     /// Takes a window in; a level if one is complete and news.
     pub fn hear(&mut self, window: &AudioChunk) -> Option<Level> {
-        let begin = window.stamp.elapsed;
+        let begin = window.capture_time.elapsed;
         let since = *self.since.get_or_insert(begin);
         self.sums.add(&Sums::of(window.samples.as_slice()));
         let end = begin + window.samples.duration();

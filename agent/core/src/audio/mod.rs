@@ -62,7 +62,7 @@ pub struct AudioChunk {
     /// Counts the windows of this source since the program began, without gaps, from 0.
     pub seq: u64,
     /// The moment of the first sample.
-    pub stamp: CaptureTime,
+    pub capture_time: CaptureTime,
     /// What was heard.
     pub samples: Samples,
 }

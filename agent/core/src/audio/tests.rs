@@ -18,8 +18,8 @@ fn sine(amplitude: f32, offset: f32) -> Vec<f32> {
 /// The window after so many others.
 fn window(n: u64, samples: &[f32]) -> AudioChunk {
     let elapsed = duration_of(n * WINDOW as u64);
-    let stamp = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::File, elapsed };
-    AudioChunk { source: "door".parse().unwrap(), seq: n, stamp, samples: samples.into() }
+    let capture_time = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_source: TimeSource::File, elapsed };
+    AudioChunk { source: "door".parse().unwrap(), seq: n, capture_time, samples: samples.into() }
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl MotionGate {
 
     /// Looks at a frame. Frames come in the order of their times.
     pub fn gate(&mut self, frame: &Frame) -> Verdict {
-        let now = frame.stamp.elapsed;
+        let now = frame.capture_time.elapsed;
         let dt = self.last_frame.map(|last| now.saturating_sub(last).as_secs_f32().min(1.0));
         self.last_frame = Some(now);
         let resized = self.grid.read(&frame.picture);

@@ -55,8 +55,8 @@ fn frame(ms: u64, width: u32, height: u32, plane: Vec<u8>) -> Frame {
     let picture =
         Picture::new((width, height), PixelFormat::Gray8, Colour::SD, strides, Arc::new(plane)).unwrap();
     let elapsed = Duration::from_millis(ms);
-    let stamp = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed };
-    Frame { source: "cam".parse().unwrap(), seq: ms, stamp, picture }
+    let capture_time = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_source: TimeSource::Clock, elapsed };
+    Frame { source: "cam".parse().unwrap(), seq: ms, capture_time, picture }
 }
 
 const SAME: (f32, f32) = (1.0, 0.0);

@@ -51,7 +51,7 @@ pub enum Taken<T> {
 }
 
 /// A slot that holds one value.
-pub fn slot<T>() -> (LatestSlotSender<T>, LatestSlotReceiver<T>) {
+pub fn latest_slot<T>() -> (LatestSlotSender<T>, LatestSlotReceiver<T>) {
     let shared = Arc::new(Shared {
         state: Mutex::new(State { waiting: None, closed: false, replaced: 0 }),
         changed: Condvar::new(),
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_newest_value_replaces_the_older_and_the_loss_is_counted() {
-        let (tx, rx) = slot();
+        let (tx, rx) = latest_slot();
         assert_eq!(tx.put(1), Put::Stored);
         assert_eq!(tx.put(2), Put::Replaced);
         assert_eq!(tx.replaced(), 1);
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_last_value_is_handed_out_after_the_sender_is_gone() {
-        let (tx, rx) = slot();
+        let (tx, rx) = latest_slot();
         tx.put(7);
         drop(tx);
         assert_eq!(rx.take(SOON), Taken::Value(7));
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_source_that_can_wait_loses_nothing() {
-        let (tx, rx) = slot();
+        let (tx, rx) = latest_slot();
         let stop = StopToken::new();
         std::thread::scope(|s| {
             s.spawn(|| (0..100).for_each(|n| assert_eq!(tx.put_when_free(n, &stop), Put::Stored)));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_put_into_a_slot_nobody_reads_says_so() {
-        let (tx, rx) = slot();
+        let (tx, rx) = latest_slot();
         drop(rx);
         assert_eq!(tx.put(1), Put::Closed);
     }

@@ -10,7 +10,7 @@ struct Queue {
     serving: u64,
 }
 
-/// FairSemaphore to run an inference: first come, first served, so that no source starves another.
+/// A semaphore that serves in the order of arrival, so that no source starves another.
 #[derive(Debug, Clone)]
 pub struct FairSemaphore {
     shared: Arc<(Mutex<Queue>, Condvar)>,

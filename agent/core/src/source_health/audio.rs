@@ -133,7 +133,8 @@ impl AudioHealthMonitor {
             return (level, None);
         }
         let c = &self.config;
-        let (begin, end) = (window.stamp.elapsed, window.stamp.elapsed + window.samples.duration());
+        let (begin, end) =
+            (window.capture_time.elapsed, window.capture_time.elapsed + window.samples.duration());
         let judge = |hold: &mut Debounce, seen: bool, after_s: f32| {
             if after_s > 0.0 {
                 hold.step(Some(seen), begin, after_s, c.recover_s);

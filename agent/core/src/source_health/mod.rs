@@ -191,7 +191,7 @@ impl VideoHealthMonitor {
         if !self.config.enabled {
             return None;
         }
-        let now = frame.stamp.elapsed;
+        let now = frame.capture_time.elapsed;
         let mut relearnt = false;
         if self.rows.read(&frame.picture, &self.masks) {
             self.reopened_with_another_size();

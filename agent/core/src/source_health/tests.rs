@@ -88,8 +88,8 @@ fn frame(ms: u64, (w, h): (usize, usize), plane: Vec<u8>) -> Frame {
     let size = (w as u32, h as u32);
     let picture = Picture::new(size, PixelFormat::Gray8, Colour::SD, [w, 0, 0], Arc::new(plane)).unwrap();
     let elapsed = Duration::from_millis(ms);
-    let stamp = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed };
-    Frame { source: "cam".parse().unwrap(), seq: ms, stamp, picture }
+    let capture_time = CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_source: TimeSource::Clock, elapsed };
+    Frame { source: "cam".parse().unwrap(), seq: ms, capture_time, picture }
 }
 
 /// A camera that has seen a view for twenty seconds, and the view.

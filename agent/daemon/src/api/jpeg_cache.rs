@@ -49,7 +49,7 @@ impl Pictures {
         let factor = max_side.map_or(1, |side| jpeg::factor_for(width, height, side));
         let place = self.place(views, frame.source.as_str(), factor);
         let mut latest = place.lock().await;
-        let key = (frame.seq, frame.stamp.elapsed);
+        let key = (frame.seq, frame.capture_time.elapsed);
         if let Some(ready) = latest.as_ref().filter(|e| e.key == key) {
             return Ok(ready.clone());
         }

@@ -111,7 +111,7 @@ impl Work {
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
         if let Some(tracker) = &mut self.tracker {
-            tracker.update(frame.stamp.elapsed, &mut findings);
+            tracker.update(frame.capture_time.elapsed, &mut findings);
         }
         if let Some(error) = &error {
             self.refused += 1;
@@ -145,7 +145,7 @@ impl FrameSink for Work {
         if !frame.seq.is_multiple_of(self.every) {
             return Flow::Continue;
         }
-        match Work::frame(self, &frame, frame.stamp.elapsed.as_secs_f64(), None) {
+        match Work::frame(self, &frame, frame.capture_time.elapsed.as_secs_f64(), None) {
             Ok(()) => Flow::Continue,
             Err(failure) => {
                 self.failed = Some(failure);
@@ -195,8 +195,9 @@ fn pictures(path: &Path, work: &mut Work) -> Result<(), Failure> {
 }
 
 fn still(source: &Name, seq: u64, picture: Picture, clock: &dyn Clock) -> Frame {
-    let stamp = CaptureTime { wall: clock.wall(), wall_from: TimeSource::File, elapsed: Duration::ZERO };
-    Frame { source: source.clone(), seq, stamp, picture }
+    let capture_time =
+        CaptureTime { wall: clock.wall(), wall_source: TimeSource::File, elapsed: Duration::ZERO };
+    Frame { source: source.clone(), seq, capture_time, picture }
 }
 
 /// A source's error as the end of a command.

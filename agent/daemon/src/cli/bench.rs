@@ -72,7 +72,7 @@ impl FrameSink for Last {
     fn opened(&mut self, _: &StreamInfo) {}
 
     fn frame(&mut self, frame: Frame) -> Flow {
-        self.0 = frame.stamp.elapsed;
+        self.0 = frame.capture_time.elapsed;
         self.1
     }
 }

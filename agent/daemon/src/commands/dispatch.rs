@@ -206,7 +206,7 @@ impl Shared {
             CommandError::new("no_picture", format!("source {id} has not delivered a picture yet: {why}"))
         })?;
         // Masks were painted before any part of the program saw the frame.
-        let (seq, time, state) = (frame.seq, frame.stamp.wall, view.status().state);
+        let (seq, time, state) = (frame.seq, frame.capture_time.wall, view.status().state);
         let encoding = tokio::task::spawn_blocking(move || snapshot::encode(&frame, request.max_side_px));
         let picture = encoding.await.map_err(|e| CommandError::new("not_encoded", e.to_string()))??;
         document(SnapshotResult { source: id.to_owned(), state, frame: seq, time, picture })

@@ -164,13 +164,13 @@ async fn a_snapshot_is_the_newest_frame_and_no_larger_than_asked_for() {
     let rig = rig();
     let (desk, _task) = Desk::of(&rig);
     for seq in 1..=2 {
-        let stamp = CaptureTime {
+        let capture_time = CaptureTime {
             wall: Timestamp::UNIX_EPOCH,
-            wall_from: TimeSource::Clock,
+            wall_source: TimeSource::Clock,
             elapsed: Duration::ZERO,
         };
         let picture = Picture::from_rgb((640, 480), vec![90; 640 * 480 * 3]).unwrap();
-        rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq, stamp, picture });
+        rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq, capture_time, picture });
     }
     let answer = desk.ask("snapshot", r#"{"source":"dock","max_side_px":320}"#).await;
     assert_eq!(answer["ok"], true, "{answer}");
@@ -191,9 +191,9 @@ async fn a_picture_that_compresses_badly_is_made_smaller_until_it_fits_an_answer
         (state >> 24) as u8
     });
     let picture = Picture::from_rgb((1920, 1080), noise.take(1920 * 1080 * 3).collect()).unwrap();
-    let stamp =
-        CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_from: TimeSource::Clock, elapsed: Duration::ZERO };
-    rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq: 1, stamp, picture });
+    let capture_time =
+        CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_source: TimeSource::Clock, elapsed: Duration::ZERO };
+    rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq: 1, capture_time, picture });
     let answer = desk.ask("snapshot", r#"{"source":"dock","max_side_px":1920}"#).await;
     let (width, _) = jpeg_size(&answer["result"]["picture"]);
     assert!(width < 1920, "{width}");

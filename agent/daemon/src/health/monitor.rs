@@ -101,15 +101,15 @@ impl Monitor {
         let mut samples = 0u32;
         // The store's thread shows life by answering.
         let pulse = Heartbeat::new("store", self.node.clock.clone());
-        self.workers.adopt(&pulse);
+        self.workers.register(&pulse);
         loop {
             every.tick().await;
             if let Some(report) = clock.look(&self.node.clock) {
                 node.sight(report).await;
             }
-            pulse.allow(STORE_PATIENCE);
+            pulse.extend_deadline(STORE_PATIENCE);
             let store = self.ask_store().await;
-            pulse.rest();
+            pulse.suspend();
             self.sampled.lock().unwrap_or_else(PoisonError::into_inner).store = store;
             if samples.is_multiple_of(SAMPLES_PER_MESSAGE) {
                 let text = serde_json::to_string(&self.collect()).unwrap_or_default();

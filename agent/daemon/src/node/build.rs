@@ -82,11 +82,11 @@ impl NodeContext {
     ) -> JoinHandle<()> {
         let ended = self.broken.clone().drop_guard();
         let pulse = Heartbeat::new(name, self.node.clock.clone());
-        self.watch.adopt(&pulse);
+        self.watch.register(&pulse);
         tokio::spawn(async move {
             // Dropped at the end of the task, by a panic too.
             let _ended = ended;
-            pulse.around(task).await;
+            pulse.wrap(task).await;
             tracing::debug!(task = name, "A task has ended.");
         })
     }
@@ -110,11 +110,11 @@ impl NodeContext {
         let (views, asked) = (views.clone(), stop.clone());
         let guard = Unasked { asked: asked.clone(), broken: self.broken.clone() };
         let pulse = Heartbeat::new("api", self.node.clock.clone());
-        self.watch.adopt(&pulse);
+        self.watch.register(&pulse);
         let task = tokio::spawn(async move {
             // Dropped at the end of the task, by a panic or an abort too.
             let _ended = guard;
-            pulse.around(server.run(views, asked)).await;
+            pulse.wrap(server.run(views, asked)).await;
         });
         Api { stop, task }
     }
@@ -140,7 +140,7 @@ impl NodeContext {
             tracing::error!(seq = lost.seq, id = %lost.id, topic = lost.topic, reason = lost.reason, "The broker will never take this event; it stays in the store's history, and a loss receipt tells of it.");
         });
         let link = link.map_err(|e| Failure::BadInput(e.to_string()))?;
-        self.watch.adopt(link.life());
+        self.watch.register(link.life());
         Ok(link)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aimass_core::frame::Frame;
 use aimass_core::motion::{MotionConfig, MotionGate};
 use aimass_core::runtime::clock::{SharedClock, Stopwatch};
-use aimass_core::runtime::latest_slot::{LatestSlotReceiver, LatestSlotSender, Put, Taken, slot};
+use aimass_core::runtime::latest_slot::{LatestSlotReceiver, LatestSlotSender, Put, Taken, latest_slot};
 use aimass_core::runtime::semaphore::FairSemaphore;
 use aimass_core::runtime::stop::StopToken;
 use aimass_core::runtime::worker::{RestartPolicy, Worker, WorkerContext, WorkerRegistry};
@@ -73,7 +73,7 @@ pub fn start(
     stop: &StopToken,
 ) -> std::io::Result<[Worker; 2]> {
     let id = parts.view.id.clone();
-    let (to_chain, from_source) = slot();
+    let (to_chain, from_source) = latest_slot();
     let (heads, tails) = (parts.clone(), parts.clone());
     // The slot's ends live as long as their threads do, over restarts.
     let to_chain = Mutex::new(Some(to_chain));
@@ -108,12 +108,12 @@ fn run_source(
         parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
     };
     options.max_side_px = chain::useful_side_px(&parts.chain, &parts.models);
-    context.allow(source_state::STARTING);
+    context.extend_deadline(source_state::STARTING);
     let mut source = match options.build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {
             source_state::note_unbuildable(view, &error, now());
-            context.rest();
+            context.suspend();
             tell(eyes.borrow().failed(&error));
             return Ok(());
         }
@@ -129,16 +129,16 @@ fn run_source(
         &mut camera_backoff(&view.id),
         |state| {
             let quiet = quiet_at_most(&parts.source, view.facts().fps_floor) + state.wait();
-            context.allow(quiet);
+            context.extend_deadline(quiet);
             if context.stop().is_requested() {
                 // Whatever ends late has no say any more: the same camera may be at work anew.
                 return;
             }
             source_state::note(view, &state, &mut failures, now());
             if let Some(report) = eyes.borrow_mut().state(&state) {
-                context.rest();
+                context.suspend();
                 tell(report);
-                context.allow(quiet);
+                context.extend_deadline(quiet);
             }
         },
     );
@@ -174,7 +174,7 @@ impl FrameSink for FrameHandler<'_> {
     fn frame(&mut self, frame: Frame) -> Flow {
         self.context.beat();
         let flow = self.take(frame);
-        self.context.allow(quiet_at_most(&self.parts.source, self.parts.view.facts().fps_floor));
+        self.context.extend_deadline(quiet_at_most(&self.parts.source, self.parts.view.facts().fps_floor));
         flow
     }
 }
@@ -193,7 +193,7 @@ impl FrameHandler<'_> {
         counters.gate_us.fetch_add(watch.lap().as_micros() as u64, Ordering::Relaxed);
         if let Some(report) = seen {
             let input = Input::Sight { source: view.id.clone(), report };
-            self.context.rest();
+            self.context.suspend();
             if self.parts.events.blocking_send(input).is_err() {
                 return Flow::Stop;
             }
@@ -201,7 +201,7 @@ impl FrameHandler<'_> {
         if self.moving != Some(verdict.motion) {
             self.moving = Some(verdict.motion);
             let input = Input::Motion { source: view.id.clone(), moving: verdict.motion };
-            self.context.rest();
+            self.context.suspend();
             if self.parts.events.blocking_send(input).is_err() {
                 return Flow::Stop;
             }
@@ -214,7 +214,7 @@ impl FrameHandler<'_> {
             self.to_chain.put(frame)
         } else {
             // An unpaced file has all the time in the world: it waits, so that every frame is analysed.
-            self.context.rest();
+            self.context.suspend();
             self.to_chain.put_when_free(frame, self.context.stop())
         };
         let replaced = self.parts.replaced_before + self.to_chain.replaced();
@@ -254,7 +254,7 @@ fn run_chain(
             chain = load_chain(parts, context).map_err(|error| error.to_string())?;
         }
         // Whoever has the permit shows life; who waits for it has nothing to show.
-        context.rest();
+        context.suspend();
         let permit = parts.permits.acquire();
         context.beat();
         #[cfg(debug_assertions)]
@@ -269,10 +269,13 @@ fn run_chain(
             Ok(findings) => {
                 failing = false;
                 view.counters.add_analysis(&findings.times);
-                let input =
-                    Input::Analysed { source: view.id.clone(), frame: (frame.seq, frame.stamp), findings };
+                let input = Input::Analysed {
+                    source: view.id.clone(),
+                    frame: (frame.seq, frame.capture_time),
+                    findings,
+                };
                 // A disk that is full makes the whole way wait; that is no reason to begin anew.
-                context.rest();
+                context.suspend();
                 if parts.events.blocking_send(input).is_err() {
                     return Ok(());
                 }
@@ -292,7 +295,7 @@ fn run_chain(
 fn load_chain(parts: &CameraParts, context: &WorkerContext) -> Result<Chain, InferenceError> {
     let (share, counters) = (&parts.view.share, &parts.view.counters);
     share.begin_loading();
-    context.allow(LOADING);
+    context.extend_deadline(LOADING);
     let before = thread_cpu();
     let models = share.models();
     let smaller = models.smaller.as_ref().filter(|_| share.wants_smaller());

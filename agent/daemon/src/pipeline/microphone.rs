@@ -84,12 +84,12 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
         // An error only when the program is ending.
         parts.events.blocking_send(Input::Sight { source: view.id.clone(), report }).ok();
     };
-    context.allow(source_state::STARTING);
+    context.extend_deadline(source_state::STARTING);
     let mut source = match parts.source.clone().build(parts.clock.clone()) {
         Ok(source) => source,
         Err(error) => {
             source_state::note_unbuildable(view, &error, now());
-            context.rest();
+            context.suspend();
             tell(ears.borrow().failed(&error));
             return Ok(());
         }
@@ -100,7 +100,7 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
     let mut failures = source_state::Failures::default();
     run_forever(source.as_mut(), &mut sink, context.stop(), &mut camera_backoff(&view.id), |state| {
         let quiet = quiet + state.wait();
-        context.allow(quiet);
+        context.extend_deadline(quiet);
         if context.stop().is_requested() {
             // Whatever ends late has no say any more: the same microphone may be at work anew.
             return;
@@ -110,9 +110,9 @@ fn listen(parts: &MicrophoneParts, context: &WorkerContext) -> Result<(), String
             if report.is_blind() {
                 view.set_level(None);
             }
-            context.rest();
+            context.suspend();
             tell(report);
-            context.allow(quiet);
+            context.extend_deadline(quiet);
         }
     });
     Ok(())
@@ -139,7 +139,7 @@ impl FrameSink<AudioChunk> for FrameHandler<'_> {
     fn frame(&mut self, window: AudioChunk) -> Flow {
         self.context.beat();
         let flow = self.take(&window);
-        self.context.allow(self.quiet);
+        self.context.extend_deadline(self.quiet);
         flow
     }
 }
@@ -163,7 +163,7 @@ impl FrameHandler<'_> {
             Input::State { source: source(), state }
         });
         for input in sight.into_iter().chain(level) {
-            self.context.rest();
+            self.context.suspend();
             if self.parts.events.blocking_send(input).is_err() {
                 return Flow::Stop;
             }

@@ -111,7 +111,7 @@ pub struct Watched {
 struct Last {
     elapsed: Duration,
     wall: Timestamp,
-    wall_from: TimeSource,
+    wall_source: TimeSource,
     arrived: Duration,
 }
 
@@ -135,7 +135,7 @@ impl Watched {
     fn now(&self, clock: &SharedClock) -> Option<(Duration, Timestamp, Duration)> {
         let last = self.last.as_ref()?;
         let gone = clock.monotonic().saturating_sub(last.arrived);
-        let counts = last.wall_from != TimeSource::File || !self.view.facts().unpaced;
+        let counts = last.wall_source != TimeSource::File || !self.view.facts().unpaced;
         let passed = if counts { gone } else { Duration::ZERO };
         Some((last.elapsed + passed, last.wall + passed, gone))
     }
@@ -274,8 +274,12 @@ async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut FaultEpisodes, in
             let mut watch = Stopwatch::start();
             let arrived = out.clock.monotonic();
             watched.frame = seq;
-            watched.last =
-                Some(Last { elapsed: stamp.elapsed, wall: stamp.wall, wall_from: stamp.wall_from, arrived });
+            watched.last = Some(Last {
+                elapsed: stamp.elapsed,
+                wall: stamp.wall,
+                wall_source: stamp.wall_source,
+                arrived,
+            });
             let seen = watched.scene.observe(&stamp, findings.list);
             watched.points = seen
                 .findings

@@ -150,7 +150,7 @@ impl Sources {
         let Some(gone) = self.sources.remove(id) else { return };
         end(&[&gone]).await;
         for worker in &gone.workers {
-            self.shared.watch.forget(&worker.health().name);
+            self.shared.watch.remove(&worker.health().name);
         }
         self.tell(Input::Forget { source: id.clone() }).await;
     }

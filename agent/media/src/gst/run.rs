@@ -195,10 +195,10 @@ impl<'a> Run<'a> {
             since_rewind += 1;
             let picture =
                 self.frames.picture(&sample).map_err(|text| Problem::new(SourceErrorKind::NotMedia, text))?;
-            let stamp = match self.timeline {
+            let capture_time = match self.timeline {
                 Timeline::Live => CaptureTime {
                     wall: self.clock.wall(),
-                    wall_from: TimeSource::Clock,
+                    wall_source: TimeSource::Clock,
                     elapsed: self.clock.monotonic(),
                 },
                 Timeline::File => {
@@ -207,13 +207,13 @@ impl<'a> Run<'a> {
                     *elapsed = (*elapsed).max(source_base + position + self.frame_time());
                     CaptureTime {
                         wall: self.opened_wall.checked_add(position).unwrap_or(self.opened_wall),
-                        wall_from: TimeSource::File,
+                        wall_source: TimeSource::File,
                         elapsed: source_base + position,
                     }
                 }
             };
             drop(sample);
-            let frame = Frame { source: self.options.id.clone(), seq: *seq, stamp, picture };
+            let frame = Frame { source: self.options.id.clone(), seq: *seq, capture_time, picture };
             *seq += 1;
             if sink.frame(frame) == Flow::Stop {
                 return Ok(Ended::Stopped);

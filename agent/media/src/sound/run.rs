@@ -169,11 +169,11 @@ impl<'a> Run<'a> {
                 self.check_signs_of_life()?;
             }
             for n in 0..full {
-                let stamp = self.stamp(base, told, self.rest.len() - n * size);
+                let capture_time = self.capture_time(base, told, self.rest.len() - n * size);
                 let samples = Samples::from(&self.rest[n * size..][..size]);
                 told += size as u64;
-                *elapsed = stamp.elapsed + self.options.window;
-                let window = AudioChunk { source: self.options.id.clone(), seq: *seq, stamp, samples };
+                *elapsed = capture_time.elapsed + self.options.window;
+                let window = AudioChunk { source: self.options.id.clone(), seq: *seq, capture_time, samples };
                 *seq += 1;
                 if sink.frame(window) == Flow::Stop {
                     return Ok(Ended::Stopped);
@@ -193,18 +193,18 @@ impl<'a> Run<'a> {
     }
 
     /// The time of a window that begins so many samples before the end of what was heard.
-    fn stamp(&self, base: Duration, told: u64, before: usize) -> CaptureTime {
+    fn capture_time(&self, base: Duration, told: u64, before: usize) -> CaptureTime {
         if self.by_position {
             let position = duration_of(told);
             let wall = self.opened_wall.checked_add(position).unwrap_or(self.opened_wall);
-            return CaptureTime { wall, wall_from: TimeSource::File, elapsed: base + position };
+            return CaptureTime { wall, wall_source: TimeSource::File, elapsed: base + position };
         }
         let ago = duration_of(before as u64);
         let now = self.clock.wall();
         let wall = now.checked_sub(ago).unwrap_or(now);
         // After a reopening the clock has gone on for longer than a window lasts.
         let elapsed = self.clock.monotonic().saturating_sub(ago).max(base);
-        CaptureTime { wall, wall_from: TimeSource::Clock, elapsed }
+        CaptureTime { wall, wall_source: TimeSource::Clock, elapsed }
     }
 
     /// Adds the buffer's samples to what waits.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 use aimass_core::runtime::clock::SharedClock;
-use aimass_core::runtime::latest_slot::{LatestSlotReceiver, LatestSlotSender, Put, Taken, slot};
+use aimass_core::runtime::latest_slot::{LatestSlotReceiver, LatestSlotSender, Put, Taken, latest_slot};
 use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
 
@@ -80,7 +80,7 @@ impl V4l2Source {
             return Err((SourceErrorKind::Unavailable, text.into()));
         }
         let (device, options, clock) = (device.clone(), self.options.clone(), self.clock.clone());
-        let (sender, receiver) = slot();
+        let (sender, receiver) = latest_slot();
         let capture = Builder::new()
             .name(format!("v4l2-{}", self.options.id))
             .spawn(move || {
@@ -134,8 +134,9 @@ impl V4l2Source {
                     description: format!("V4L2, {}, by {}", about.offer.format.name(), about.through),
                 });
             }
-            let stamp = CaptureTime { wall: self.clock.wall(), wall_from: TimeSource::Clock, elapsed: now };
-            let frame = Frame { source: self.options.id.clone(), seq: self.seq, stamp, picture };
+            let capture_time =
+                CaptureTime { wall: self.clock.wall(), wall_source: TimeSource::Clock, elapsed: now };
+            let frame = Frame { source: self.options.id.clone(), seq: self.seq, capture_time, picture };
             self.seq += 1;
             if sink.frame(frame) == Flow::Stop {
                 return Ok(Ended::Stopped);

@@ -83,7 +83,7 @@ pub struct Seen {
     pub seq: u64,
     pub elapsed: Duration,
     pub wall: jiff::Timestamp,
-    pub wall_from: TimeSource,
+    pub wall_source: TimeSource,
     pub size: (u32, u32),
     /// Luma of the left and of the right half, row by row; empty unless asked for.
     pub left: Vec<u8>,
@@ -128,9 +128,9 @@ impl FrameSink for Recorder {
         }
         self.frames.push(Seen {
             seq: frame.seq,
-            elapsed: frame.stamp.elapsed,
-            wall: frame.stamp.wall,
-            wall_from: frame.stamp.wall_from,
+            elapsed: frame.capture_time.elapsed,
+            wall: frame.capture_time.wall,
+            wall_source: frame.capture_time.wall_source,
             size: (frame.picture.width(), frame.picture.height()),
             left,
             right,

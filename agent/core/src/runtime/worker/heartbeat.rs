@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{Entry, Health, WorkerState};
 use crate::runtime::clock::SharedClock;
 
-/// A heartbeat without a thread. Cheap to clone; [`super::WorkerRegistry::adopt`] puts it on the list.
+/// A heartbeat without a thread. Cheap to clone; [`super::WorkerRegistry::register`] puts it on the list.
 #[derive(Clone)]
 pub struct Heartbeat(pub(super) Arc<Entry>);
 
@@ -34,13 +34,13 @@ impl Heartbeat {
     }
 
     /// A step follows that may rightly take so long.
-    pub fn allow(&self, at_most: Duration) {
-        self.0.allow(at_most);
+    pub fn extend_deadline(&self, at_most: Duration) {
+        self.0.extend_deadline(at_most);
     }
 
     /// No sign of life is due before the next beat.
-    pub fn rest(&self) {
-        self.0.rest();
+    pub fn suspend(&self) {
+        self.0.suspend();
     }
 
     /// How it is.
@@ -50,14 +50,14 @@ impl Heartbeat {
 
     /// The task with this pulse: it beats when it is polled, rests while it waits, and has ended when the task is
     /// over or dropped.
-    pub fn around<F: Future>(self, task: F) -> impl Future<Output = F::Output> {
+    pub fn wrap<F: Future>(self, task: F) -> impl Future<Output = F::Output> {
         let ending = Ending(self.0);
         async move {
             let mut task = pin!(task);
             poll_fn(|context| {
                 ending.0.beat();
                 let polled = task.as_mut().poll(context);
-                ending.0.rest();
+                ending.0.suspend();
                 polled
             })
             .await

@@ -111,12 +111,12 @@ impl Entry {
         self.heartbeat.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    fn allow(&self, at_most: Duration) {
+    fn extend_deadline(&self, at_most: Duration) {
         let ms = u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX);
         self.heartbeat.store(self.now_ms().saturating_add(ms), Ordering::Relaxed);
     }
 
-    fn rest(&self) {
+    fn suspend(&self) {
         self.heartbeat.store(u64::MAX, Ordering::Relaxed);
     }
 
@@ -164,14 +164,14 @@ impl WorkerContext {
 
     /// A step follows that may rightly take so long (a model is loaded, a camera opened): no sign of life is due
     /// before then, or the next beat.
-    pub fn allow(&self, at_most: Duration) {
-        self.entry.allow(at_most);
+    pub fn extend_deadline(&self, at_most: Duration) {
+        self.entry.extend_deadline(at_most);
     }
 
     /// A wait follows for somebody who has a heartbeat of their own (a full queue, a permit): no sign of life is
     /// due before the next beat.
-    pub fn rest(&self) {
-        self.entry.rest();
+    pub fn suspend(&self) {
+        self.entry.suspend();
     }
 }
 
@@ -211,7 +211,7 @@ impl WorkerRegistry {
     }
 
     /// Takes a worker off the list, for when what it worked for was removed; one that did not end stays.
-    pub fn forget(&self, name: &str) {
+    pub fn remove(&self, name: &str) {
         self.entries().retain(|e| e.name != name || e.is_running());
     }
 
@@ -238,7 +238,7 @@ impl WorkerRegistry {
 
     /// Puts the pulse of something that is no worker of ours on the list: a task, a thread of a library. One of the
     /// same name, from before, leaves it.
-    pub fn adopt(&self, pulse: &Heartbeat) {
+    pub fn register(&self, pulse: &Heartbeat) {
         self.enter(pulse.0.clone());
     }
 

@@ -40,7 +40,7 @@ fn a_body_that_fails_too_often_is_given_up_and_stays_on_the_list() {
     assert_eq!(worker.join().state, WorkerState::Failed);
     let list = watch.list();
     assert_eq!((list.len(), list[0].restarts, list[0].last_error.as_deref()), (1, 3, Some("no camera")));
-    watch.forget("src-dock");
+    watch.remove("src-dock");
     assert!(watch.list().is_empty());
 }
 
@@ -103,14 +103,14 @@ fn a_silent_worker_is_stuck_and_a_beating_one_is_not() {
 fn a_long_step_that_was_allowed_and_a_wait_for_others_are_not_stuck() {
     let (watch, clock) = watch();
     let pulse = Heartbeat::new("an-a", Arc::new(clock.clone()));
-    watch.adopt(&pulse);
+    watch.register(&pulse);
     let limit = Duration::from_secs(30);
-    pulse.allow(Duration::from_secs(300));
+    pulse.extend_deadline(Duration::from_secs(300));
     clock.advance(Duration::from_secs(320));
     assert!(watch.stuck(limit).is_empty(), "20 s beyond the allowance");
     clock.advance(Duration::from_secs(11));
     assert_eq!(watch.stuck(limit).len(), 1, "an allowance does not last for ever");
-    pulse.rest();
+    pulse.suspend();
     clock.advance(Duration::from_secs(1_000_000));
     assert!(watch.stuck(limit).is_empty());
     pulse.beat();
@@ -125,7 +125,7 @@ fn a_task_that_waits_is_alive_one_that_blocks_in_a_poll_is_stuck_and_one_that_is
 
     let (watch, clock) = watch();
     let pulse = Heartbeat::new("events", Arc::new(clock.clone()));
-    watch.adopt(&pulse);
+    watch.register(&pulse);
     let limit = Duration::from_secs(30);
     let mut polls = 0;
     let (during, hands) = (watch.clone(), clock.clone());
@@ -140,7 +140,7 @@ fn a_task_that_waits_is_alive_one_that_blocks_in_a_poll_is_stuck_and_one_that_is
         Poll::Pending
     });
     {
-        let mut task = std::pin::pin!(pulse.around(task));
+        let mut task = std::pin::pin!(pulse.wrap(task));
         let mut context = Context::from_waker(Waker::noop());
         assert!(task.as_mut().poll(&mut context).is_pending());
         clock.advance(Duration::from_secs(3600));
@@ -166,14 +166,14 @@ fn a_thread_that_hangs_stays_on_the_list_though_another_takes_its_name() {
     let stop = StopToken::new();
     let next = watch
         .spawn("an-dock", RestartPolicy::NEVER, stop.clone(), move |context| {
-            context.rest();
+            context.suspend();
             ready.send(()).ok();
             context.stop().wait(Duration::from_secs(600));
             Ok(())
         })
         .unwrap();
     is_ready.recv().unwrap();
-    watch.forget("an-dock");
+    watch.remove("an-dock");
     time.advance(Duration::from_secs(60));
     assert_eq!(watch.stuck(Duration::from_secs(30)).len(), 1, "{watch:?}");
     drop(let_go);
@@ -181,6 +181,6 @@ fn a_thread_that_hangs_stays_on_the_list_though_another_takes_its_name() {
     stop.request();
     next.join();
     assert!(watch.stuck(Duration::from_secs(30)).is_empty());
-    watch.forget("an-dock");
+    watch.remove("an-dock");
     assert!(watch.list().is_empty());
 }

@@ -75,9 +75,9 @@ fn frame(seq: u64, size: (u32, u32)) -> Frame {
     Frame {
         source: name("dock"),
         seq,
-        stamp: CaptureTime {
+        capture_time: CaptureTime {
             wall: Timestamp::from_second(1_700_000_000).unwrap(),
-            wall_from: TimeSource::Clock,
+            wall_source: TimeSource::Clock,
             elapsed: Duration::from_millis(seq),
         },
         picture: Picture::from_rgb(size, rgb).unwrap(),

@@ -68,7 +68,7 @@ pub(in crate::api) async fn still(State(app): Shared, Id(id): Id, uri: Uri) -> R
         let message = format!("no frame of this source yet, it is {}{why}", status.state);
         return Err(ApiError::unavailable("no_frame", message));
     };
-    let (seq, time) = (frame.seq, frame.stamp.wall);
+    let (seq, time) = (frame.seq, frame.capture_time.wall);
     let encoded = app.pictures.get(&app.views, frame, max_side).await?;
     let headers = [
         ("content-type", "image/jpeg".to_owned()),
@@ -157,7 +157,7 @@ impl Viewer {
         loop {
             let newest = self.frames.borrow_and_update().clone();
             if let Some(frame) = newest {
-                let key = (frame.seq, frame.stamp.elapsed);
+                let key = (frame.seq, frame.capture_time.elapsed);
                 if self.shown.replace(key) != Some(key) {
                     return Some(frame);
                 }
@@ -247,7 +247,7 @@ impl Viewer {
         let overlay = self.overlays.borrow().clone();
         let caption = Caption {
             frame: frame.seq,
-            time: frame.stamp.wall,
+            time: frame.capture_time.wall,
             width: frame.picture.width(),
             height: frame.picture.height(),
             overlay_frame: overlay.frame,

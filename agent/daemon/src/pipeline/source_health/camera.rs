@@ -62,7 +62,7 @@ impl CameraHealth {
             }
         };
         report.facts = facts(&change);
-        report.at = Some((frame.stamp.wall, frame.stamp.wall_from));
+        report.at = Some((frame.capture_time.wall, frame.capture_time.wall_source));
         Some(report)
     }
 }

@@ -56,7 +56,7 @@ impl MicrophoneHealth {
                 // Through text: a tenth of a decibel is a tenth in double precision too.
                 report.facts.insert(name.into(), Value::from((f64::from(dbfs) * 10.0).round() / 10.0));
             }
-            report.at = Some((window.stamp.wall, window.stamp.wall_from));
+            report.at = Some((window.capture_time.wall, window.capture_time.wall_source));
             report
         });
         (level, report)
