@@ -51,7 +51,7 @@ fn a_clip_gives_a_line_for_each_analysed_frame_with_regions_and_tracks() {
 }
 
 #[test]
-fn a_folder_of_pictures_is_done_to_its_end_although_some_are_broken() {
+fn a_folder_of_pictures_is_analysed_to_its_end_although_some_are_broken() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = folder.path().join("pictures");
     std::fs::create_dir(&pictures).unwrap();
@@ -113,7 +113,7 @@ fn a_file_is_written_over_only_by_results_and_never_if_it_is_what_is_analysed() 
 }
 
 #[test]
-fn output_that_nobody_reads_to_its_end_ends_the_program_quietly() {
+fn a_closed_output_pipe_ends_the_program_quietly() {
     let mut child = Command::new(binary())
         .args(["reference", "--schema"])
         .stdout(std::process::Stdio::piped())
@@ -126,7 +126,7 @@ fn output_that_nobody_reads_to_its_end_ends_the_program_quietly() {
 }
 
 #[test]
-fn what_is_no_clip_and_what_is_not_there_are_told_apart() {
+fn a_file_that_is_no_clip_and_a_missing_file_have_different_errors() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("notes.mp4");
     std::fs::File::create(&text).unwrap().write_all(b"hello hello hello hello").unwrap();
@@ -147,7 +147,7 @@ fn what_is_no_clip_and_what_is_not_there_are_told_apart() {
 }
 
 #[test]
-fn a_demo_ends_by_itself_with_a_summary() {
+fn a_demo_ends_after_its_time_with_a_summary() {
     let folder = tempfile::tempdir().unwrap();
     let summary = folder.path().join("summary.json");
     let output = agent(&[

@@ -1,4 +1,4 @@
-//! One dead camera never stops another; an idle one costs no inference.
+//! A dead camera never stops another; an idle one costs no inference.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ fn health_of(health: &Value, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn cameras_that_cannot_work_say_why_and_the_others_go_on() {
+async fn cameras_that_cannot_work_report_why_and_the_others_continue() {
     let folder = tempfile::tempdir().unwrap();
     let no_video = folder.path().join("notes.mp4");
     std::fs::File::create(&no_video).unwrap().write_all(b"this is no video at all").unwrap();
@@ -84,7 +84,7 @@ model = "no-such-model"
 }
 
 #[tokio::test]
-async fn a_still_scene_costs_one_look_and_then_no_inference() {
+async fn a_still_scene_costs_one_inference_and_then_none() {
     let folder = tempfile::tempdir().unwrap();
     let cameras = format!(
         r#"

@@ -1,4 +1,4 @@
-//! What the program says of a configuration on the machine that it is to run on.
+//! Capacity checks of a configuration on this machine.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn a_configuration_that_fits_is_measured_and_a_device_that_is_not_here_is_a_warn
 }
 
 #[test]
-fn too_much_is_refused_with_lines_to_paste_that_would_fit() {
+fn a_configuration_that_is_too_large_is_refused_with_a_proposal_that_fits() {
     let folder = tempfile::tempdir().unwrap();
     let fast = "source = \"test:?fps=60\"\nfps = 60\nchain = [\"faces\"]";
     let cameras: String = (0..12).map(|n| camera(&format!("c{n}"), fast)).collect();
@@ -70,7 +70,7 @@ fn what_cannot_run_here_at_all_is_refused() {
 }
 
 #[test]
-fn probe_tells_the_board_and_what_a_configuration_costs_on_it() {
+fn probe_reports_the_board_and_the_cost_of_a_configuration_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let cameras = camera("door", "source = \"test:\"\nfps = 2");
     let (code, printed, _) = asked(&["probe", "--json"], folder.path(), &cameras);

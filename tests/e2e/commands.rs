@@ -1,4 +1,4 @@
-//! Signed commands over MQTT: carried out, refused, answered.
+//! Signed commands over MQTT: executed, rejected, answered.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,18 +19,18 @@ fn jpeg(picture: &Value) -> Vec<u8> {
 #[tokio::test]
 async fn a_source_is_tried_before_it_is_saved() {
     let mut rig = Rig::start().await;
-    let answer = rig.order("probe", json!({"source": bikes("")})).await;
+    let answer = rig.command("probe", json!({"source": bikes("")})).await;
     assert_eq!(answer["ok"], true, "{answer}");
     let result = &answer["result"];
     assert!(result["width"].as_u64() > Some(100) && result["fps"].as_f64() > Some(1.0), "{result}");
     jpeg(&result["picture"]);
 
-    let nothing = rig.order("probe", json!({"source": "rtsp://127.0.0.1:9/none", "timeout_s": 5.0})).await;
+    let nothing = rig.command("probe", json!({"source": "rtsp://127.0.0.1:9/none", "timeout_s": 5.0})).await;
     assert_eq!(nothing["ok"], false, "{nothing}");
-    let pipeline = rig.order("probe", json!({"source": "gst:videotestsrc"})).await;
+    let pipeline = rig.command("probe", json!({"source": "gst:videotestsrc"})).await;
     assert_eq!(pipeline["ok"], false, "a pipeline is a program: {pipeline}");
     let secret = json!({"source": "rtsp://127.0.0.1:9/x", "username": "u", "password_file": "/etc/shadow"});
-    let stolen = rig.order("probe", secret).await;
+    let stolen = rig.command("probe", secret).await;
     assert_eq!(
         (&stolen["ok"], &stolen["error"]["path"]),
         (&json!(false), &json!("password_file")),
@@ -43,14 +43,14 @@ async fn a_source_is_tried_before_it_is_saved() {
 async fn a_picture_is_sent_and_a_source_restarted_alone() {
     let mut rig = Rig::start().await;
     let (dock, yard) = (rig.delivers("dock").await, rig.delivers("yard").await);
-    let answer = rig.order("snapshot", json!({"source": "dock"})).await;
+    let answer = rig.command("snapshot", json!({"source": "dock"})).await;
     assert_eq!(answer["ok"], true, "{answer}");
     jpeg(&answer["result"]["picture"]);
-    let answer = rig.order("restart-source", json!({"source": "dock"})).await;
+    let answer = rig.command("restart-source", json!({"source": "dock"})).await;
     assert_eq!(answer["ok"], true, "{answer}");
     assert_ne!(rig.delivers("dock").await, dock);
     assert_eq!(rig.delivers("yard").await, yard);
-    let unknown = rig.order("restart-source", json!({"source": "attic"})).await;
+    let unknown = rig.command("restart-source", json!({"source": "attic"})).await;
     assert_eq!(unknown["error"]["kind"], "unknown_source", "{unknown}");
     rig.stop().await;
 }
@@ -58,14 +58,14 @@ async fn a_picture_is_sent_and_a_source_restarted_alone() {
 #[tokio::test]
 async fn a_drained_node_stays_so_until_it_is_resumed() {
     let mut rig = Rig::start().await;
-    let answer = rig.order("drain", json!({"within_s": 30})).await;
+    let answer = rig.command("drain", json!({"within_s": 30})).await;
     assert_eq!((&answer["ok"], &answer["result"]["left"]), (&json!(true), &json!(0)), "{answer}");
     let seen = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
-    let level = rig.order("set-log-level", json!({"level": "debug", "for_s": 60})).await;
+    let level = rig.command("set-log-level", json!({"level": "debug", "for_s": 60})).await;
     assert_eq!(level["ok"], true, "{level}");
     let later = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
     assert_eq!(later, seen, "no camera is looked at");
-    assert_eq!(rig.order("resume", json!({})).await["ok"], true);
+    assert_eq!(rig.command("resume", json!({})).await["ok"], true);
     harness::eventually("frames again", TIMEOUT, async || {
         let now = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
         (now > seen).then_some(())
@@ -75,7 +75,7 @@ async fn a_drained_node_stays_so_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_is_told_so_and_nothing_happens() {
+async fn a_command_without_authority_is_rejected_and_changes_nothing() {
     let mut rig = Rig::start().await;
     let since = rig.delivers("dock").await;
     let good = rig.signer.command("snapshot", json!({"source": "dock"}));
@@ -106,7 +106,7 @@ async fn whoever_may_not_is_told_so_and_nothing_happens() {
 }
 
 #[tokio::test]
-async fn eclipse_paho_asks_and_gets_its_answer() {
+async fn eclipse_paho_sends_a_command_and_gets_its_reply() {
     let rig = Rig::start().await;
     let envelope = rig.signer.command("snapshot", json!({"source": "dock", "max_side_px": 64}));
     let topic = "aimass/v1/test/board/command/snapshot";

@@ -1,4 +1,4 @@
-//! Configurations that come while the node runs: pushed, refused, rolled back, reloaded, and cut off by a kill.
+//! Configuration changes of a running node: pushed, rejected, rolled back, reloaded, interrupted by a kill.
 
 use harness::agent::Agent;
 use harness::api;
@@ -32,14 +32,14 @@ async fn a_pushed_zone_restarts_nothing_and_a_pushed_camera_restarts_alone() {
     assert_ne!(rig.delivers("dock").await, dock, "dock was opened anew");
     assert_eq!(rig.delivers("yard").await, yard, "yard was not touched");
     assert!(api::source_health(&rig.api, "yard").await["frames_seen_total"].as_u64() > frames);
-    // The zone is gone, and with it what it told.
+    // The zone is removed, and its retained states with it.
     let withdrawn = |m: &Message| m.topic.ends_with("/state/dock/count/bay/person") && m.payload.is_empty();
     rig.subscriber.expect(withdrawn).within(TIMEOUT).await;
     rig.stop().await;
 }
 
 #[tokio::test]
-async fn a_push_that_breaks_a_camera_is_rolled_back_and_the_others_never_notice() {
+async fn a_push_that_breaks_a_camera_is_rolled_back_and_the_others_are_not_disturbed() {
     let rig = Rig::start().await;
     let yard = rig.delivers("yard").await;
     let broken = "[[camera]]\nid = \"dock\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n".to_owned();
@@ -50,7 +50,7 @@ async fn a_push_that_breaks_a_camera_is_rolled_back_and_the_others_never_notice(
     rig.delivers("dock").await;
     assert_eq!(rig.delivers("yard").await, yard);
 
-    // The same version again, also in a new life, is not tried again; a higher one is.
+    // The same version is not tried again, also after a restart; a higher one is.
     rig.subscriber.forget();
     rig.push(rig.signer.config(1, &camera("yard", ""))).await;
     let refused = rig.reported("rejected").await;
@@ -61,7 +61,8 @@ async fn a_push_that_breaks_a_camera_is_rolled_back_and_the_others_never_notice(
 }
 
 #[tokio::test]
-async fn a_camera_that_can_never_work_ends_a_trial_at_once_and_is_tried_again_when_nothing_else_is_there() {
+async fn a_misconfigured_camera_ends_a_probation_at_once_and_is_retried_when_there_is_nothing_to_roll_back_to()
+ {
     let mut rig = Rig::start().await;
     let never = "[[camera]]\nid = \"dock\"\nsource = \"v4l2:/dev/null\"\nchain = []\n".to_owned();
     rig.push(rig.signer.config(1, &(never.clone() + &camera("yard", "")))).await;
@@ -72,7 +73,7 @@ async fn a_camera_that_can_never_work_ends_a_trial_at_once_and_is_tried_again_wh
     rig.delivers("dock").await;
     rig.stop_agent().await;
 
-    // A node that has nothing to go back to waits for somebody to plug in the right one.
+    // A node without an earlier configuration waits until the right device is plugged in.
     rig.folder = tempfile::tempdir().unwrap();
     rig.start_agent(&(never.replace("dock", "new") + &camera("yard", ""))).await;
     rig.applied(0).await;
@@ -89,7 +90,7 @@ async fn a_camera_that_can_never_work_ends_a_trial_at_once_and_is_tried_again_wh
 }
 
 #[tokio::test]
-async fn every_refusal_is_answered_with_its_reason_and_nothing_changes() {
+async fn every_rejected_push_is_answered_with_its_reason_and_nothing_changes() {
     let rig = Rig::start().await;
     let since = rig.delivers("dock").await;
     let stranger = Signer::new("stranger");
@@ -144,7 +145,7 @@ async fn a_kill_during_the_probation_comes_back_with_the_last_known_good() {
 }
 
 #[tokio::test]
-async fn the_node_s_own_file_is_read_again_at_sighup_and_takes_the_same_way() {
+async fn the_base_configuration_is_read_again_at_sighup_with_probation() {
     let rig = Rig::start().await;
     let yard = rig.delivers("yard").await;
     let write = |cameras: &str| {
@@ -178,7 +179,7 @@ async fn a_file_that_changed_while_the_node_was_off_and_loses_a_camera_is_rolled
     assert_eq!(report["errors"][0]["path"], "camera[0]", "{report}");
     rig.delivers("dock").await;
 
-    // The camera that is taken out is not missed, and what never worked is no reason to go back.
+    // A removed camera is not part of the baseline, and what never worked is no reason to roll back.
     rig.stop_agent().await;
     let never = "[[camera]]\nid = \"new\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n";
     rig.start_agent(&(never.to_owned() + &camera("yard", ""))).await;
@@ -187,7 +188,7 @@ async fn a_file_that_changed_while_the_node_was_off_and_loses_a_camera_is_rolled
 }
 
 #[tokio::test]
-async fn a_broken_file_does_not_keep_a_node_that_once_ran_from_its_work() {
+async fn a_broken_file_does_not_stop_a_node_that_ran_before() {
     let mut rig = Rig::start().await;
     rig.stop_agent().await;
     rig.start_agent("[[camera]]\nid = \"dock\"\nsorce = 1\n").await;
@@ -199,7 +200,7 @@ async fn a_broken_file_does_not_keep_a_node_that_once_ran_from_its_work() {
 }
 
 #[tokio::test]
-async fn a_push_that_waited_for_the_node_is_judged_by_what_works_once_it_is_up() {
+async fn a_push_that_waited_for_the_node_is_evaluated_once_its_sources_are_up() {
     let mut rig = Rig::start().await;
     rig.stop_agent().await;
     let broken = "[[camera]]\nid = \"dock\"\nsource = \"rtsp://127.0.0.1:9/none\"\nchain = []\n".to_owned();
@@ -212,7 +213,7 @@ async fn a_push_that_waited_for_the_node_is_judged_by_what_works_once_it_is_up()
 }
 
 #[tokio::test]
-async fn what_needs_a_new_start_is_said_so_and_taken_over_by_the_next_one() {
+async fn settings_that_need_a_restart_are_reported_and_applied_by_the_next_start() {
     let mut rig = Rig::start().await;
     let cameras = camera("dock", "") + &camera("yard", "");
     let own = base_config(&rig.broker, rig.folder.path(), &rig.signer, &cameras)
@@ -233,7 +234,7 @@ async fn what_needs_a_new_start_is_said_so_and_taken_over_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn another_address_of_the_api_is_taken_over_although_somebody_holds_a_connection() {
+async fn a_changed_api_address_is_applied_while_a_connection_is_open() {
     let rig = Rig::start().await;
     let _silent = tokio::net::TcpStream::connect(&rig.api).await.unwrap();
     let port = harness::ports::free_port();
@@ -251,7 +252,7 @@ async fn another_address_of_the_api_is_taken_over_although_somebody_holds_a_conn
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
+async fn a_waiting_reload_reports_the_outcome_of_the_file() {
     let rig = Rig::start().await;
     let cameras = |zone: &str| camera("dock", zone) + &camera("yard", "");
     let reload = |cameras: &str| {
@@ -275,7 +276,7 @@ async fn whoever_reloads_and_waits_hears_what_became_of_the_file() {
     let (code, _, told) = reload(&cameras("").replace("test:", "v4l2:/dev/null"));
     assert_eq!(code, Some(65), "{told}");
     assert!(told.contains("the configuration was taken back: camera[0]: "), "{told}");
-    // Two who ask for the same hear the same, and the second that it is on trial already.
+    // Two waiters for the same file get the same outcome; the second is told that it is on probation already.
     let before = std::time::Duration::from_secs(1);
     let (first, second) = std::thread::scope(|scope| {
         let first = scope.spawn(|| reload(&cameras("")));

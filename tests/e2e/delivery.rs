@@ -33,7 +33,7 @@ pub(crate) fn stored(path: &Path) -> BTreeMap<u64, String> {
         .collect()
 }
 
-/// What arrived, by `seq`; panics if one `seq` or `id` came with two faces.
+/// What arrived, by `seq`; panics if one `seq` or `id` came with two contents.
 pub(crate) fn arrived(messages: &[Message]) -> BTreeMap<u64, String> {
     let mut by_seq = BTreeMap::new();
     for event in messages.iter().filter(|m| m.topic.contains("/event/")).map(Message::json) {
@@ -55,15 +55,15 @@ async fn ten_kills_in_a_busy_run_lose_no_event_that_the_store_accepted() {
     for round in 0..10u64 {
         let before = arrived(&subscriber.all()).len();
         let mut agent = Agent::run(&config);
-        // Killed at another point each time: after the first, second or third new event, and a bit.
+        // Killed at another point each time: shortly after the first, second or third new event.
         let wanted = before + 1 + round as usize % 3;
         subscriber.expect_all("events", TIMEOUT, |all| arrived(all).len() >= wanted).await;
         tokio::time::sleep(Duration::from_millis(37 * round % 230)).await;
         agent.kill().await;
     }
-    // One life to deliver what is left.
+    // One more start to deliver the rest.
     let mut agent = Agent::run(&clip_config(&broker.url(), &store, "test:"));
-    // A program that has just been started does not obey yet.
+    // A program that has just been started does not handle signals yet.
     agent.stderr().expect("the last life", TIMEOUT, |line| line.contains("The node runs.")).await;
     let all = {
         let expected = stored(&store);
@@ -86,7 +86,7 @@ async fn ten_kills_in_a_busy_run_lose_no_event_that_the_store_accepted() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_at_start_gets_everything_later_marked_as_replay() {
+async fn a_broker_that_is_absent_at_start_gets_everything_later_marked_as_replay() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let way = Proxy::to(broker.port()).await;

@@ -1,4 +1,4 @@
-//! A board that gets too hot, or too slow for what is asked of it, watches less, says so, and watches all again.
+//! The governor: a board that is too hot or too slow analyses less, reports it, and recovers.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ model = "centerface"
 smaller_model = "blazeface-back"
 "#;
 
-/// A board's tree of files below this folder, and how hot it is.
+/// A simulated `/sys` tree below this folder, and its temperature.
 fn tree(folder: &Path) -> (String, String) {
     std::fs::create_dir_all(folder.join("class/thermal/thermal_zone0")).unwrap();
     write_atomically(&folder.join("class/thermal/thermal_zone0/type"), b"cpu-thermal\n").unwrap();
@@ -90,7 +90,7 @@ async fn until(address: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Valu
 }
 
 #[tokio::test]
-async fn heat_takes_frames_and_then_the_larger_model_and_gives_them_back() {
+async fn heat_reduces_the_frame_rate_then_the_model_size_and_cooling_restores_both() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let folder = tempfile::tempdir().unwrap();
@@ -164,7 +164,7 @@ async fn heat_takes_frames_and_then_the_larger_model_and_gives_them_back() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_open_is_ended_by_the_next_life_and_an_orderly_stop_ends_its_own() {
+async fn an_episode_left_open_by_a_crash_is_ended_by_the_next_start_and_a_clean_stop_ends_its_own() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ async fn what_a_crash_left_open_is_ended_by_the_next_life_and_an_orderly_stop_en
 }
 
 #[tokio::test]
-async fn a_chain_that_is_too_slow_for_its_camera_is_given_what_it_can_do() {
+async fn a_chain_that_is_too_slow_for_its_camera_is_slowed_down_to_its_capacity() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let folder = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ async fn a_chain_that_is_too_slow_for_its_camera_is_given_what_it_can_do() {
         let source = &h["sources"][0];
         let of = |name: &str| source[name].as_f64().unwrap();
         let (given, analysed) = (of("fps_given"), of("fps_analysed"));
-        // On a machine that is very busy even the floor is too much; less is never given.
+        // On a very busy machine even the minimum is too much; less is never allocated.
         given < 60.0 && (analysed > 0.6 * given || given <= 1.0)
     })
     .await;

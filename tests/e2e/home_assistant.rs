@@ -1,5 +1,4 @@
-//! What Home Assistant would find at the broker: documents that its own schemas accept, and states behind them that its
-//! templates understand.
+//! Home Assistant discovery: documents that its own schemas accept, and states that its templates understand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,10 +57,10 @@ async fn kept(
 }
 
 #[tokio::test]
-async fn home_assistant_accepts_what_the_node_tells_and_hears_it_again_at_its_birth() {
+async fn home_assistant_accepts_the_discovery_document_and_gets_it_again_at_its_birth_message() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "homeassistant/#").await;
-    // Health is not retained: it is listened for from the beginning.
+    // Health is not retained, so subscribe before the start.
     let states = Subscriber::on(broker.port(), "aimass/v1/test/board/#").await;
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("agent.db");
@@ -118,7 +117,7 @@ async fn home_assistant_accepts_what_the_node_tells_and_hears_it_again_at_its_bi
     let times = async || (agent.stderr().all().iter().filter(|l| delivers(l)).count() >= 2).then_some(());
     harness::eventually("the camera is opened anew", TIMEOUT, times).await;
 
-    // The next life has no part in Home Assistant: what the former one left is taken back.
+    // The next start has Home Assistant disabled: the retained document is withdrawn.
     agent.kill().await;
     let mut next = Agent::run(&config(&broker.url(), &store, "enabled = false"));
     let emptied =
@@ -130,7 +129,7 @@ async fn home_assistant_accepts_what_the_node_tells_and_hears_it_again_at_its_bi
 }
 
 #[tokio::test]
-async fn a_node_that_was_not_told_to_says_nothing_to_home_assistant() {
+async fn a_node_without_home_assistant_enabled_publishes_nothing_for_it() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "#").await;
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A node that trusts a key, and the centre that holds it.
+//! A node that trusts a key, and the hub that holds it.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(crate) fn base_config(broker: &Broker, folder: &Path, signer: &Signer, camer
     )
 }
 
-/// A node with the cameras `dock` and `yard`, both delivering, and who listens to it.
+/// A node with the cameras `dock` and `yard`, both delivering, and a subscriber.
 pub(crate) struct Rig {
     pub(crate) broker: Broker,
     pub(crate) subscriber: Subscriber,
@@ -99,7 +99,7 @@ impl Rig {
     }
 
     /// Sends a signed command and waits for its answer.
-    pub(crate) async fn order(&mut self, name: &str, body: Value) -> Value {
+    pub(crate) async fn command(&mut self, name: &str, body: Value) -> Value {
         let envelope = self.signer.command(name, body);
         self.ask(name, &envelope).await
     }
@@ -109,7 +109,7 @@ impl Rig {
         assert!(self.agent.wait(TIMEOUT).await.success());
     }
 
-    /// Another life, with these cameras in the node's own file; what the one before told is forgotten.
+    /// Starts the agent again with these cameras in its base configuration; earlier messages are dropped.
     pub(crate) async fn start_agent(&mut self, cameras: &str) {
         self.subscriber.forget();
         self.agent = Agent::run(&base_config(&self.broker, self.folder.path(), &self.signer, cameras));

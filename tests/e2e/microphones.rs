@@ -1,4 +1,4 @@
-//! Microphones of a whole node: their levels and losses at a real broker, and changes that touch nothing else.
+//! Microphones of a whole node: levels and faults at a real broker, and changes that affect nothing else.
 
 use harness::TIMEOUT;
 use harness::agent::Agent;
@@ -25,7 +25,7 @@ fn states<'a>(all: &'a [Message], name: &'a str) -> impl Iterator<Item = Value> 
 }
 
 #[tokio::test]
-async fn a_microphone_tells_its_level_on_change_and_shows_it_in_the_api() {
+async fn a_microphone_publishes_its_level_on_change_and_shows_it_in_the_api() {
     let folder = tempfile::tempdir().unwrap();
     let quiet_then_loud = [tone(10.0, 0.01), tone(10.0, 0.5)].concat();
     let sound = wav(folder.path(), "sound.wav", &quiet_then_loud);
@@ -41,7 +41,7 @@ async fn a_microphone_tells_its_level_on_change_and_shows_it_in_the_api() {
     };
     let all = subscriber.expect_all("the end of the file, and a level", TIMEOUT, over).await;
     let told: Vec<Value> = states(&all, "door/level").collect();
-    // Quiet, then loud, then not known: nothing in between was news.
+    // Quiet, then loud, then unknown: no other change was published.
     let rms = |n: usize| told[n]["rms_dbfs"].as_f64().unwrap();
     assert_eq!(told.len(), 3, "{told:?}");
     assert!((rms(0) + 43.0).abs() < 0.5 && (rms(1) + 9.0).abs() < 0.5, "{told:?}");
@@ -63,7 +63,7 @@ async fn a_microphone_tells_its_level_on_change_and_shows_it_in_the_api() {
 }
 
 #[tokio::test]
-async fn a_dead_input_is_a_loss_of_sight_until_sound_comes() {
+async fn a_dead_input_is_a_fault_until_sound_comes() {
     let folder = tempfile::tempdir().unwrap();
     let heard = [tone(4.0, 0.1), tone(20.0, 0.0), tone(4.0, 0.1)].concat();
     let sound = wav(folder.path(), "sound.wav", &heard);
@@ -86,7 +86,7 @@ async fn a_dead_input_is_a_loss_of_sight_until_sound_comes() {
     assert_eq!(of_door[0]["attributes"]["rms_dbfs"], -120.0, "{}", of_door[0]);
     assert_eq!(of_door[1]["attributes"]["reason"], "recovered");
     let lasted = of_door[1]["attributes"]["duration_s"].as_f64().unwrap();
-    // Told after ten seconds of twenty, over a second after sound came.
+    // Reported after ten of twenty seconds, over a second after sound came.
     assert!((10.0..12.5).contains(&lasted), "{lasted}");
 
     let of_gone = &events(&all, "gone")[0];
@@ -97,7 +97,7 @@ async fn a_dead_input_is_a_loss_of_sight_until_sound_comes() {
 }
 
 #[tokio::test]
-async fn a_source_of_a_sound_server_is_heard_again_after_the_server_was_killed() {
+async fn a_sound_server_source_recovers_after_the_server_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = SoundServer::start_new().await;
     let broker = Broker::plain().await;
@@ -128,7 +128,7 @@ async fn a_source_of_a_sound_server_is_heard_again_after_the_server_was_killed()
 }
 
 #[tokio::test]
-async fn a_changed_microphone_is_opened_anew_alone_and_one_that_is_taken_out_is_withdrawn() {
+async fn a_changed_microphone_restarts_alone_and_a_removed_one_is_withdrawn() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;

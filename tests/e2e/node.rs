@@ -1,4 +1,4 @@
-//! What a subscriber sees of a node: its birth, its events, its states, its end.
+//! What a subscriber receives from a node: birth message, events, states, end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ fn is_event(message: &Message) -> bool {
 }
 
 #[tokio::test]
-async fn a_clip_becomes_events_states_and_a_status_as_the_wire_says() {
+async fn a_clip_becomes_events_states_and_a_status_as_documented() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let folder = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ async fn a_clip_becomes_events_states_and_a_status_as_the_wire_says() {
 }
 
 #[tokio::test]
-async fn a_stop_that_is_told_to_the_program_and_to_its_group_is_one_stop() {
+async fn a_stop_signal_to_the_program_and_to_its_group_counts_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut agent =
         Agent::run(&lone_config(folder.path(), "[[camera]]\nid = \"street\"\nsource = \"test:\"\n"));
@@ -117,7 +117,7 @@ async fn line_totals_go_on_after_a_restart() {
     let before = totals(&subscriber.all());
     assert_eq!(before.len(), 2, "in and out: {before:?}");
 
-    // Nobody crosses a line in a test picture: what the next life tells first is what it remembers.
+    // No object crosses a line in a test picture: the first totals after the restart come from the store.
     subscriber.forget();
     let mut next = Agent::run(&clip_config(&broker.url(), &store, "test:"));
     let all = subscriber.expect_all("both totals", TIMEOUT, |all| totals(all).len() == 2).await;

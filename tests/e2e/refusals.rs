@@ -1,4 +1,4 @@
-//! Bad input: one clear line, the right code.
+//! Bad input: one clear line and the right exit code.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -34,14 +34,14 @@ fn a_configuration_with_errors_is_refused_with_all_of_them_by_validate_and_by_ru
 }
 
 #[tokio::test]
-async fn a_log_filter_that_makes_no_sense_is_told_of_and_keeps_no_node_from_its_work() {
+async fn an_invalid_log_filter_is_reported_and_does_not_stop_the_node() {
     let folder = tempfile::tempdir().unwrap();
     let config = lone_config(folder.path(), "[[camera]]\nid = \"street\"\nsource = \"test:\"\n");
     let agent = Agent::run_with(&config, &[("AIMASS_LOG".into(), "inof".into())]);
     let told = |line: &str| line.contains("logging at info") && line.contains("inof is no level");
     agent.stderr().expect("what is wrong", TIMEOUT, told).await;
     agent.stderr().expect("a picture", TIMEOUT, |line| line.contains("The source delivers")).await;
-    // Who asks by hand is better off without an answer.
+    // A wrong filter on the command line is an error.
     assert_eq!(self::agent(&["--log", "inof", "models", "list"]).status.code(), Some(64));
 }
 
@@ -121,7 +121,7 @@ fn a_model_with_a_wrong_hash_is_not_run() {
 }
 
 #[test]
-fn a_model_whose_file_is_missing_says_what_brings_it() {
+fn a_model_whose_file_is_missing_says_how_to_get_it() {
     let models = damaged_model(|file| std::fs::remove_file(file).unwrap());
     let output = analyze_with(models.path());
     assert_eq!(output.status.code(), Some(65));
@@ -129,14 +129,14 @@ fn a_model_whose_file_is_missing_says_what_brings_it() {
 }
 
 #[test]
-fn a_model_that_nobody_knows_is_refused_with_the_known_ones() {
+fn an_unknown_model_is_refused_with_a_list_of_the_known_ones() {
     let output = agent(&["analyze", "--source", "test:", "--model", "coco-ssd-lit"]);
     assert_eq!(output.status.code(), Some(65));
     assert!(stderr(&output).contains("coco-ssd-lite"), "{}", stderr(&output));
 }
 
 #[test]
-fn a_command_line_that_makes_no_sense_ends_with_64() {
+fn an_invalid_command_line_exits_with_64() {
     assert_eq!(agent(&["fly"]).status.code(), Some(64));
     assert_eq!(agent(&["analyze", "--source", "test:", "--chain", "xray"]).status.code(), Some(64));
     assert_eq!(agent(&["--help"]).status.code(), Some(0));

@@ -1,4 +1,4 @@
-//! `keygen`, `sign`, `verify`, `reload`, `config`: the commands of whoever signs.
+//! `keygen`, `sign`, `verify`, `reload`, `config`: the commands for signing.
 
 use std::path::{Path, PathBuf};
 
@@ -90,7 +90,7 @@ fn a_key_is_not_written_over_and_a_wrong_configuration_is_not_signed() {
 }
 
 #[test]
-fn a_body_that_the_node_would_refuse_is_told_before_it_is_sent() {
+fn a_body_that_the_node_would_reject_is_reported_before_it_is_sent() {
     let desk = Desk::new();
     let gst = desk.write("gst.toml", &desk.node(3).replace("test:", "gst:videotestsrc ! videoconvert"));
     let envelope = desk.at("push.json");
@@ -121,7 +121,7 @@ async fn a_signed_push_is_retained_and_the_node_s_answer_decides_how_the_command
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_signs_shows_a_certificate_to_a_broker_that_asks_for_one() {
+async fn sign_presents_a_client_certificate_to_a_broker_that_requires_one() {
     let desk = Desk::new();
     let broker = BrokerSetup::new().client_certificates().start().await;
     let c = broker.certificates();
@@ -136,7 +136,7 @@ async fn whoever_signs_shows_a_certificate_to_a_broker_that_asks_for_one() {
 }
 
 #[test]
-fn what_is_wrong_with_the_broker_of_a_push_is_told_in_the_options_words() {
+fn errors_about_the_broker_of_a_push_name_the_command_line_options() {
     let desk = Desk::new();
     let output =
         desk.sign(&["--version", "8", &desk.at("agent.toml"), "--publish", "mqtt://broker.example:1883"]);

@@ -1,4 +1,4 @@
-//! A camera that sees nothing, or not what it should, says so: on clips made for it, at a real broker.
+//! Source health of cameras: on clips with simulated faults, at a real broker.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const FPS: u32 = 5;
 const SIZE: (usize, usize) = (384, 288);
 /// Every picture by itself.
 const JPEG: &str = "jpegenc quality=90 ! avimux";
-/// Pictures that build on each other, as cameras send them: what is frozen is encoded anew.
+/// Pictures that build on each other, as cameras send them: a frozen picture is encoded again.
 const MPEG4: &str = "avenc_mpeg4 bitrate=3000000 gop-size=10 max-bframes=0 ! avimux";
 
 /// A pedestrian precinct: the whole clip, larger than what the camera shows of it.
@@ -32,23 +32,23 @@ impl Precinct {
         self.0[n % self.0.len()].cropped((48 + beside.0, 36 + beside.1), SIZE)
     }
 
-    /// Segments of so many seconds, one after the other, each with what befell the camera.
-    fn clip(&self, folder: &Path, name: &str, codec: &str, segments: &[(usize, Mishap)]) -> PathBuf {
+    /// Segments of so many seconds, one after the other, each with its camera fault.
+    fn clip(&self, folder: &Path, name: &str, codec: &str, segments: &[(usize, CameraFault)]) -> PathBuf {
         let mut frames: Vec<Picture> = Vec::new();
         for (seconds, mishap) in segments {
             let begin = frames.len();
             for n in begin..begin + seconds * FPS as usize {
                 let frame = match mishap {
-                    Mishap::Moved => self.frame(n, (48, 24)),
+                    CameraFault::Moved => self.frame(n, (48, 24)),
                     _ => self.frame(n, (0, 0)),
                 };
                 frames.push(match mishap {
-                    Mishap::None | Mishap::Moved => frame,
-                    Mishap::Black => frame.black(),
-                    Mishap::Covered => frame.covered(),
-                    Mishap::Blurred => frame.blurred(2),
-                    Mishap::Frozen => self.frame(begin, (0, 0)),
-                    Mishap::Light(light) => {
+                    CameraFault::None | CameraFault::Moved => frame,
+                    CameraFault::Black => frame.black(),
+                    CameraFault::Covered => frame.covered(),
+                    CameraFault::Blurred => frame.blurred(2),
+                    CameraFault::Frozen => self.frame(begin, (0, 0)),
+                    CameraFault::Light(light) => {
                         let factor = light(n - begin);
                         frame.lit(|v| 16.0 + (f32::from(v) - 16.0) * factor)
                     }
@@ -59,7 +59,7 @@ impl Precinct {
     }
 }
 
-enum Mishap {
+enum CameraFault {
     None,
     Black,
     Covered,
@@ -121,22 +121,22 @@ fn is_goodbye(message: &Message) -> bool {
 }
 
 #[tokio::test]
-async fn every_mishap_of_a_camera_begins_and_ends_as_an_event_with_its_evidence() {
+async fn every_camera_fault_begins_and_ends_as_an_event_with_its_measurements() {
     let folder = tempfile::tempdir().unwrap();
     let clip = Precinct::new().clip(
         folder.path(),
         "mishaps.avi",
         MPEG4,
         &[
-            (20, Mishap::None),
-            (14, Mishap::Black),
-            (8, Mishap::None),
-            (14, Mishap::Covered),
-            (8, Mishap::None),
-            (14, Mishap::Moved),
-            (8, Mishap::None),
-            (14, Mishap::Blurred),
-            (8, Mishap::None),
+            (20, CameraFault::None),
+            (14, CameraFault::Black),
+            (8, CameraFault::None),
+            (14, CameraFault::Covered),
+            (8, CameraFault::None),
+            (14, CameraFault::Moved),
+            (8, CameraFault::None),
+            (14, CameraFault::Blurred),
+            (8, CameraFault::None),
         ],
     );
     let broker = Broker::plain().await;
@@ -172,11 +172,16 @@ async fn every_mishap_of_a_camera_begins_and_ends_as_an_event_with_its_evidence(
 }
 
 #[tokio::test]
-async fn a_frozen_and_a_black_camera_are_a_state_until_they_live_again() {
+async fn a_frozen_and_a_black_camera_are_a_state_until_they_recover() {
     let folder = tempfile::tempdir().unwrap();
     // A whole picture comes each two seconds, so the frozen one is first known by its second.
-    let segments =
-        [(3, Mishap::None), (12, Mishap::Frozen), (4, Mishap::None), (4, Mishap::Black), (4, Mishap::None)];
+    let segments = [
+        (3, CameraFault::None),
+        (12, CameraFault::Frozen),
+        (4, CameraFault::None),
+        (4, CameraFault::Black),
+        (4, CameraFault::None),
+    ];
     let clip = Precinct::new().clip(folder.path(), "frozen.avi", MPEG4, &segments);
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
@@ -196,7 +201,7 @@ async fn a_frozen_and_a_black_camera_are_a_state_until_they_live_again() {
 }
 
 #[tokio::test]
-async fn ordinary_life_is_no_loss_of_sight() {
+async fn ordinary_changes_of_a_scene_are_not_faults() {
     let folder = tempfile::tempdir().unwrap();
     let precinct = Precinct::new();
     // A day and a night in a minute and a half; a lamp that flickers; one that is switched off and on.
@@ -204,7 +209,7 @@ async fn ordinary_life_is_no_loss_of_sight() {
     let flicker = |n: usize| if n.is_multiple_of(2) { 0.75 } else { 1.15 };
     let switched = |n: usize| if (n / 100).is_multiple_of(2) { 1.0 } else { 0.35 };
     let made = |name: &str, light: fn(usize) -> f32| {
-        let segments = [(15, Mishap::None), (90, Mishap::Light(light)), (15, Mishap::None)];
+        let segments = [(15, CameraFault::None), (90, CameraFault::Light(light)), (15, CameraFault::None)];
         precinct.clip(folder.path(), name, JPEG, &segments)
     };
     let clips = [
@@ -239,7 +244,7 @@ async fn ordinary_life_is_no_loss_of_sight() {
 }
 
 #[tokio::test]
-async fn a_camera_that_is_away_is_told_over_kills_and_stops_and_each_loss_ends_once() {
+async fn a_camera_that_is_absent_is_reported_across_kills_and_stops_and_each_fault_ends_once() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let folder = tempfile::tempdir().unwrap();

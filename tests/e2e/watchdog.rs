@@ -1,4 +1,4 @@
-//! The node under a service manager: ready, alive, restarted when a part of it hangs, ended in order.
+//! The node under a service manager: ready, watchdog, restarted when a part hangs, stopped cleanly.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -18,21 +18,31 @@ use crate::delivery::{arrived, stored};
 const WATCHDOG: Duration = Duration::from_secs(8);
 
 #[tokio::test]
-async fn the_service_manager_is_told_of_readiness_life_and_an_orderly_end() {
+async fn the_service_manager_is_notified_of_ready_watchdog_and_stopping() {
     let broker = Broker::plain().await;
     let folder = tempfile::tempdir().unwrap();
     let config = clip_config(&broker.url(), &folder.path().join("agent.db"), "test:");
     let mut service = Service::start(&config, WATCHDOG, &[]);
     service.until_ready().await;
     service.agent.stderr().expect("it runs when it says so", TIMEOUT, |l| l.contains("The node runs")).await;
-    // Three intervals: a camera that shows a test picture, and an idle store and broker, are no reason to bite.
-    assert_eq!(service.watch(3 * WATCHDOG).await, None, "{:?}", service.told());
-    assert!(service.told().iter().filter(|t| *t == "WATCHDOG=1").count() >= 3, "{:?}", service.told());
-    assert!(service.told().iter().any(|t| t == "STATUS=1 source, broker online"), "{:?}", service.told());
+    // Three intervals: a test picture, an idle store and an idle broker must not trip the watchdog.
+    assert_eq!(service.watch(3 * WATCHDOG).await, None, "{:?}", service.notifications());
+    assert!(
+        service.notifications().iter().filter(|t| *t == "WATCHDOG=1").count() >= 3,
+        "{:?}",
+        service.notifications()
+    );
+    assert!(
+        service.notifications().iter().any(|t| t == "STATUS=1 source, broker online"),
+        "{:?}",
+        service.notifications()
+    );
     assert!(service.stop().await.success());
-    let told = service.told();
-    let at = |what: &str| told.iter().position(|t| t == what).unwrap_or_else(|| panic!("{what} in {told:?}"));
-    assert!(at("READY=1") < at("WATCHDOG=1") && at("WATCHDOG=1") < at("STOPPING=1"), "{told:?}");
+    let notifications = service.notifications();
+    let at = |what: &str| {
+        notifications.iter().position(|t| t == what).unwrap_or_else(|| panic!("{what} in {notifications:?}"))
+    };
+    assert!(at("READY=1") < at("WATCHDOG=1") && at("WATCHDOG=1") < at("STOPPING=1"), "{notifications:?}");
 }
 
 #[tokio::test]
@@ -52,9 +62,9 @@ async fn an_analyzer_that_hangs_ends_in_a_restart_and_no_accepted_event_is_lost(
     assert_eq!(end.and_then(|e| e.signal()), Some(6), "the watchdog bites; it logged:\n{log}");
     assert!(log.contains("This analyzer hangs"), "{log}");
     assert!(
-        service.told().iter().any(|t| t == "STATUS=no sign of life of an-street"),
+        service.notifications().iter().any(|t| t == "STATUS=no sign of life of an-street"),
         "{:?}",
-        service.told()
+        service.notifications()
     );
     let accepted = stored(&store);
     assert!(!accepted.is_empty(), "events before the hang; it logged:\n{log}");

@@ -41,7 +41,7 @@ pub(crate) async fn fill(path: &Path, count: u64) -> Accepted {
     accepted.into_iter().collect()
 }
 
-/// What a street camera tells: mostly for the record, now and then an alarm.
+/// Events of a street camera: mostly `info`, some alarms.
 fn event(n: u64) -> Event {
     let score = 0.5 + (n % 997) as f32 / 2000.0;
     let severity = match n % 40 {

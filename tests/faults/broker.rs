@@ -1,4 +1,4 @@
-//! Cells: the broker is away, dies, forgets, gives our session to another, does not let us in any more.
+//! Cells: the broker is absent, killed, loses its sessions, gives our session to another client, revokes our access.
 
 use harness::agent::Agent;
 use harness::api::{address_of, get_json};
@@ -9,7 +9,7 @@ use rumqttc::v5::{AsyncClient, MqttOptions};
 use crate::rig::{CLIENT_ID, Rig};
 
 #[tokio::test]
-async fn a_broker_that_is_absent_at_start_gets_everything_in_order_once_it_is_there() {
+async fn a_broker_that_is_absent_at_start_gets_everything_in_order_later() {
     let mut rig = Rig::new().await;
     let accepted = rig.fill(by_depth(400, 5000)).await;
     rig.way.set(|b| b.refuse = true).await;
@@ -23,7 +23,7 @@ async fn a_broker_that_is_absent_at_start_gets_everything_in_order_once_it_is_th
     assert_eq!(rig.delivery.doubles(), 0);
 }
 
-/// How many messages, events and others, the agent knows to be acknowledged.
+/// How many messages were acknowledged to the agent.
 async fn acknowledged(agent: &Agent) -> u64 {
     let health = get_json(&address_of(agent).await, "/healthz").await;
     health["broker"]["delivered_total"].as_u64().unwrap_or_else(|| panic!("{health}"))
@@ -36,8 +36,8 @@ async fn outlives_a_broker_that_is_killed(setup: BrokerSetup) {
     let agent = rig.agent();
     for round in 1..=3u64 {
         rig.arrived(accepted.len() * round as usize / 5).await;
-        // What a broker acknowledges right before its death it may have passed on to nobody, and that would be its
-        // loss, not ours: it dies when nothing is on its way through it. What is in flight to it is lost.
+        // A broker may acknowledge a message right before it is killed without forwarding it: that loss is not ours. So
+        // it is killed while nothing is in transit through it. What is in flight to it is lost.
         rig.way.set(|b| b.black_hole = true).await;
         let mut before = None;
         eventually("what the broker acknowledged", TIMEOUT, async || {
@@ -69,7 +69,7 @@ async fn a_broker_that_is_killed_and_comes_back_without_its_sessions_costs_no_ev
 }
 
 #[tokio::test]
-async fn a_second_client_with_our_id_costs_no_event_and_starts_no_fight() {
+async fn a_second_client_with_our_id_loses_no_event_and_causes_no_reconnect_loop() {
     let mut rig = Rig::new().await;
     let accepted = rig.fill(by_depth(600, 3000)).await;
     let agent = rig.agent();
@@ -78,11 +78,11 @@ async fn a_second_client_with_our_id_costs_no_event_and_starts_no_fight() {
         let mut options = MqttOptions::new(CLIENT_ID, "127.0.0.1", rig.broker.port());
         options.set_clean_start(true);
         let (_client, mut eventloop) = AsyncClient::new(options, 4);
-        // It is let in, and thrown out when the agent comes back.
+        // It is accepted, and disconnected when the agent reconnects.
         let taken = tokio::time::timeout(TIMEOUT, async { while eventloop.poll().await.is_ok() {} });
         taken.await.expect("the agent takes its session back");
     }
-    // Why is for the broker to say. Mosquitto 2.0.11 only hangs up.
+    // The reason must come from the broker. Mosquitto 2.0.11 only closes the connection.
     Rig::says(&agent, "No connection to the broker").await;
     let connections = rig.way.connections();
     rig.settle(agent, &accepted).await;
@@ -97,7 +97,7 @@ fn acl(allowed: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_authorisation_that_is_lost_in_mid_replay_holds_events_back_until_it_is_there_again() {
+async fn an_authorization_lost_during_replay_holds_events_back_until_it_returns() {
     let mut rig = Rig::on(BrokerSetup::new().acl(&acl("topic write aimass/#\n"))).await;
     let accepted = rig.fill(by_depth(1500, 6000)).await;
     // Slow, so that there is a middle.

@@ -1,5 +1,5 @@
 //! Cells: a camera is absent, dies, freezes, sends garbage, changes its size, is slow, or has another password.
-//! Beside it a good camera runs on, and what the node tells of both is judged as everywhere.
+//! A good camera runs beside it, and the events of both go through the delivery check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use crate::rig::Rig;
 use crate::rtsp::{Camera, JPEG, Lock, VP8};
 
-/// A node with a good camera and one whose life is hard.
+/// A node with a good camera and a faulty one.
 struct Node {
     rig: Rig,
     agent: Agent,
@@ -28,7 +28,7 @@ struct Node {
 }
 
 impl Node {
-    /// `lines` are those of the hard camera; without a chain, as only its delivery is looked at.
+    /// `lines` configure the faulty camera; it has no chain, because only its delivery is tested.
     async fn with(source: &str, lines: &str) -> Node {
         let mut rig = Rig::new().await;
         let good = "[[camera]]\nid = \"good\"\nsource = \"test:\"\nchain = []\n";
@@ -40,7 +40,7 @@ impl Node {
         Node { rig, agent, address }
     }
 
-    async fn hard(&self, what: &str, within: Duration, fits: impl Fn(&Value) -> bool) -> Value {
+    async fn faulty(&self, what: &str, within: Duration, fits: impl Fn(&Value) -> bool) -> Value {
         eventually(what, within, async || {
             let health = source_health(&self.address, "hard").await;
             fits(&health).then_some(health)
@@ -48,17 +48,18 @@ impl Node {
         .await
     }
 
-    /// It delivers, and goes on to.
+    /// It delivers, and continues to.
     async fn delivers(&self) -> Value {
         let seen = |health: &Value| health["frames_seen_total"].as_u64().unwrap();
-        let first = self.hard("the camera delivers", TIMEOUT, |h| h["state"] == "delivering").await;
-        self.hard("more frames", TIMEOUT, |h| seen(h) > seen(&first) + 5 && h["state"] == "delivering").await
+        let first = self.faulty("the camera delivers", TIMEOUT, |h| h["state"] == "delivering").await;
+        self.faulty("more frames", TIMEOUT, |h| seen(h) > seen(&first) + 5 && h["state"] == "delivering")
+            .await
     }
 
-    /// It does not, and says why in one line.
+    /// It does not deliver, and reports why in one line.
     async fn fails(&self, word: &str) -> String {
         let health = self
-            .hard(&format!("a failure with `{word}`"), TIMEOUT, |h| {
+            .faulty(&format!("a failure with `{word}`"), TIMEOUT, |h| {
                 h["state"] != "delivering" && h["error"].as_str().is_some_and(|e| e.contains(word))
             })
             .await;
@@ -67,8 +68,8 @@ impl Node {
         error
     }
 
-    /// The good camera never noticed; everything accepted has arrived.
-    async fn ends_well(mut self) {
+    /// The good camera was not disturbed; everything accepted has arrived.
+    async fn finish(mut self) {
         let good = source_health(&self.address, "good").await;
         assert_eq!((&good["state"], &good["reconnects_total"]), (&"delivering".into(), &0.into()), "{good}");
         let before = good["frames_seen_total"].as_u64().unwrap();
@@ -85,17 +86,17 @@ impl Node {
 }
 
 #[tokio::test]
-async fn a_camera_that_is_absent_is_named_and_comes_up_when_it_appears() {
+async fn a_camera_that_is_absent_is_reported_and_starts_when_it_appears() {
     let port = free_port();
     let node = Node::with(&format!("rtsp://127.0.0.1:{port}/stream"), "").await;
     node.fails("check that it is on").await;
     let _camera = Camera::start_at(port.into(), VP8, Lock::Open);
     node.delivers().await;
-    node.ends_well().await;
+    node.finish().await;
 }
 
 #[tokio::test]
-async fn a_camera_that_dies_is_named_and_comes_up_when_it_is_back() {
+async fn a_camera_that_dies_is_reported_and_recovers() {
     let camera = Camera::start(VP8, Lock::Open);
     let port = camera.port;
     let node = Node::with(&camera.uri("stream"), "").await;
@@ -107,11 +108,11 @@ async fn a_camera_that_dies_is_named_and_comes_up_when_it_is_back() {
         camera = Some(Camera::start_at(port, VP8, Lock::Open));
     }
     node.delivers().await;
-    node.ends_well().await;
+    node.finish().await;
 }
 
 #[tokio::test]
-async fn a_camera_that_freezes_is_named_and_opened_anew() {
+async fn a_camera_that_freezes_is_reported_and_reopened() {
     let camera = Camera::start(VP8, Lock::Open);
     let port = camera.port;
     let node = Node::with(&camera.uri("stream"), "").await;
@@ -125,11 +126,11 @@ async fn a_camera_that_freezes_is_named_and_opened_anew() {
     drop(camera);
     let _camera = Camera::start_at(port, VP8, Lock::Open);
     node.delivers().await;
-    node.ends_well().await;
+    node.finish().await;
 }
 
 #[tokio::test]
-async fn random_bytes_in_place_of_a_camera_are_named_and_harm_nothing() {
+async fn random_bytes_in_place_of_a_camera_are_reported_and_do_no_harm() {
     let mut random = SeededRandom::new("random bytes");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -140,7 +141,7 @@ async fn random_bytes_in_place_of_a_camera_are_named_and_harm_nothing() {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 2048];
             drop(stream.read(&mut request).await);
-            // Now and then it begins like an answer.
+            // Some of it begins like a valid answer.
             let mut bytes =
                 if random.range(0, 2) == 0 { b"RTSP/1.0 200 OK\r\n".to_vec() } else { Vec::new() };
             bytes.extend((0..random.range(1, 50_000)).map(|_| random.range(0, 256) as u8));
@@ -151,13 +152,13 @@ async fn random_bytes_in_place_of_a_camera_are_named_and_harm_nothing() {
     let node = Node::with(&format!("rtsp://127.0.0.1:{port}/stream"), "open_timeout_s = 2\n").await;
     eventually("bytes were sent", TIMEOUT, async || served.load(Ordering::Relaxed).then_some(())).await;
     node.fails("hard").await;
-    node.hard("more attempts", TIMEOUT, |h| h["reconnects_total"].as_u64() > Some(by_depth(2, 10))).await;
+    node.faulty("more attempts", TIMEOUT, |h| h["reconnects_total"].as_u64() > Some(by_depth(2, 10))).await;
     garbage.abort();
-    node.ends_well().await;
+    node.finish().await;
 }
 
 #[tokio::test]
-async fn a_stream_of_garbage_harms_nothing_and_is_forgotten_when_it_is_over() {
+async fn a_stream_of_garbage_does_no_harm_and_the_camera_recovers() {
     for codec in by_depth(vec![VP8], vec![VP8, JPEG]) {
         let camera = Camera::start(codec, Lock::Open);
         let way = Proxy::to(camera.port as u16).await;
@@ -165,10 +166,10 @@ async fn a_stream_of_garbage_harms_nothing_and_is_forgotten_when_it_is_over() {
         let node = Node::with(&format!("rtsp://127.0.0.1:{}/stream", way.port()), "").await;
         node.delivers().await;
         way.set(|b| b.pictures = Some(Pictures::Garbled)).await;
-        node.hard("no good pictures any more", TIMEOUT, |h| h["state"] != "delivering").await;
+        node.faulty("no good pictures any more", TIMEOUT, |h| h["state"] != "delivering").await;
         way.set(|b| b.pictures = Some(Pictures::Pass)).await;
         node.delivers().await;
-        node.ends_well().await;
+        node.finish().await;
     }
 }
 
@@ -181,10 +182,10 @@ async fn a_camera_that_changes_its_size_in_mid_stream_goes_on() {
         assert_eq!(size(&node.delivers().await), (160, 120));
         for (w, h) in [(320, 240), (96, 160)] {
             camera.resize(w, h);
-            node.hard("the new size", TIMEOUT, |health| size(health) == (w as u64, h as u64)).await;
+            node.faulty("the new size", TIMEOUT, |health| size(health) == (w as u64, h as u64)).await;
             node.delivers().await;
         }
-        node.ends_well().await;
+        node.finish().await;
     }
 }
 
@@ -211,22 +212,22 @@ async fn a_camera_that_takes_40_s_to_its_first_picture_comes_up_with_a_longer_ti
     way.set(|b| b.pictures = Some(Pictures::Pass)).await;
     let health = node.delivers().await;
     assert_eq!(health["reconnects_total"], 0, "it was waited for: {health}");
-    node.ends_well().await;
+    node.finish().await;
 }
 
 #[tokio::test]
-async fn a_camera_that_takes_longer_than_its_timeout_is_named_with_what_to_raise_and_tried_again() {
+async fn a_camera_that_is_slower_than_its_timeout_is_reported_with_the_setting_to_raise_and_retried() {
     let (wait, lines) = by_depth((1, "open_timeout_s = 1\n"), (40, ""));
     let (node, way, _camera) = first_picture_after(Duration::from_secs(wait), lines).await;
     let error = node.fails("open_timeout").await;
     assert!(error.contains("raise"), "{error}");
     way.set(|b| b.pictures = Some(Pictures::Pass)).await;
     node.delivers().await;
-    node.ends_well().await;
+    node.finish().await;
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_and_the_right_one_works_without_a_restart() {
+async fn a_wrong_password_is_reported_and_the_right_one_works_without_a_restart() {
     for lock in by_depth(vec![Lock::Digest], vec![Lock::Digest, Lock::Basic]) {
         let folder = tempfile::tempdir().unwrap();
         let password = folder.path().join("password");
@@ -239,6 +240,6 @@ async fn a_wrong_password_is_named_and_the_right_one_works_without_a_restart() {
         assert!(!error.contains("wr0ng") && !log.contains("wr0ng") && !log.contains("s3cret"), "{log}");
         write_atomically(&password, b"s3cret\n").unwrap();
         node.delivers().await;
-        node.ends_well().await;
+        node.finish().await;
     }
 }

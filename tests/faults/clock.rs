@@ -1,4 +1,4 @@
-//! Cell: the wall clock jumps by a year, both ways, under the running agent and between two lives.
+//! Cell: the wall clock jumps by a year, both ways, under the running agent and between two runs.
 
 use harness::agent::Agent;
 use harness::api::{address_of, source_health};
@@ -29,7 +29,7 @@ async fn a_clock_that_jumps_by_a_year_loses_nothing_and_stops_no_camera() {
     let mut rig = Rig::new().await;
     let accepted = rig.fill(300).await;
     rig.more = "[[camera]]\nid = \"a\"\nsource = \"test:\"\nchain = []\n".to_owned();
-    // Half of it waits: the door is shut in between.
+    // Half of the events wait: the connection is refused in between.
     let agent = Agent::run_with(&rig.config(), &clock.environment());
     let address = address_of(&agent).await;
     rig.arrived(1).await;

@@ -31,17 +31,17 @@ async fn is_named_and_healed(validity: Validity, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_named_and_a_renewed_one_believed_without_a_restart() {
+async fn an_expired_certificate_is_reported_and_a_renewed_one_accepted_without_a_restart() {
     is_named_and_healed(Validity::Expired, &["expired", "clock"]).await;
 }
 
 #[tokio::test]
-async fn a_certificate_whose_time_has_not_come_is_named_with_the_clock() {
+async fn a_certificate_that_is_not_yet_valid_is_reported_with_the_clock() {
     is_named_and_healed(Validity::NotYet, &["not valid yet", "clock"]).await;
 }
 
 #[tokio::test]
-async fn a_password_that_is_changed_shuts_us_out_until_its_file_is_changed_too() {
+async fn a_changed_password_locks_the_node_out_until_its_file_changes_too() {
     let broker = BrokerSetup::new().user("board", "old").user("desk", "desk").start().await;
     let port = broker.port();
     let subscriber = harness::subscriber::Subscriber::as_user(port, crate::rig::ALL, "desk", "desk").await;

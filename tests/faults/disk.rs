@@ -6,7 +6,7 @@ use harness::{TIMEOUT, by_depth};
 
 use crate::rig::Rig;
 
-/// A street at full speed, over and over.
+/// A street clip at full speed, in a loop.
 fn street() -> String {
     format!(
         "[[camera]]\nid = \"street\"\nsource = \"file:{}?realtime=false&loop=true\"\nfps = 5\n\
@@ -28,7 +28,7 @@ async fn a_full_disk_holds_events_back_until_there_is_room_again() {
     let before = rig.delivery.arrived();
     std::fs::remove_file(ballast).unwrap();
     rig.arrived(before + by_depth(4, 30)).await;
-    // The end of the program ends what the street is full of: these events too must arrive.
+    // Stopping the program ends all open occurrences: these events must arrive too.
     agent.terminate();
     assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
     let all = harness::delivery::Accepted::in_store(&rig.store()).and_perhaps_more();
@@ -36,7 +36,7 @@ async fn a_full_disk_holds_events_back_until_there_is_room_again() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_read_only_at_start_is_named_and_what_is_on_it_delivered_later() {
+async fn a_disk_that_is_read_only_at_start_is_reported_and_its_events_are_delivered_later() {
     let Some(disk) = Disk::small(8192) else { return };
     let mut rig = Rig::new().await;
     rig.store = Some(disk.path().join("agent.db"));
@@ -54,7 +54,7 @@ async fn a_disk_that_is_read_only_at_start_is_named_and_what_is_on_it_delivered_
 }
 
 #[tokio::test]
-async fn a_card_that_fails_under_the_agent_is_named_and_costs_no_accepted_event() {
+async fn a_card_that_fails_under_the_agent_is_reported_and_loses_no_accepted_event() {
     let Some(disk) = Disk::card(24) else { return };
     let mut rig = Rig::new().await;
     rig.store = Some(disk.path().join("agent.db"));

@@ -1,4 +1,4 @@
-//! Other people's software: Eclipse Paho as client, rumqttd and NATS as brokers beside Mosquitto.
+//! Third-party software: Eclipse Paho as client, rumqttd and NATS as brokers beside Mosquitto.
 
 use std::collections::{BTreeSet, HashMap};
 use std::process::Stdio;
@@ -35,7 +35,7 @@ fn status(messages: &[(String, String, bool)]) -> Vec<Value> {
     of_status.map(|(_, payload, _)| serde_json::from_str(payload).unwrap()).collect()
 }
 
-/// What every broker must do with us, seen by Paho: birth, backlog, states, retained values for who comes later,
+/// The smoke test that every broker must pass, observed by Paho: birth, backlog, states, retained values for who comes later,
 /// the last will of a node that dies.
 async fn smoke(port: u16) {
     let folder = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ async fn smoke(port: u16) {
     delivery.check(&accepted);
     early.expect("state/a/sight").await;
 
-    // Who comes later finds the values that are kept, and no event.
+    // A later subscriber receives the retained values and no event.
     let late = Paho::subscribe(port, "aimass/#").await;
     for topic in ["state/a/sight", "board/status"] {
         late.expect(topic).await;
@@ -176,7 +176,7 @@ impl Nats {
 }
 
 #[tokio::test]
-async fn a_broker_of_the_old_version_is_named_asked_seldom_and_left_for_one_that_can() {
+async fn a_broker_without_mqtt_5_is_reported_retried_with_backoff_and_replaced_when_one_has_it() {
     let Some(nats) = Nats::start().await else { return };
     let way = Proxy::to(nats.port).await;
     let folder = tempfile::tempdir().unwrap();

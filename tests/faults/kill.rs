@@ -26,7 +26,7 @@ async fn kills_at_random_moments_of_a_replay_lose_nothing() {
         tokio::time::sleep(Duration::from_micros(random.range(0, 80_000))).await;
         agent.kill().await;
     }
-    // One life to deliver what is left.
+    // One more start to deliver the rest.
     let agent = rig.agent();
     rig.settle(agent, &accepted).await;
     assert!(rig.delivery.doubles() > 0, "what was in flight at a kill comes again");

@@ -1,6 +1,6 @@
 //! The fault matrix: one test a cell; the table in `tests/README.md` says what each promises.
 //!
-//! Each cell ends before the same judge ([`harness::delivery`]): every accepted event arrived once by `id`, or a loss
+//! Each cell ends with the same check ([`harness::delivery`]): every accepted event arrived once by `id`, or a loss
 //! receipt of the node says why not. `AIMASS_FAULTS=all` runs the long form, see `make test-faults`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

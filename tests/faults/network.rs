@@ -1,4 +1,4 @@
-//! Cells: the network is slow, lies, or ends in the middle of things.
+//! Cells: the network is slow, loses acknowledgements, or is cut at any byte.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn a_port_that_accepts_and_says_nothing_is_named_and_left() {
 }
 
 #[tokio::test]
-async fn acknowledgements_that_vanish_mean_doubles_and_no_loss() {
+async fn lost_acknowledgements_cause_duplicates_and_no_loss() {
     let mut rig = Rig::new().await;
     let accepted = rig.fill(by_depth(150, 600)).await;
     rig.way.set(|b| b.drop_pubacks = true).await;
@@ -40,7 +40,7 @@ async fn acknowledgements_that_vanish_mean_doubles_and_no_loss() {
 #[tokio::test]
 async fn an_uplink_of_1_kb_a_second_delivers_everything_on_one_connection() {
     let mut rig = Rig::new().await;
-    // As it is installed: nobody has tuned anything for the bad line.
+    // Default settings: nothing is tuned for the slow uplink.
     rig.broker_lines.clear();
     let accepted = rig.fill(by_depth(16, 150)).await;
     rig.way.set(|b| b.bytes_per_second = Some(1000)).await;

@@ -1,4 +1,4 @@
-//! Cell: a hundred reconnects leave nothing behind in the agent.
+//! Cell: memory, descriptors and threads stay constant over a hundred reconnects.
 
 use harness::random::SeededRandom;
 use harness::{TIMEOUT, by_depth, eventually};

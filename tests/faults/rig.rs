@@ -1,4 +1,4 @@
-//! What a cell stands on: a broker, a way to it that can fail, a subscriber beside it, a store, the judge.
+//! The fixture of a cell: a broker, a proxy that can fail, a subscriber beside it, a store, the delivery check.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct Rig {
     pub(crate) broker_lines: String,
     /// More sections.
     pub(crate) more: String,
-    /// `mqtts` to the broker itself, or whatever stands in for the way.
+    /// `mqtts` to the broker itself, or to a proxy.
     pub(crate) url: Option<String>,
     /// Where the store lies, if not in `folder`.
     pub(crate) store: Option<PathBuf>,
@@ -91,7 +91,7 @@ impl Rig {
         .await;
     }
 
-    /// Everything arrives, is right, and the agent ends in order with an empty outbox.
+    /// Everything arrives and is correct, and the agent stops cleanly with an empty outbox.
     pub(crate) async fn settle(&mut self, mut agent: Agent, accepted: &Accepted) {
         self.settle_within(&mut agent, accepted, TIMEOUT).await;
     }
@@ -103,7 +103,7 @@ impl Rig {
         assert!(ended.success(), "{ended}:\n{}", agent.stderr().tail());
         let left = agent.stderr().all().into_iter().find(|l| l.contains("Events wait in the store"));
         assert_eq!(left, None, "the outbox is not empty");
-        // What the store holds at the end is the whole truth.
+        // The store at the end is the reference.
         let all = Accepted::in_store(&self.store());
         self.delivery.settle(&self.subscriber, &all, TIMEOUT).await;
     }

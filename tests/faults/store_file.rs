@@ -17,7 +17,7 @@ fn beside(store: &std::path::Path, suffix: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_file_that_is_cut_off_is_put_aside_and_its_events_are_told_lost() {
+async fn a_truncated_store_file_is_set_aside_and_its_events_are_reported_lost() {
     for keep in by_depth(vec![0.5], vec![0.0, 0.01, 0.1, 0.5, 0.9]) {
         let mut rig = Rig::new().await;
         let accepted = rig.fill(300).await;
@@ -33,10 +33,10 @@ async fn a_file_that_is_cut_off_is_put_aside_and_its_events_are_told_lost() {
     }
 }
 
-/// What a flipped bit hits decides: it is found and told, it is seen by nobody but in the one event, or the file is
-/// no longer ours to touch. Never does the agent die of it, count backwards or lose an event without a word.
+/// Depending on the bit, the damage is detected and reported, changes one event only, or makes the file unreadable. The
+/// agent never crashes, never counts backwards, and never loses an event without a report.
 #[tokio::test]
-async fn flipped_bits_never_lose_an_event_without_a_word() {
+async fn flipped_bits_never_lose_an_event_without_a_report() {
     let mut random = SeededRandom::new("flipped bits");
     let mut rig = Rig::new().await;
     let accepted = rig.fill(300).await.by_number();
@@ -47,7 +47,7 @@ async fn flipped_bits_never_lose_an_event_without_a_word() {
             fs::remove_file(beside(&rig.store(), suffix)).ok();
         }
         let mut bytes = whole.clone();
-        // The pages at the head hold the schema and the books: hit more often than their share.
+        // The first pages hold the schema and the counters: damage them more often.
         let within = if round % 2 == 0 { bytes.len() as u64 } else { 4096 };
         for _ in 0..random.range(1, 12) {
             bytes[random.range(0, within) as usize] ^= 1 << random.range(0, 8);
@@ -57,7 +57,7 @@ async fn flipped_bits_never_lose_an_event_without_a_word() {
         rig.delivery = DeliveryCheck::new();
         rig.subscriber = Subscriber::on(rig.broker.port(), ALL).await;
         let mut refused = false;
-        // Two lives: receipts of one kind go out every ten minutes, and at once in a new life.
+        // Two starts: receipts of one kind are sent every ten minutes, and at once after a start.
         for life in 0..2 {
             let mut agent = rig.agent();
             let up = eventually("the agent connects or refuses", TIMEOUT, async || {
@@ -87,7 +87,7 @@ async fn flipped_bits_never_lose_an_event_without_a_word() {
 }
 
 #[tokio::test]
-async fn files_that_are_deleted_under_the_agent_cost_no_event() {
+async fn store_files_deleted_under_the_agent_lose_no_event() {
     let mut rig = Rig::new().await;
     let accepted = rig.fill(by_depth(500, 3000)).await;
     rig.way.set(|b| b.refuse = true).await;
@@ -97,12 +97,12 @@ async fn files_that_are_deleted_under_the_agent_cost_no_event() {
         fs::remove_file(beside(&rig.store(), suffix)).unwrap();
     }
     rig.way.set(|b| b.refuse = false).await;
-    // At its end the agent puts the file back; the judge reads it.
+    // At its end the agent restores the file; the delivery check reads it.
     rig.settle(agent, &accepted).await;
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_at_start_is_a_loss_that_is_told_and_no_new_beginning() {
+async fn a_store_file_that_is_missing_at_start_is_reported_as_a_loss_and_seq_continues() {
     let mut rig = Rig::new().await;
     let accepted = rig.fill(300).await;
     fs::remove_file(rig.store()).unwrap();

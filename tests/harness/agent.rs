@@ -1,4 +1,4 @@
-//! The agent's own binary as a child process: started with a configuration, listened to, ended in every way.
+//! The agent's binary as a child process.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -74,7 +74,7 @@ impl Agent {
         self.pid.as_raw_nonzero().get() as u32
     }
 
-    /// What it costs now.
+    /// Its resource usage now.
     pub fn footprint(&self) -> Footprint {
         Footprint::of(self.pid())
     }
@@ -98,7 +98,7 @@ impl Agent {
         &self.stderr
     }
 
-    /// SIGHUP: look at your file again.
+    /// SIGHUP: reload.
     pub fn hang_up(&self) {
         self.signal(Signal::HUP);
     }
@@ -108,7 +108,7 @@ impl Agent {
         self.signal(Signal::TERM);
     }
 
-    /// SIGABRT, as a service manager sends when its watchdog bites.
+    /// SIGABRT, as a service manager sends when the watchdog expires.
     pub fn abort(&self) {
         self.signal(Signal::ABORT);
     }

@@ -1,4 +1,4 @@
-//! The agent's HTTP API, asked with plain HTTP: a test should see the bytes that a client sees.
+//! The agent's HTTP API over plain sockets, so that a test sees the bytes that a client sees.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

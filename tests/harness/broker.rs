@@ -223,7 +223,7 @@ impl Broker {
         self.certificates.as_ref().unwrap_or_else(|| panic!("this broker was not set up with TLS"))
     }
 
-    /// A folder that lives as long as the broker, for files of the test.
+    /// A folder that exists as long as the broker, for files of the test.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -283,7 +283,7 @@ impl Broker {
         self.end(Signal::KILL).await;
     }
 
-    /// SIGTERM: it says goodbye to its clients and saves what it should.
+    /// SIGTERM: it disconnects its clients and saves its state.
     pub async fn stop(&mut self) {
         self.end(Signal::TERM).await;
     }
@@ -291,7 +291,7 @@ impl Broker {
     async fn end(&mut self, signal: Signal) {
         let Some((mut child, log)) = self.running.take() else { panic!("the broker does not run") };
         let ended = eventually("mosquitto ends", TIMEOUT, async || {
-            // Said again and again: Mosquitto forgets a SIGTERM that comes while it still starts.
+            // Repeated, because Mosquitto loses a SIGTERM that arrives during its start.
             send(child.id(), signal);
             tokio::time::timeout(Duration::from_millis(500), child.wait()).await.ok()
         });

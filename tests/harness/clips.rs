@@ -1,4 +1,4 @@
-//! Clips made for a test: recorded frames, changed as a camera's misfortunes would, and encoded again.
+//! Clips made for a test: recorded frames with simulated camera faults, encoded again.
 //!
 //! GStreamer's own command decodes and encodes; the changes are made here, on planes of raw pictures.
 
@@ -30,7 +30,7 @@ impl Picture {
         self
     }
 
-    /// Black, as a lens cap makes it.
+    /// Black, as with a lens cap.
     #[must_use]
     pub fn black(self) -> Self {
         self.lit(|_| 16.0)

@@ -1,7 +1,7 @@
-//! The judge of delivery: what a node accepted, what a subscriber got, and whether the node itself explains every
+//! The delivery check: what a node accepted, what a subscriber received, and whether the node explains every
 //! difference.
 //!
-//! The law: every accepted event arrives, once by `id`; doubles are identical (`replay` may differ: the first try
+//! The rule: every accepted event arrives, once by `id`; doubles are identical (`replay` may differ: the first try
 //! was live); one `seq` has one `id`; a `seq` that never arrives lies within a loss receipt that counts enough.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// Everything in a store, as `aimass-agent events` tells it.
+    /// Everything in a store, as `aimass-agent events` prints it.
     ///
     /// # Panics
     /// The store cannot be read.
@@ -60,7 +60,7 @@ impl Accepted {
         self
     }
 
-    /// The same, of which only the numbers count: whoever damages events on disk cannot ask for them unchanged.
+    /// The same, compared by number only: the documents were damaged on disk on purpose.
     pub fn by_number(mut self) -> Accepted {
         self.by_number = true;
         self
@@ -185,12 +185,12 @@ impl DeliveryCheck {
         self.events.values()
     }
 
-    /// The losses that the node told.
+    /// The losses that the node reported.
     pub fn receipts(&self) -> &[LossReceipt] {
         &self.receipts
     }
 
-    /// Waits until every accepted event has arrived or is explained, and judges.
+    /// Waits until every accepted event has arrived or is explained, and checks the result.
     ///
     /// # Panics
     /// Not within the deadline, or something is wrong with what came; the message lists the problems.
@@ -203,22 +203,22 @@ impl DeliveryCheck {
                 return;
             }
             if !self.wrong.is_empty() || Instant::now() >= deadline {
-                panic!("{}", self.told(accepted, &problems));
+                panic!("{}", self.report(accepted, &problems));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Judges what has arrived so far.
+    /// Checks what has arrived so far.
     ///
     /// # Panics
-    /// The law is broken; the message lists how.
+    /// The rule is violated; the message lists how.
     pub fn check(&self, accepted: &Accepted) {
         let problems = self.problems(accepted);
-        assert!(problems.is_empty(), "{}", self.told(accepted, &problems));
+        assert!(problems.is_empty(), "{}", self.report(accepted, &problems));
     }
 
-    /// Judges the order: of one topic and severity what was stored first is replayed first.
+    /// Checks the order: of one topic and severity, the event that was stored first is replayed first.
     ///
     /// # Panics
     /// It was not.
@@ -235,7 +235,7 @@ impl DeliveryCheck {
                 Some(got) => problems.push(format!("seq {seq} was accepted as {event} and came as {got}")),
                 None if self.explains(*seq) => {}
                 None => {
-                    problems.push(format!("seq {seq} was accepted and neither arrived nor was told lost"))
+                    problems.push(format!("seq {seq} was accepted and neither arrived nor was reported lost"))
                 }
             }
         }
@@ -255,7 +255,7 @@ impl DeliveryCheck {
         let told: u64 = self.receipts.iter().map(|r| r.count).sum();
         let missing = gaps.iter().filter(|seq| self.explains(**seq)).count() as u64;
         if missing > told {
-            problems.push(format!("{missing} are missing within the receipts, which tell of {told}"));
+            problems.push(format!("{missing} are missing within the receipts, which count {told}"));
         }
         problems
     }
@@ -264,7 +264,7 @@ impl DeliveryCheck {
         self.receipts.iter().any(|r| (r.first_seq..=r.last_seq).contains(&seq))
     }
 
-    fn told(&self, accepted: &Accepted, problems: &[String]) -> String {
+    fn report(&self, accepted: &Accepted, problems: &[String]) -> String {
         let shown: Vec<String> =
             problems.iter().take(SHOWN).map(|p| p.chars().take(1200).collect()).collect();
         format!(

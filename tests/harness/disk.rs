@@ -51,7 +51,7 @@ impl Disk {
         ballast
     }
 
-    /// Mounts it anew with other options (`ro`, `rw`). No file on it may be open for writing.
+    /// Remounts it with other options (`ro`, `rw`). No file on it may be open for writing.
     ///
     /// # Panics
     /// It cannot be done.
@@ -59,7 +59,7 @@ impl Disk {
         assert!(run("mount", &["-o", &format!("remount,{options}")], Some(self.path())), "remount,{options}");
     }
 
-    /// The card fails under whoever uses it: from now on it is read-only and every write is an error.
+    /// The card fails: from now on it is read-only and every write is an error.
     ///
     /// # Panics
     /// It cannot be done.

@@ -1,8 +1,8 @@
-//! What the tests need from the outside world, as real as it can be: a broker process, a network that fails on
-//! command, a subscriber, the agent's own binary, recorded media.
+//! The environment of the tests: a broker process, a network that fails on command, a subscriber, the agent's binary,
+//! recorded media.
 //!
 //! Rules: every wait has a deadline and says on failure what was seen instead; every child process is ended by its
-//! own pid when its owner is dropped; whatever is missing on the machine fails a test with the command that
+//! own pid when its owner is dropped; anything missing on the machine fails a test with the command that
 //! installs it.
 
 #![forbid(unsafe_code)]
@@ -38,7 +38,7 @@ use tokio::time::Instant;
 /// How long anything that should happen may take on a busy machine.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks again and again until the answer is `Some`; `what` is for the message.
+/// Polls until the answer is `Some`; `what` is for the failure message.
 ///
 /// # Panics
 /// Nothing came within the deadline.
@@ -63,14 +63,14 @@ pub fn by_depth<T>(quick: T, thorough: T) -> T {
     if is_thorough() { thorough } else { quick }
 }
 
-/// Says on the real stderr, past the test runner's capture, that a test or a part of one was not run.
+/// Prints on the real stderr, past the test runner's capture, that a test or a part of one was not run.
 pub fn skip(why: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     writeln!(std::io::stderr(), "skipped: {test}: {why}").ok();
 }
 
-/// For a cell that is only run in the long form: true, and a word about it, if this is not it.
+/// For a cell of the long form only: returns true, and prints a skip message, in the quick form.
 pub fn skip_unless_thorough() -> bool {
     if !is_thorough() {
         skip("takes long; `make test-faults` (AIMASS_FAULTS=all) runs it");

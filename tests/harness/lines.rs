@@ -1,4 +1,4 @@
-//! What a child process prints, line by line, kept for expectations and for failure messages.
+//! The output of a child process by line, for expectations and failure messages.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -19,7 +19,7 @@ pub struct Paho {
 }
 
 impl Paho {
-    /// Subscribes to a filter and waits for the broker's word.
+    /// Subscribes to a filter and waits for the acknowledgement of the broker.
     ///
     /// # Panics
     /// See [`python`]; the broker does not let it in.

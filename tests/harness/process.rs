@@ -1,4 +1,4 @@
-//! What a process costs, as the kernel counts it.
+//! Memory, descriptors and threads of a process.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Publishes one message, for tests that only want to say something.
+//! Publishes one message.
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;

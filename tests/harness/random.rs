@@ -1,14 +1,14 @@
-//! Randomness that can be repeated: every seed is told, `AIMASS_SEED` sets it.
+//! Repeatable randomness: every seed is printed, `AIMASS_SEED` sets it.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 
-/// Numbers that look random (SplitMix64).
+/// SplitMix64.
 #[derive(Debug)]
 pub struct SeededRandom(u64);
 
 impl SeededRandom {
-    /// With a seed of its own, or that of `AIMASS_SEED`; told on stderr, past the test runner's capture.
+    /// With a fresh seed, or that of `AIMASS_SEED`; printed on stderr, past the test runner's capture.
     ///
     /// # Panics
     /// `AIMASS_SEED` is no number.

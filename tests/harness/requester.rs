@@ -1,4 +1,4 @@
-//! The centre's side of commands: publishes, asks with MQTT 5 response topic and correlation data, waits for answers.
+//! The hub's side of commands: publishes, sends requests with MQTT 5 response topic and correlation data, waits for replies.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::TIMEOUT;
 use crate::agent::Agent;
 
-/// A supervised agent, what it told its manager, and the manager's socket.
+/// A supervised agent, the notifications it sent, and the socket of the service manager.
 #[derive(Debug)]
 pub struct Service {
     /// The running agent.
@@ -34,19 +34,19 @@ impl Service {
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let messages = collect(socket);
-        let agent = life(config, watchdog, &folder, environment);
+        let agent = start_agent(config, watchdog, &folder, environment);
         let (config, told, fed) = (config.to_owned(), Vec::new(), Instant::now());
         Service { agent, config, watchdog, messages, folder, told, fed }
     }
 
-    /// Starts it again after its end, as the manager does; what it told before is forgotten.
+    /// Starts it again after its end, as the manager does; earlier notifications are dropped.
     pub fn start_again(&mut self, environment: &[(&str, &str)]) {
         self.told.clear();
-        self.agent = life(&self.config, self.watchdog, &self.folder, environment);
+        self.agent = start_agent(&self.config, self.watchdog, &self.folder, environment);
     }
 
-    /// What it told in this life, in order: `READY=1`, `STATUS=…`, …
-    pub fn told(&self) -> &[String] {
+    /// Its notifications since the start, in order: `READY=1`, `STATUS=…`, …
+    pub fn notifications(&self) -> &[String] {
         &self.told
     }
 
@@ -61,7 +61,7 @@ impl Service {
         }
     }
 
-    /// Watches the watchdog for so long, or until it bites: then the agent gets SIGABRT and its end is returned.
+    /// Runs the watchdog for this time, or until it expires: then the agent gets SIGABRT and its exit is returned.
     ///
     /// # Panics
     /// It does not end after the signal.
@@ -77,7 +77,7 @@ impl Service {
         None
     }
 
-    /// SIGTERM; everything that it tells until its end is heard.
+    /// SIGTERM; collects every notification until its end.
     ///
     /// # Panics
     /// It does not end.
@@ -128,7 +128,7 @@ fn collect(socket: UnixDatagram) -> mpsc::Receiver<(Instant, String)> {
     messages
 }
 
-fn life(config: &str, watchdog: Duration, folder: &TempDir, environment: &[(&str, &str)]) -> Agent {
+fn start_agent(config: &str, watchdog: Duration, folder: &TempDir, environment: &[(&str, &str)]) -> Agent {
     let own = [
         ("NOTIFY_SOCKET", folder.path().join("notify").to_string_lossy().into_owned()),
         ("WATCHDOG_USEC", watchdog.as_micros().to_string()),

@@ -1,4 +1,4 @@
-//! The centre's key, as far as tests need it: what a node must know to trust it, and statements signed with it.
+//! The hub's key for tests: the trust configuration of a node, and statements signed with the key.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::ports::free_port;
 
-/// Somebody with a key.
+/// A holder of a signing key.
 #[derive(Debug)]
 pub struct Signer {
     id: Name,

@@ -36,7 +36,7 @@ impl SoundServer {
         self.folder.path().join("native")
     }
 
-    /// What tells a program which server to take.
+    /// Environment variables that select this server.
     pub fn environment(&self) -> Vec<(String, String)> {
         vec![("PULSE_SERVER".to_owned(), format!("unix:{}", self.socket().display()))]
     }

@@ -1,4 +1,4 @@
-//! A subscriber that keeps everything it gets, in order, and can be asked to expect things.
+//! A subscriber that keeps every message in order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Subscribes to a filter on a broker on loopback, without a user, and waits for the broker's word.
+    /// Subscribes to a filter on a broker on loopback, without a user, and waits for the acknowledgement of the broker.
     pub async fn on(port: u16, filter: &str) -> Subscriber {
         Self::with(port, filter, None).await
     }
@@ -129,7 +129,7 @@ impl Subscriber {
     /// Waits until all messages together fit, and returns them.
     ///
     /// # Panics
-    /// They do not within the deadline; the message tells the last ones.
+    /// They do not within the deadline; the message lists the last ones.
     pub async fn expect_all(
         &self,
         what: &str,

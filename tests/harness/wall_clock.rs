@@ -13,7 +13,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// Right, until it jumps; `None` (and a word about it) where libfaketime is not installed.
+    /// Right, until it jumps; `None` (and a message) where libfaketime is not installed.
     pub fn new() -> Option<WallClock> {
         let Some(library) = library() else {
             crate::skip("libfaketime is not installed: apt install libfaketime");
@@ -34,7 +34,7 @@ impl WallClock {
             .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     }
 
-    /// What the process needs to be told.
+    /// Environment variables for the process.
     pub fn environment(&self) -> Vec<(String, String)> {
         let file = self.folder.path().join("now").to_string_lossy().into_owned();
         let library = self.library.to_string_lossy().into_owned();

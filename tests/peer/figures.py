@@ -50,7 +50,7 @@ def cheapest(runs):
 
 
 def stage_ms(report, frames):
-    """Milliseconds of processor time by stage for one analysed frame, where the program tells."""
+    """Milliseconds of processor time by stage for one analysed frame, where the program reports them."""
     seconds, means = report.get("cpu_s", {}), report.get("stage_ms", {})
     found = {stage: means[stage] for stage in STAGES if stage in means}
     found.update({stage: 1000 * seconds[stage] / frames for stage in STAGES if stage in seconds})

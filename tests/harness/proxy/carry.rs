@@ -24,11 +24,11 @@ pub(super) struct Way {
 
 /// How a connection ended.
 enum End {
-    /// One side left; the other is told in the usual way.
+    /// One side closed; the other is closed as usual.
     Left,
-    /// Cut: both are told with a reset.
+    /// Cut: both get a reset.
     Cut,
-    /// The target is told, the client is not.
+    /// The target is closed, the client is not.
     Half,
 }
 

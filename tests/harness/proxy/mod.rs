@@ -26,7 +26,7 @@ pub struct Behaviour {
     pub refuse: bool,
     /// New connections are accepted and never answered; the target does not learn of them.
     pub silent: bool,
-    /// Bytes are read and thrown away in both directions; nobody is told.
+    /// Bytes are read and discarded in both directions.
     pub black_hole: bool,
     /// Each portion waits so long before it goes on.
     pub delay: Duration,
@@ -137,7 +137,7 @@ impl Proxy {
     async fn wait_for_listener(&self, listening: bool) {
         let port = self.port;
         eventually("the proxy opens or closes its door", Duration::from_secs(20), async || {
-            // A bind that fails tells a listener without connecting to it.
+            // A failing bind detects a listener without connecting to it.
             let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
             (free != listening).then_some(())
         })
