@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod governor;
+pub mod handle;
 pub mod health;
 pub mod identity;
 pub mod integrations;

@@ -11,8 +11,8 @@ use aimass_core::frame::Frame;
 use axum::body::Bytes;
 
 use super::error::ApiError;
+use crate::handle::NodeHandle;
 use crate::jpeg;
-use crate::pipeline::views::ApiContext;
 
 /// A frame as JPEG.
 #[derive(Clone)]
@@ -41,13 +41,13 @@ impl Pictures {
     /// The frame as JPEG, no side longer than `max_side` pixels.
     pub(super) async fn get(
         &self,
-        views: &ApiContext,
+        node: &NodeHandle,
         frame: Frame,
         max_side: Option<u32>,
     ) -> Result<Encoded, ApiError> {
         let (width, height) = (frame.picture.width(), frame.picture.height());
         let factor = max_side.map_or(1, |side| jpeg::factor_for(width, height, side));
-        let place = self.place(views, frame.source.as_str(), factor);
+        let place = self.place(node, frame.source.as_str(), factor);
         let mut latest = place.lock().await;
         let key = (frame.seq, frame.capture_time.elapsed);
         if let Some(ready) = latest.as_ref().filter(|e| e.key == key) {
@@ -67,14 +67,14 @@ impl Pictures {
         Ok(encoded)
     }
 
-    fn place(&self, views: &ApiContext, source: &str, factor: u32) -> Place {
+    fn place(&self, node: &NodeHandle, source: &str, factor: u32) -> Place {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (source.to_owned(), factor);
         if let Some(place) = places.get(&key) {
             return place.clone();
         }
         // Sources that are gone leave nothing behind.
-        places.retain(|(id, _), _| views.source(id).is_some());
+        places.retain(|(id, _), _| node.source(id).is_some());
         places.entry(key).or_default().clone()
     }
 }

@@ -33,8 +33,8 @@ use tokio_util::task::TaskTracker;
 pub use error::{HttpError, HttpErrorKind};
 pub use server::{Server, bind, serve};
 
+use crate::handle::NodeHandle;
 use crate::health::metrics::{self, HttpFigures};
-use crate::pipeline::views::ApiContext;
 use error::ApiError;
 use jpeg_cache::Pictures;
 use v1::{events, live, sources};
@@ -46,7 +46,7 @@ pub const MAX_FOLLOWERS: usize = 32;
 
 /// What the routes share.
 pub(crate) struct App {
-    views: ApiContext,
+    node: NodeHandle,
     pictures: Pictures,
     viewers: Arc<Semaphore>,
     followers: Arc<Semaphore>,
@@ -59,9 +59,9 @@ pub(crate) struct App {
 type Shared = State<Arc<App>>;
 
 impl App {
-    fn new(views: ApiContext, stop: CancellationToken) -> Self {
+    fn new(node: NodeHandle, stop: CancellationToken) -> Self {
         App {
-            views,
+            node,
             pictures: Pictures::default(),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
@@ -102,14 +102,14 @@ fn routes(app: Arc<App>, guard: auth::Guard) -> Router {
 
 async fn healthz(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let health = (app.views.health)();
+    let health = app.node.health();
     let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, axum::Json(health)).into_response())
 }
 
 async fn prometheus(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let text = metrics::render(&(app.views.health)(), &app.figures());
+    let text = metrics::render(&app.node.health(), &app.figures());
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

@@ -24,7 +24,7 @@ use super::auth::Guard;
 use super::error::HttpError;
 use super::{App, routes};
 use crate::config::http::{HttpConfig, Token};
-use crate::pipeline::views::ApiContext;
+use crate::handle::NodeHandle;
 
 /// Connections at the same time; more wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 128;
@@ -60,8 +60,8 @@ pub async fn bind(config: &HttpConfig) -> Result<Server, HttpError> {
 ///
 /// # Errors
 /// As [`bind`].
-pub async fn serve(config: HttpConfig, views: ApiContext, stop: CancellationToken) -> Result<(), HttpError> {
-    bind(&config).await?.run(views, stop).await;
+pub async fn serve(config: HttpConfig, node: NodeHandle, stop: CancellationToken) -> Result<(), HttpError> {
+    bind(&config).await?.run(node, stop).await;
     Ok(())
 }
 
@@ -72,8 +72,8 @@ impl Server {
     }
 
     /// Answers until the stop, then ends the streams and gives connections two seconds to finish.
-    pub async fn run(self, views: ApiContext, stop: CancellationToken) {
-        let app = Arc::new(App::new(views, stop.clone()));
+    pub async fn run(self, node: NodeHandle, stop: CancellationToken) {
+        let app = Arc::new(App::new(node, stop.clone()));
         let router = routes(app.clone(), Guard { listen: self.address, token: self.token });
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();

@@ -115,7 +115,7 @@ fn through_everything(
     let before = process::cpu_seconds();
     block_on(async {
         let running = running::start(&config, node).await?;
-        let view = running.views.sources.borrow().first().cloned();
+        let view = running.handle.sources().first().cloned();
         let view = view.ok_or_else(|| Failure::Bug("the bench has no source".into()))?;
         while !running.is_over() {
             if let (Some(error), crate::health::document::ConnectionState::Failed) =
@@ -132,10 +132,9 @@ fn through_everything(
         if let Some(problem) = view.problem() {
             return Err(Failure::BadInput(problem));
         }
-        let (views, clock, store) =
-            (running.views.clone(), running.node.clock.clone(), running.store().clone());
+        let (node, clock) = (running.handle.clone(), running.node.clock.clone());
         running.stop().await;
-        let health = (views.health)();
+        let health = node.health();
         let source = health.sources.first().ok_or_else(|| Failure::Bug("the bench has no source".into()))?;
         let total = start_s + process::cpu_seconds() - before;
         let cpu = |counter: &std::sync::atomic::AtomicU64| {
@@ -155,7 +154,7 @@ fn through_everything(
             frames_analysed: source.frames_analysed_total,
             frames_idle: source.frames_idle_total,
             inferences: source.inferences_total,
-            events: store.newest(),
+            events: health.outbox.newest_seq,
             clip_s,
             seconds: clock.monotonic().as_secs_f64(),
             cpu_s: BTreeMap::from([

@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::exit::Failure;
 use crate::health::document::SourceHealth;
 use crate::identity::Node;
-use crate::node::running::{self, Running, tally};
+use crate::node::running::{self, Running, count_event};
 use crate::node::signals::Signals;
 
 /// How often a demo without events looks whether it is over.
@@ -63,16 +63,16 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         let source = args.source.parse::<SourceUri>().map(|uri| uri.to_string()).unwrap_or_default(); // no secrets
         tracing::info!(page = %format!("http://{}", running.address), broker, source, "The demo runs.");
         let limit = args.seconds.map(Duration::from_secs);
-        let mut events = running.views.events.subscribe();
+        let mut events = running.handle.subscribe_events();
         let (outcome, mut seen) = watch(&running, &mut events, limit, &mut signals).await;
         signals.leave_on_next();
-        let (views, clock) = (running.views.clone(), running.node.clock.clone());
+        let (node, clock) = (running.handle.clone(), running.node.clock.clone());
         running.stop().await;
         // What was in view has ended with the node.
         while let Ok(event) = events.try_recv() {
             seen.note(&event, clock.as_ref());
         }
-        let summary = summarise(&(views.health)(), seen, clock.as_ref());
+        let summary = summarise(&node.health(), seen, clock.as_ref());
         tell(&summary, args.summary.as_deref())?;
         outcome
     })
@@ -90,7 +90,7 @@ impl Seen {
     #[expect(clippy::print_stdout, reason = "events are what this command answers")]
     fn note(&mut self, event: &Event, clock: &dyn Clock) {
         self.first.get_or_insert_with(|| clock.monotonic());
-        tally(&mut self.events, event);
+        count_event(&mut self.events, event);
         println!("{}", serde_json::to_string(event).unwrap_or_default());
     }
 }
@@ -130,7 +130,7 @@ async fn watch(
 
 /// Whether the source is over, or will never deliver or be analysed.
 fn ended(running: &Running) -> Option<Result<(), Failure>> {
-    let view = running.views.sources.borrow().first().cloned()?;
+    let view = running.handle.sources().first().cloned()?;
     if let Some(problem) = view.problem() {
         return Some(Err(Failure::BadInput(problem)));
     }

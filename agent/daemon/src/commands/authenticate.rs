@@ -1,8 +1,8 @@
-//! Whose word counts: a command's envelope in, its body out.
+//! Authentication of commands: an envelope in, the command's body out.
 //!
-//! Blocking: a nonce is on the disk before its command is obeyed. Owner: the task `commands`, one command at a time.
+//! Blocking: a nonce is on the disk before its command is executed. Owner: the task `commands`, one command at a time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use aimass_core::runtime::clock::SharedClock;
 use aimass_signing::{
@@ -12,32 +12,47 @@ use serde_json::Value;
 use tokio::sync::watch;
 use ulid::Ulid;
 
-use super::{CommandError, Prove};
+use super::CommandError;
 use crate::identity::clock_ok;
 
-fn refused(error: TrustError) -> CommandError {
+fn rejected(error: TrustError) -> CommandError {
     CommandError::new(error.kind().as_str(), error.to_string())
 }
 
-/// The proof by signature, recipient, life time and nonce. `trust` is `[trust]` as it counts at each command.
-pub fn prover(
-    trust: watch::Receiver<TrustConfig>,
-    here: Recipient,
-    boot: Ulid,
-    clock: SharedClock,
-    book: NonceStore,
-) -> Arc<Prove> {
-    let book = Mutex::new(book);
-    Arc::new(move |name: &str, envelope: &[u8]| -> Result<Value, CommandError> {
-        let verified = Envelope::open(envelope, &trust.borrow(), Domain::Command).map_err(refused)?;
-        let statement = CommandStatement::read(&verified).map_err(refused)?;
-        statement.check(&here, name).map_err(refused)?;
-        let now = clock.wall();
-        let life = Life { boot, now: clock_ok(now).then_some(now) };
-        let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.admit(&statement, &verified.key, life).map_err(refused)?;
+/// Decides whether a command may be executed.
+pub trait Authenticate: Send + Sync {
+    /// The body of the command `name`. Called on a blocking thread, one command at a time.
+    ///
+    /// # Errors
+    /// The command must not be executed.
+    fn authenticate(&self, name: &str, envelope: &[u8]) -> Result<Value, CommandError>;
+}
+
+/// Authentication by signature, recipient, validity and nonce.
+pub struct Authenticator {
+    /// `[trust]` in force.
+    pub trust: watch::Receiver<TrustConfig>,
+    /// This node.
+    pub recipient: Recipient,
+    /// This run of the program.
+    pub boot: Ulid,
+    /// The program's clock.
+    pub clock: SharedClock,
+    /// Nonces that were used.
+    pub nonces: Mutex<NonceStore>,
+}
+
+impl Authenticate for Authenticator {
+    fn authenticate(&self, name: &str, envelope: &[u8]) -> Result<Value, CommandError> {
+        let verified = Envelope::open(envelope, &self.trust.borrow(), Domain::Command).map_err(rejected)?;
+        let statement = CommandStatement::read(&verified).map_err(rejected)?;
+        statement.check(&self.recipient, name).map_err(rejected)?;
+        let now = self.clock.wall();
+        let validity = Life { boot: self.boot, now: clock_ok(now).then_some(now) };
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.admit(&statement, &verified.key, validity).map_err(rejected)?;
         Ok(statement.body)
-    })
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_key_s_command_for_this_node_passes_and_only_once() {
+    fn a_command_passes_once_if_a_trusted_key_signed_it_for_this_node() {
         let secret = SecretKey::generate().unwrap();
         let key = TrustedKey {
             id: "ops".parse().unwrap(),
@@ -70,14 +85,20 @@ mod tests {
             allow: vec![Domain::Command],
         };
         let trust = TrustConfig { key: vec![key], ..TrustConfig::default() };
-        let here = Recipient { site: "s".parse().unwrap(), node: "n".parse().unwrap() };
-        let boot = Ulid::from_parts(7, 7);
-        let (trust, known) = watch::channel(trust);
-        let prove = prover(known, here, boot, SystemClock::shared(), NonceStore::in_memory());
-        let kind = |name: &str, bytes: &[u8]| prove(name, bytes).map_err(|e| e.kind.into_owned());
+        let (trust, in_force) = watch::channel(trust);
+        let authenticator = Authenticator {
+            trust: in_force,
+            recipient: Recipient { site: "s".parse().unwrap(), node: "n".parse().unwrap() },
+            boot: Ulid::from_parts(7, 7),
+            clock: SystemClock::shared(),
+            nonces: Mutex::new(NonceStore::in_memory()),
+        };
+        let kind = |name: &str, bytes: &[u8]| {
+            authenticator.authenticate(name, bytes).map_err(|e| e.kind.into_owned())
+        };
 
         let good = command(&secret, "n", "0123456789abcdef");
-        assert_eq!(kind("drain", &good), Err("bad_payload".into()), "another name than was signed");
+        assert_eq!(kind("drain", &good), Err("bad_payload".into()), "a name that was not signed");
         assert_eq!(kind("resume", &good), Ok(serde_json::json!({})));
         assert_eq!(kind("resume", &good), Err("replayed".into()));
         assert_eq!(kind("resume", &command(&secret, "m", "0123456789abcdeg")), Err("other_node".into()));
@@ -86,6 +107,10 @@ mod tests {
         assert_eq!(kind("resume", b"{\"now\":true}"), Err("not_an_envelope".into()));
         trust.send_replace(TrustConfig::default());
         let late = command(&secret, "n", "0123456789abcdei");
-        assert_eq!(kind("resume", &late), Err("no_keys".into()), "a key that was taken out counts no more");
+        assert_eq!(
+            kind("resume", &late),
+            Err("no_keys".into()),
+            "a key that was removed is not trusted any longer"
+        );
     }
 }

@@ -9,6 +9,6 @@ mod snapshot;
 mod tests;
 
 pub use aimass_protocol::command::{CommandError, NAMES};
-pub use authenticate::prover;
-pub use dispatch::{Answer, CommandPorts, CommandRequest, Doing, Prove, run};
+pub use authenticate::{Authenticate, Authenticator};
+pub use dispatch::{CommandRequest, Deps, SecretFolders, SendReply, forward, start};
 pub use request::Request;

@@ -1,7 +1,7 @@
 //! `probe`: opens a source that the configuration does not have yet, for one picture.
 //!
-//! Owner: a blocking thread for each probe. Invariants: nothing runs as a program (`gst:`); no file but media and
-//! what lies in the secret folders is opened; a probe that hangs keeps its place taken, so at most two ever hang.
+//! Owner: a blocking thread for each probe. Invariants: no pipeline is run (`gst:`); no file is opened except media and
+//! files in the secret folders; a probe that hangs keeps its permit, so at most two ever hang.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,41 +12,43 @@ use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
 use aimass_media::options::SourceOptions;
 use aimass_media::uri::SourceUri;
+use aimass_protocol::command::{CommandError, ProbeRequest, ProbeResult};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::snapshot;
-use aimass_protocol::command::{CommandError, ProbeRequest, ProbeResult};
 
-/// What a probe needs to know of the node.
-pub(super) struct Surroundings {
+/// What a probe needs of the node.
+pub(super) struct Context {
     pub(super) clock: SharedClock,
     pub(super) secret_folders: Vec<PathBuf>,
-    /// Held until the source is closed, however long that takes.
-    pub(super) place: OwnedSemaphorePermit,
+    /// Held until the source is closed.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
-pub(super) async fn probe(request: ProbeRequest, around: Surroundings) -> Result<ProbeResult, CommandError> {
+pub(super) async fn probe(request: ProbeRequest, context: Context) -> Result<ProbeResult, CommandError> {
     let timeout = Duration::from_secs_f32(request.timeout_s);
     let stop = StopToken::new();
-    let asked = stop.clone();
+    let stop_requested = stop.clone();
     let work = tokio::task::spawn_blocking(move || {
-        let _place = around.place;
-        look(&request, around.clock, &around.secret_folders, &asked)
+        let _permit = context.permit;
+        open(&request, context.clock, &context.secret_folders, &stop_requested)
     });
-    // The source keeps its own time; this is for one that does not.
+    // The source has a timeout of its own; this one is for a source that hangs.
     match tokio::time::timeout(timeout + Duration::from_secs(3), work).await {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => Err(CommandError::new("internal", format!("the probe broke down: {error}"))),
+        Ok(Err(error)) => Err(CommandError::new("internal", format!("the probe failed: {error}"))),
         Err(_) => {
             stop.request();
-            let text =
-                format!("the source hangs: nothing came and it did not close within {} s", timeout.as_secs());
+            let text = format!(
+                "the source hangs: it delivered nothing and did not close within {} s",
+                timeout.as_secs()
+            );
             Err(CommandError::new("timeout", text))
         }
     }
 }
 
-fn look(
+fn open(
     request: &ProbeRequest,
     clock: SharedClock,
     secret_folders: &[PathBuf],
@@ -72,7 +74,7 @@ fn look(
 fn options(request: &ProbeRequest, secret_folders: &[PathBuf]) -> Result<SourceOptions, CommandError> {
     let uri: SourceUri = request.source.parse().map_err(|e| CommandError::field("source", format!("{e}")))?;
     if matches!(uri, SourceUri::Gst(_)) {
-        let text = "gst: sources run as programs: they stand in the node's own configuration file only";
+        let text = "a gst: source is a pipeline that can do anything: only the node's own configuration file may name one";
         return Err(CommandError::field("source", text));
     }
     for (field, path) in [("password_file", &request.password_file), ("ca_file", &request.ca_file)] {
@@ -80,7 +82,7 @@ fn options(request: &ProbeRequest, secret_folders: &[PathBuf]) -> Result<SourceO
             allowed(path, secret_folders).map_err(|problem| CommandError::field(field, problem))?;
         }
     }
-    let id = "probe".parse().map_err(|_| CommandError::new("internal", "\"probe\" is no name"))?;
+    let id = "probe".parse().map_err(|_| CommandError::new("internal", "\"probe\" is not a valid name"))?;
     let mut options = SourceOptions::new(id, uri);
     options.username = request.username.clone();
     options.password_file = request.password_file.clone();
@@ -88,18 +90,18 @@ fn options(request: &ProbeRequest, secret_folders: &[PathBuf]) -> Result<SourceO
     options.transport = request.transport;
     options.open_timeout = Duration::from_secs_f32(request.timeout_s);
     options.stall_after = options.open_timeout;
-    // The first picture, whichever it is, and as it comes.
+    // The first picture, without a limit of the rate.
     options.fps = 0.0;
     Ok(options)
 }
 
-/// Whether a file lies below one of the folders, links followed.
+/// Whether a file lies below one of the folders, after links are resolved.
 fn allowed(path: &Path, folders: &[PathBuf]) -> Result<(), String> {
-    // The same words whether it is not there or not ours to show: nobody learns what else is on the disk.
+    // The same message whether the file is missing or not allowed, so that the disk cannot be explored.
     let refused = || {
         let list: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
         format!(
-            "{} is no file below the folders that trust.secret_folders allows ({})",
+            "{} is not a file below the folders that trust.secret_folders allows ({})",
             path.display(),
             list.join(", ")
         )
@@ -157,7 +159,7 @@ mod tests {
         let folders = [inside.path().to_path_buf()];
         assert_eq!(allowed(&secret, &folders), Ok(()));
         let round = outside.path().join("..").join(inside.path().file_name().unwrap()).join("password");
-        assert_eq!(allowed(&round, &folders), Ok(()), "what counts is where it lies");
+        assert_eq!(allowed(&round, &folders), Ok(()), "the real path counts");
         for bad in [&other, &link, &inside.path().join("absent"), &inside.path().to_path_buf()] {
             let problem = allowed(bad, &folders).unwrap_err();
             assert!(problem.contains("trust.secret_folders"), "{problem}");

@@ -1,107 +1,81 @@
-//! The task with in-memory ports: proof, reading, answers, bounds.
+//! The task with a node in memory: authentication, parsing, replies, limits.
 
-use std::sync::Mutex;
-
-use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
-use aimass_core::runtime::clock::SystemClock;
-use base64::Engine;
-use tokio::sync::{broadcast, oneshot, watch};
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
+use aimass_core::runtime::clock::{Clock, SystemClock};
+use aimass_signing::TrustConfig;
+use base64::Engine;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::*;
+use crate::handle::testing::{TestNode, record};
 use crate::logging::Logs;
-use crate::pipeline::views::ApiContext;
-use crate::pipeline::views::{LIVE_EVENTS, SourceFacts, SourceView};
+use crate::pipeline::views::{SourceFacts, SourceView};
 
-/// A node of one source, which notes what was done to it.
-struct Rig {
-    ports: CommandPorts,
-    done: Arc<Mutex<Vec<String>>>,
-    depth: Arc<AtomicU64>,
-    view: Arc<SourceView>,
-    folder: tempfile::TempDir,
-    _sources: watch::Sender<Arc<Vec<Arc<SourceView>>>>,
-}
+/// Takes the payload itself for the body.
+struct Unsigned;
 
-fn rig() -> Rig {
-    let clock = SystemClock::shared();
-    let view = Arc::new(SourceView::new("dock".parse().unwrap(), SourceFacts::default(), clock.wall()));
-    let sources = watch::Sender::new(Arc::new(vec![view.clone()]));
-    let views = ApiContext {
-        sources: sources.subscribe(),
-        events: broadcast::Sender::new(LIVE_EVENTS),
-        log: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
-        health: Arc::new(|| panic!("no command asks for the health")),
-        clock,
-    };
-    let (done, depth) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)));
-    let noted = |what: &'static str| {
-        let done = done.clone();
-        move || -> Doing<()> {
-            done.lock().unwrap().push(what.to_owned());
-            Box::pin(async { Ok(()) })
-        }
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let (restarted, waiting, secrets) = (done.clone(), depth.clone(), folder.path().to_path_buf());
-    let ports = CommandPorts {
-        prove: Arc::new(|_, payload| match payload {
+impl Authenticate for Unsigned {
+    fn authenticate(&self, _name: &str, payload: &[u8]) -> Result<Value, CommandError> {
+        match payload {
             b"unsigned" => Err(CommandError::new("no_keys", "no key is trusted here")),
             body => serde_json::from_slice(body).map_err(|e| CommandError::new("bad_payload", e.to_string())),
-        }),
-        restart_source: Arc::new(move |id| {
-            let known = id.as_str() == "dock";
-            restarted.lock().unwrap().push(format!("restart {id}"));
-            Box::pin(async move {
-                if known {
-                    Ok(())
-                } else {
-                    Err(CommandError::unknown_source(id.as_str(), &["dock".to_owned()]))
-                }
-            })
-        }),
-        close_sources: Arc::new(noted("close")),
-        open_sources: Arc::new(noted("open")),
-        outbox_depth: Arc::new(move || {
-            // The broker takes one event each time somebody looks.
-            let left = waiting.load(Ordering::Relaxed);
-            waiting.store(left.saturating_sub(1), Ordering::Relaxed);
-            Box::pin(async move { Ok(left) })
-        }),
-        secret_folders: Arc::new(move || vec![secrets.clone()]),
-        views,
-        logs: None,
-    };
-    Rig { ports, done, depth, view, folder, _sources: sources }
+        }
+    }
 }
 
-/// The running task, as its requesters see it.
-struct Desk(mpsc::Sender<CommandRequest>);
+/// A node with the source `dock`, and the running task.
+struct Rig {
+    queue: mpsc::Sender<CommandRequest>,
+    task: tokio::task::JoinHandle<()>,
+    node: TestNode,
+    /// The requests that reached the controller.
+    done: Arc<Mutex<Vec<String>>>,
+    view: Arc<SourceView>,
+    folder: tempfile::TempDir,
+    _trust: watch::Sender<TrustConfig>,
+}
 
-impl Desk {
-    fn of(rig: &Rig) -> (Desk, tokio::task::JoinHandle<()>) {
-        let (commands, queue) = mpsc::channel(16);
-        (Desk(commands), tokio::spawn(run(queue, rig.ports.clone())))
+impl Rig {
+    fn start() -> Rig {
+        Self::with_logs(None)
+    }
+
+    fn with_logs(logs: Option<&'static Logs>) -> Rig {
+        let now = SystemClock::new().wall();
+        let view = Arc::new(SourceView::new("dock".parse().unwrap(), SourceFacts::default(), now));
+        let (node, handle, requests) = TestNode::new(vec![view.clone()], logs);
+        let done = record(requests);
+        let folder = tempfile::tempdir().unwrap();
+        let (trust, in_force) = watch::channel(TrustConfig::default());
+        let secret_folders = SecretFolders { trust: in_force, config_file: folder.path().join("agent.toml") };
+        let (queue, task) = start(Deps { authenticator: Arc::new(Unsigned), secret_folders, node: handle });
+        Rig { queue, task: tokio::spawn(task), node, done, view, folder, _trust: trust }
     }
 
     async fn send(&self, name: &str, payload: impl Into<Bytes>) -> oneshot::Receiver<Value> {
         let (tx, rx) = oneshot::channel();
-        let answer: Answer = Box::new(move |text| tx.send(serde_json::from_slice(&text).unwrap()).unwrap());
-        let asked = CommandRequest { name: name.to_owned(), payload: payload.into(), answer: Some(answer) };
-        self.0.send(asked).await.unwrap();
+        let reply: SendReply = Box::new(move |text| tx.send(serde_json::from_slice(&text).unwrap()).unwrap());
+        let command = CommandRequest { name: name.to_owned(), payload: payload.into(), reply: Some(reply) };
+        self.queue.send(command).await.unwrap();
         rx
     }
 
     async fn ask(&self, name: &str, payload: impl Into<Bytes>) -> Value {
         answer_of(self.send(name, payload).await).await
+    }
+
+    /// Closes the queue and waits for the task; the requests that reached the controller.
+    async fn end(self) -> Vec<String> {
+        drop(self.queue);
+        self.task.await.unwrap();
+        self.done.lock().unwrap().clone()
     }
 }
 
@@ -125,8 +99,7 @@ fn jpeg_size(picture: &Value) -> (u32, u32) {
 
 #[tokio::test]
 async fn every_refusal_is_answered_with_its_kind_and_where_it_lies() {
-    let rig = rig();
-    let (desk, task) = Desk::of(&rig);
+    let rig = Rig::start();
     for (name, payload, kind, path) in [
         ("snapshot", "unsigned", "no_keys", None),
         ("snapshot", "{", "bad_payload", None),
@@ -148,21 +121,18 @@ async fn every_refusal_is_answered_with_its_kind_and_where_it_lies() {
         ("probe", r#"{"source":"file:/nowhere/clip.mp4"}"#, "not_found", None),
         ("probe", r#"{"source":"test:","timeout_s":0.5}"#, "bad_body", Some("timeout_s")),
     ] {
-        let answer = desk.ask(name, payload).await;
+        let answer = rig.ask(name, payload).await;
         assert_eq!(answer["ok"], false, "{name} {payload}: {answer}");
         assert_eq!(answer["error"]["kind"], kind, "{name} {payload}: {answer}");
         assert_eq!(answer["error"]["path"].as_str(), path, "{name} {payload}: {answer}");
         assert!(answer["error"]["message"].as_str().unwrap().len() > 5, "{answer}");
     }
-    drop(desk);
-    task.await.unwrap();
-    assert_eq!(*rig.done.lock().unwrap(), ["restart yard"], "nothing else was done");
+    assert!(rig.end().await.is_empty(), "nothing reached the controller");
 }
 
 #[tokio::test]
 async fn a_snapshot_is_the_newest_frame_and_no_larger_than_asked_for() {
-    let rig = rig();
-    let (desk, _task) = Desk::of(&rig);
+    let rig = Rig::start();
     for seq in 1..=2 {
         let capture_time = CaptureTime {
             wall: Timestamp::UNIX_EPOCH,
@@ -172,7 +142,7 @@ async fn a_snapshot_is_the_newest_frame_and_no_larger_than_asked_for() {
         let picture = Picture::from_rgb((640, 480), vec![90; 640 * 480 * 3]).unwrap();
         rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq, capture_time, picture });
     }
-    let answer = desk.ask("snapshot", r#"{"source":"dock","max_side_px":320}"#).await;
+    let answer = rig.ask("snapshot", r#"{"source":"dock","max_side_px":320}"#).await;
     assert_eq!(answer["ok"], true, "{answer}");
     assert_eq!(
         (&answer["result"]["frame"], &answer["result"]["time"]),
@@ -183,8 +153,7 @@ async fn a_snapshot_is_the_newest_frame_and_no_larger_than_asked_for() {
 
 #[tokio::test]
 async fn a_picture_that_compresses_badly_is_made_smaller_until_it_fits_an_answer() {
-    let rig = rig();
-    let (desk, _task) = Desk::of(&rig);
+    let rig = Rig::start();
     let mut state = 1u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -194,16 +163,15 @@ async fn a_picture_that_compresses_badly_is_made_smaller_until_it_fits_an_answer
     let capture_time =
         CaptureTime { wall: Timestamp::UNIX_EPOCH, wall_source: TimeSource::Clock, elapsed: Duration::ZERO };
     rig.view.show_frame(Frame { source: "dock".parse().unwrap(), seq: 1, capture_time, picture });
-    let answer = desk.ask("snapshot", r#"{"source":"dock","max_side_px":1920}"#).await;
+    let answer = rig.ask("snapshot", r#"{"source":"dock","max_side_px":1920}"#).await;
     let (width, _) = jpeg_size(&answer["result"]["picture"]);
     assert!(width < 1920, "{width}");
 }
 
 #[tokio::test]
 async fn a_probe_tells_what_the_source_is_and_shows_its_first_picture() {
-    let rig = rig();
-    let (desk, _task) = Desk::of(&rig);
-    let answer = desk.ask("probe", r#"{"source":"test:","max_side_px":160}"#).await;
+    let rig = Rig::start();
+    let answer = rig.ask("probe", r#"{"source":"test:","max_side_px":160}"#).await;
     assert_eq!(answer["ok"], true, "{answer}");
     let found = &answer["result"];
     assert!(found["width"].as_u64() > Some(0) && found["fps"].as_f64() > Some(0.0), "{found}");
@@ -212,13 +180,13 @@ async fn a_probe_tells_what_the_source_is_and_shows_its_first_picture() {
 
     // A password that lies elsewhere is not even opened.
     let outside = r#"{"source":"rtsp://127.0.0.1:9/x","username":"a","password_file":"/etc/hostname"}"#;
-    let answer = desk.ask("probe", outside).await;
+    let answer = rig.ask("probe", outside).await;
     assert_eq!(answer["error"]["path"], "password_file", "{answer}");
     let secret = rig.folder.path().join("password");
     aimass_core::runtime::files::write_atomically(&secret, b"secret").unwrap();
     let inside =
         json!({"source": "rtsp://127.0.0.1:9/x", "username": "a", "password_file": secret, "timeout_s": 5});
-    let answer = desk.ask("probe", inside.to_string()).await;
+    let answer = rig.ask("probe", inside.to_string()).await;
     assert_eq!(answer["error"]["kind"], "unavailable", "a port where nobody listens: {answer}");
 }
 
@@ -227,33 +195,30 @@ async fn slow_probes_hold_nobody_up_and_a_third_one_finds_no_room() {
     // Takes connections and says nothing.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("rtsp://{}/x", silent.local_addr().unwrap());
-    let rig = rig();
-    let (desk, task) = Desk::of(&rig);
+    let rig = Rig::start();
     let probe = json!({"source": url, "transport": "tcp", "timeout_s": 3}).to_string();
-    let mut slow = [desk.send("probe", probe.clone()).await, desk.send("probe", probe.clone()).await];
-    assert_eq!(desk.ask("probe", probe).await["error"]["kind"], "busy");
-    assert_eq!(desk.ask("restart-source", r#"{"source":"dock"}"#).await["ok"], true);
+    let mut slow = [rig.send("probe", probe.clone()).await, rig.send("probe", probe.clone()).await];
+    assert_eq!(rig.ask("probe", probe).await["error"]["kind"], "busy");
+    assert_eq!(rig.ask("restart-source", r#"{"source":"dock"}"#).await["ok"], true);
     assert!(slow.iter_mut().all(|s| s.try_recv().is_err()), "both still wait for the camera");
     for slow in slow {
         let answer = answer_of(slow).await;
         assert_eq!(answer["ok"], false, "{answer}");
     }
-    drop(desk);
-    task.await.unwrap();
+    rig.end().await;
 }
 
 #[tokio::test]
 async fn a_drain_closes_the_sources_and_tells_what_is_left_and_resume_opens_them() {
-    let rig = rig();
-    let (desk, _task) = Desk::of(&rig);
-    rig.depth.store(3, Ordering::Relaxed);
-    let answer = desk.ask("drain", r#"{"within_s":60}"#).await;
+    let rig = Rig::start();
+    rig.node.history.outbox_depth.store(3, Ordering::Relaxed);
+    let answer = rig.ask("drain", r#"{"within_s":60}"#).await;
     assert_eq!(answer["result"], json!({"drained": true, "left": 0}), "{answer}");
     assert_eq!(*rig.done.lock().unwrap(), ["close"]);
-    rig.depth.store(1000, Ordering::Relaxed);
-    let answer = desk.ask("drain", r#"{"within_s":0}"#).await;
+    rig.node.history.outbox_depth.store(1000, Ordering::Relaxed);
+    let answer = rig.ask("drain", r#"{"within_s":0}"#).await;
     assert!(answer["result"]["left"].as_u64() > Some(900), "out of time is told, not hidden: {answer}");
-    assert_eq!(desk.ask("resume", "null").await["ok"], true);
+    assert_eq!(rig.ask("resume", "null").await["ok"], true);
     assert_eq!(*rig.done.lock().unwrap(), ["close", "close", "open"]);
 }
 
@@ -265,11 +230,9 @@ async fn a_log_level_is_set_back_by_itself_and_an_earlier_end_does_not_undo_a_la
         put.lock().unwrap().push(filter.to_string());
         Ok(())
     })));
-    let mut rig = rig();
-    rig.ports.logs = Some(logs);
-    let (desk, _task) = Desk::of(&rig);
-    assert_eq!(desk.ask("set-log-level", r#"{"level":"debug","for_s":1}"#).await["ok"], true);
-    let answer = desk.ask("set-log-level", r#"{"level":"error","for_s":2}"#).await;
+    let rig = Rig::with_logs(Some(logs));
+    assert_eq!(rig.ask("set-log-level", r#"{"level":"debug","for_s":1}"#).await["ok"], true);
+    let answer = rig.ask("set-log-level", r#"{"level":"error","for_s":2}"#).await;
     assert_eq!(answer["result"]["level"], "error", "{answer}");
     let until = async {
         while filters.lock().unwrap().len() < 3 {

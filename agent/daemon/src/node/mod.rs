@@ -1,9 +1,11 @@
-//! The running node: what it is built of, and the only task that changes it.
+//! The running node: how it is built, and the only task that changes it.
 
 pub mod baseline;
 mod build;
-pub mod command_ports;
+pub mod config_worker;
 pub mod controller;
 pub mod running;
 pub mod signals;
 pub mod systemd;
+
+pub(crate) use build::parallel;

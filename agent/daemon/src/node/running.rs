@@ -1,245 +1,114 @@
-//! Builds everything a configuration asks for, changes it while it runs, and takes it down in order.
+//! A running node: changed by another configuration while it runs, and stopped in order.
 //!
-//! Owner: the main task. Order of the end: sources → analyzers → events → store (accepted) → broker → checkpoint →
-//! API. Each ends because its input closes; who does not within the deadline is named in the log.
+//! Order of the end: sources → analyzers → events → store (accepted) → broker → checkpoint → API. Each part ends because
+//! its input closes; a part that does not end within its deadline is named in the log.
 //!
-//! Invariant: another configuration touches only what differs in it ([`Plan`]).
+//! Invariant: another configuration touches only the parts that differ in it ([`Plan`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aimass_core::event::Event;
 use aimass_core::id::Name;
-use aimass_core::runtime::semaphore::FairSemaphore;
 use aimass_core::runtime::worker::WorkerRegistry;
-use aimass_inference::Threads;
-use aimass_mqtt::{LinkHandle, LinkStatus, RetainedStates};
-use aimass_store::Store;
+use aimass_mqtt::{LinkHandle, LinkStatus};
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use crate::commands::CommandRequest;
-use crate::config::diff::{Plan, needs_a_new_start};
+use super::build::{
+    self, Api, Governing, LINK_GRACE, NodeContext, Pipeline, STAGE_DEADLINE, bind, parallel, within,
+};
+use crate::commands::{self, CommandRequest};
+use crate::config::diff::{Change, Plan, needs_a_new_start};
 use crate::config::home_assistant::subscriptions;
 use crate::config::{Config, Problem};
 use crate::exit::Failure;
-use crate::health::document::HealthDocument;
-use crate::health::monitor::Monitor;
+use crate::handle::{NodeHandle, Request, RequestError};
+use crate::health::document::ConnectionState;
 use crate::identity::Node;
-use crate::integrations::home_assistant::{Deps, HomeAssistant};
-use crate::node::command_ports;
-use crate::pipeline::chain;
-use crate::pipeline::persist;
-use crate::pipeline::processor::{self, Outlets};
-use crate::pipeline::source_health::{FaultEpisodes, NodeHealthReporter};
-use crate::pipeline::sources::{Shared, Sources};
+use crate::integrations::home_assistant::HomeAssistant;
 use crate::pipeline::stale_states;
-use crate::pipeline::views::{ApiContext, LIVE_EVENTS};
 
-mod sources;
+pub use super::build::start;
 
-pub use super::build::MQTT_SINK;
-pub(crate) use super::build::parallel;
-use super::build::{
-    self, Api, Governing, NodeContext, STAGE_DEADLINE, bind, event_log, open_store, within, within_time,
-};
-
-/// How long the broker may take to get what is left.
-const LINK_GRACE: Duration = Duration::from_secs(5);
-
-/// A node at work.
+/// A running node.
 pub struct Running {
-    /// Where the page is.
+    /// Where the API listens.
     pub address: SocketAddr,
-    /// Everything that can be seen of it.
-    pub views: ApiContext,
-    /// Who it is.
+    /// Access to it.
+    pub handle: NodeHandle,
+    /// Its identity.
     pub node: Node,
     /// The heartbeats of its parts.
-    pub watch: WorkerRegistry,
-    config: Config,
-    ground: NodeContext,
-    fleet: Sources,
-    stop_events: CancellationToken,
-    events: JoinHandle<()>,
-    accept: JoinHandle<()>,
-    link: Option<LinkHandle>,
-    pushes: Option<watch::Receiver<Option<Bytes>>>,
-    link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
-    governor: Governing,
-    home: HomeAssistant,
-    publisher: JoinHandle<()>,
-    commands: Option<(mpsc::Sender<CommandRequest>, JoinHandle<()>)>,
-    monitor: JoinHandle<()>,
-    api: Api,
-}
-
-/// Builds and starts a node.
-///
-/// # Errors
-/// The port is taken, the store is in use by another process or from a newer version, a model folder cannot be
-/// read. Cameras, models and brokers that are away are none: the node runs, says so, and tries again.
-pub async fn start(config: &Config, node: Node) -> Result<Running, Failure> {
-    let server = bind(config).await?;
-    let address = server.address();
-    let permits = FairSemaphore::new(parallel(config));
-    let threads = Threads::new(config.inference.threads.map_or(1, usize::from), Some(permits.clone()));
-    let models = Arc::new(
-        chain::open_models(&config.inference.model_folders, config.inference.engine)
-            .map_err(|e| Failure::Unavailable(e.to_string()))?
-            .with_threads(threads),
-    );
-    let store = open_store(config, &node).await?;
-    let ground = NodeContext {
-        watch: WorkerRegistry::new(node.clock.clone()),
-        board: Arc::default(),
-        broken: CancellationToken::new(),
-        node: node.clone(),
-        store,
-    };
-    stale_states::settle(config, &ground.store, &ground.board).await;
-
-    let link = match &config.broker {
-        None => None,
-        Some(broker) => Some(ground.link(broker, subscriptions(config)).await?),
-    };
-    let link_status = watch::Sender::new(link.as_ref().map(LinkHandle::status));
-
-    let viewers = broadcast::Sender::new(LIVE_EVENTS);
-    let (accept_in, accept_queue) = persist::queue();
-    let accepting = persist::run(node.clone(), accept_queue, ground.store.clone(), viewers.clone());
-    let accept = ground.task("accept", accepting);
-    let (inputs, findings) = mpsc::channel(processor::FINDINGS_QUEUE);
-    let outlets =
-        Outlets { board: ground.board.clone(), accept: accept_in.clone(), clock: node.clock.clone() };
-    let stop_events = CancellationToken::new();
-    let sight = FaultEpisodes::load(node.clone(), &ground.store).await;
-    let teller = NodeHealthReporter::new(&inputs);
-    let events = ground.task("events", processor::run(findings, sight, outlets, stop_events.clone()));
-
-    let mut fleet = Sources::new(Shared {
-        node: node.clone(),
-        store: ground.store.clone(),
-        models,
-        permits,
-        watch: ground.watch.clone(),
-        inputs: inputs.clone(),
-    });
-    for camera in &config.camera {
-        fleet.start(camera, config).await?;
-    }
-    for microphone in &config.microphone {
-        fleet.start_microphone(microphone).await?;
-    }
-    fleet.show(config);
-    let (governor, held_back) = ground.govern(config, fleet.sources(), accept_in).await;
-
-    let needs = Deps {
-        board: ground.board.clone(),
-        store: ground.store.clone(),
-        sources: fleet.sources(),
-        inputs,
-        link: link_status.subscribe(),
-    };
-    let (home, publisher) = HomeAssistant::new(config, needs);
-    let publisher = ground.task("home-assistant", publisher);
-    if let Some(link) = &link {
-        home.listen(link);
-    }
-
-    let (watch, store) = (ground.watch.clone(), ground.store.clone());
-    let monitor =
-        Monitor::new(node.clone(), fleet.sources(), watch, store, link_status.subscribe(), held_back);
-    let health = monitor.clone();
-    let views = ApiContext {
-        sources: fleet.sources(),
-        events: viewers,
-        log: event_log(&ground.store),
-        health: Arc::new(move || health.collect()),
-        clock: node.clock.clone(),
-    };
-    let api = ground.serve(server, &views);
-    let monitor = tokio::spawn(monitor.run(ground.board.clone(), teller));
-    Ok(Running {
-        address,
-        views,
-        watch: ground.watch.clone(),
-        node,
-        config: config.clone(),
-        ground,
-        fleet,
-        stop_events,
-        events,
-        accept,
-        pushes: link.as_ref().map(LinkHandle::desired),
-        link,
-        link_status,
-        governor,
-        home,
-        publisher,
-        commands: None,
-        monitor,
-        api,
-    })
+    pub workers: WorkerRegistry,
+    pub(super) requests: Option<mpsc::Receiver<Request>>,
+    /// The configuration of what runs: without the sources that could not be built.
+    pub(super) config: Config,
+    pub(super) config_in_force: watch::Sender<Arc<Config>>,
+    pub(super) context: NodeContext,
+    pub(super) pipeline: Pipeline,
+    pub(super) link: Option<LinkHandle>,
+    pub(super) pushes: Option<watch::Receiver<Option<Bytes>>>,
+    pub(super) link_status: watch::Sender<Option<watch::Receiver<LinkStatus>>>,
+    pub(super) governor: Governing,
+    pub(super) home: HomeAssistant,
+    pub(super) publisher: JoinHandle<()>,
+    pub(super) commands: Option<(mpsc::Sender<CommandRequest>, JoinHandle<()>)>,
+    pub(super) monitor: JoinHandle<()>,
+    pub(super) api: Api,
 }
 
 impl Running {
-    /// The configuration that is in force.
+    /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The health of the node now, the store asked anew.
-    pub fn health(&self) -> HealthDocument {
-        (self.views.health)()
+    /// The requests that are made through its handles, for the controller; `None` from the second call on.
+    pub fn take_requests(&mut self) -> Option<mpsc::Receiver<Request>> {
+        self.requests.take()
     }
 
-    /// The store.
-    pub fn store(&self) -> &Store {
-        &self.ground.store
-    }
-
-    /// States at the broker.
-    pub fn board(&self) -> &Arc<RetainedStates> {
-        &self.ground.board
-    }
-
-    /// Obeys commands from now on, over this link and those that follow it.
-    pub fn obey(&mut self, needs: command_ports::Deps) {
-        let (asked, carrying_out) = command_ports::start(needs);
+    /// Executes commands from now on, of this link and of those that follow it.
+    pub fn execute_commands(&mut self, deps: commands::Deps) {
+        let (queue, task) = commands::start(deps);
         if let Some(link) = &self.link {
-            command_ports::listen(link, asked.clone());
+            commands::forward(link, queue.clone());
         }
-        self.commands = Some((asked, self.ground.task("commands", carrying_out)));
+        self.commands = Some((queue, self.context.task("commands", task)));
     }
 
-    /// The configurations that the centre asks for; `None` without a broker.
+    /// Publishes the report on the configuration.
+    ///
+    /// # Errors
+    /// It is too large for the broker.
+    pub fn publish_report(&self, report: String) -> Result<(), String> {
+        self.context.retained.set("config/reported", report, true).map_err(|e| e.to_string())
+    }
+
+    /// The configurations that the broker delivers; `None` without a broker.
     pub fn pushes(&mut self) -> Option<&mut watch::Receiver<Option<Bytes>>> {
         self.pushes.as_mut()
     }
 
-    /// Waits for a task that ends though nobody asked it to: the node cannot do its work any longer.
+    /// Waits until a task ends unexpectedly: the node cannot work any longer.
     pub fn broken(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        self.ground.broken.clone().cancelled_owned()
+        self.context.broken.clone().cancelled_owned()
     }
 
-    /// Whether every source has ended by itself.
+    /// Whether every source has ended.
     pub fn is_over(&self) -> bool {
-        let sources = self.views.sources.borrow().clone();
-        !sources.is_empty()
-            && sources.iter().all(|s| s.status().state == crate::health::document::ConnectionState::Ended)
+        let sources = self.handle.sources();
+        !sources.is_empty() && sources.iter().all(|s| s.status().state == ConnectionState::Ended)
     }
 
-    /// Lets another configuration, which was validated, hold from now on as version `version`. Touches only what
-    /// differs.
+    /// Changes the node to another valid configuration, of version `version`. Touches only what differs.
     ///
     /// # Errors
-    /// What cannot change while the node runs, or cannot be built here. The node may then be half way: apply the
-    /// configuration that held before, which only asks for what worked.
+    /// What cannot change while the node runs, or cannot be built here. The node may then have changed in part: apply the
+    /// configuration that was in force before.
     pub async fn apply(&mut self, new: &Config, version: u64) -> Result<(), Vec<Problem>> {
         let problems = needs_a_new_start(&self.config, new);
         if !problems.is_empty() {
@@ -247,19 +116,19 @@ impl Running {
         }
         let plan = Plan::between(&self.config, new);
         tracing::info!(version, cameras = ?plan.cameras, microphones = ?plan.microphones, broker = plan.broker, http = plan.http, "Another configuration is applied.");
-        // From here on what runs is neither: a later plan must look at what differs from `new`.
+        // From here on the node runs a mixture: a later plan must compare with `new`.
         let old = std::mem::replace(&mut self.config, new.clone());
         self.node.set_config_version(version);
         if plan.parallel {
-            self.fleet.permits().set_limit(parallel(new));
+            self.pipeline.sources.permits().set_limit(parallel(new));
         }
         let mut problems = Vec::new();
         let failed = self.change_sources(&plan, new, &mut problems).await;
-        // A source that could not be built is not at work, whatever the configuration says.
+        // A source that could not be built does not run, so a later plan must start it.
         self.config.camera.retain(|c| !failed.contains(&c.id));
         self.config.microphone.retain(|m| !failed.contains(&m.id));
-        stale_states::remember(new, &self.ground.store).await;
-        self.fleet.show(new);
+        stale_states::remember(new, &self.context.store).await;
+        self.pipeline.sources.show(new);
         if plan.broker
             && let Err(error) = self.change_link(new).await
         {
@@ -269,7 +138,7 @@ impl Running {
         if plan.http
             && let Err(error) = self.change_api(&old, new).await
         {
-            // Without any server, the way back must ask for one.
+            // Without any server, a later plan must start one.
             if !self.api.task.is_finished() {
                 self.config.http = old.http;
             }
@@ -278,9 +147,53 @@ impl Running {
         if let Some(link) = &self.link {
             link.set_config_version(version);
         }
-        self.home.set_config(&self.config);
-        self.governor.settings.send_replace(build::settings_of(&self.config));
+        self.config_in_force.send_replace(Arc::new(self.config.clone()));
+        self.governor.settings.send_replace(build::governor_settings(&self.config));
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Changes the sources as planned; returns those that could not be built, and adds their problems.
+    async fn change_sources(&mut self, plan: &Plan, new: &Config, problems: &mut Vec<Problem>) -> Vec<Name> {
+        let mut failed = Vec::new();
+        let (cameras, microphones) = (plan.cameras.iter(), plan.microphones.iter());
+        let mut changes: Vec<_> =
+            cameras.map(|c| ("camera", c)).chain(microphones.map(|c| ("microphone", c))).collect();
+        // Removed sources first: a new one, also of the other kind, may have the same name or device.
+        changes.sort_by_key(|(_, (_, change))| *change != Change::Stop);
+        for (kind, (id, change)) in changes {
+            let outcome = match kind {
+                "camera" => self.change_camera(id, *change, new).await,
+                _ => self.change_microphone(id, *change, new).await,
+            };
+            if let Err(error) = outcome {
+                failed.push(id.clone());
+                problems.push(Problem::new(format!("{kind}.{id}"), error.to_string()));
+            }
+        }
+        failed
+    }
+
+    async fn change_camera(&mut self, id: &Name, change: Change, new: &Config) -> Result<(), Failure> {
+        let camera = new.camera.iter().find(|c| c.id == *id);
+        let sources = &mut self.pipeline.sources;
+        match (change, camera) {
+            (Change::Start, Some(camera)) => sources.start(camera, new).await?,
+            (Change::Restart, Some(camera)) => sources.restart(camera, new).await?,
+            (Change::UpdateZones, Some(camera)) => sources.redraw(camera).await,
+            (_, _) => sources.remove(id).await,
+        }
+        Ok(())
+    }
+
+    async fn change_microphone(&mut self, id: &Name, change: Change, new: &Config) -> Result<(), Failure> {
+        let microphone = new.microphone.iter().find(|m| m.id == *id);
+        let sources = &mut self.pipeline.sources;
+        match (change, microphone) {
+            (Change::Start, Some(microphone)) => sources.start_microphone(microphone).await?,
+            (Change::Restart, Some(microphone)) => sources.restart_microphone(microphone).await?,
+            (_, _) => sources.remove(id).await,
+        }
+        Ok(())
     }
 
     async fn change_link(&mut self, new: &Config) -> Result<(), Failure> {
@@ -290,10 +203,10 @@ impl Running {
             old.stop(LINK_GRACE).await;
         }
         if let Some(broker) = &new.broker {
-            let link = self.ground.link(broker, subscriptions(new)).await?;
-            self.home.listen(&link);
-            if let Some((asked, _)) = &self.commands {
-                command_ports::listen(&link, asked.clone());
+            let link = self.context.link(broker, subscriptions(new)).await?;
+            self.home.forward(&link);
+            if let Some((queue, _)) = &self.commands {
+                commands::forward(&link, queue.clone());
             }
             self.link_status.send_replace(Some(link.status()));
             self.pushes = Some(link.desired());
@@ -305,42 +218,76 @@ impl Running {
     async fn change_api(&mut self, old: &Config, new: &Config) -> Result<(), Failure> {
         // The same port may be asked for with another token: it must be free first.
         self.api.stop.cancel();
-        // It gives its connections two seconds.
-        within_time("api", 2 * STAGE_DEADLINE, &mut self.api.task).await;
+        // The server gives its connections two seconds.
+        within("api", 2 * STAGE_DEADLINE, &mut self.api.task).await;
         let (server, outcome) = match bind(new).await {
             Ok(server) => (server, Ok(())),
             Err(error) => (bind(old).await?, Err(error)),
         };
         self.address = server.address();
-        self.api = self.ground.serve(server, &self.views);
+        self.api = self.context.serve(server, &self.handle);
         outcome
     }
 
-    /// The cameras that Home Assistant wants opened anew; closed from the second call on.
-    pub fn take_restarts(&mut self) -> tokio::sync::mpsc::Receiver<Name> {
-        self.home.take_restarts()
+    /// Closes one source and opens it again, with the configuration in force.
+    ///
+    /// # Errors
+    /// There is no such source, or it cannot be built.
+    pub async fn restart_source(&mut self, id: &Name) -> Result<(), RequestError> {
+        let failed = |error: Failure| RequestError::Failed(error.to_string());
+        if let Some(microphone) = self.config.microphone.iter().find(|m| m.id == *id) {
+            return self.pipeline.sources.restart_microphone(microphone).await.map_err(failed);
+        }
+        let camera = self.config.camera.iter().find(|c| c.id == *id);
+        let camera = camera.ok_or_else(|| self.handle.unknown_source(id.as_str()))?;
+        self.pipeline.sources.restart(camera, &self.config).await.map_err(failed)
     }
 
-    /// Stops the heads; the rest ends because its input closes.
+    /// Analyses a source, or only shows it.
+    ///
+    /// # Errors
+    /// There is no such source.
+    pub async fn set_analysed(&mut self, id: &Name, analysed: bool) -> Result<(), RequestError> {
+        let known = self.pipeline.sources.set_analysed(id, analysed).await;
+        if known { Ok(()) } else { Err(self.handle.unknown_source(id.as_str())) }
+    }
+
+    /// Closes all sources and ends what was in view of them; everything else goes on.
+    pub async fn close_sources(&mut self) {
+        self.pipeline.sources.stop_all().await;
+        self.pipeline.sources.end_views().await;
+    }
+
+    /// Opens all sources again.
+    ///
+    /// # Errors
+    /// A source cannot be built.
+    pub async fn open_sources(&mut self) -> Result<(), Failure> {
+        for camera in &self.config.camera {
+            self.pipeline.sources.restart(camera, &self.config).await?;
+        }
+        for microphone in &self.config.microphone {
+            self.pipeline.sources.restart_microphone(microphone).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the sources; every other part ends because its input closes.
     pub async fn stop(mut self) {
         tracing::info!("Stopping.");
-        self.fleet.let_models_go();
-        self.fleet.stop_all().await;
-        drop(self.fleet);
+        self.pipeline.close_sources().await;
+        // Requests that still come are answered: the node is stopping.
+        drop(self.requests);
         drop(self.home);
-        if let Some((asked, commands)) = self.commands.take() {
-            drop(asked);
-            // What is under way asks a task that has ended: it is answered that the node stops, where it still can.
+        if let Some((queue, commands)) = self.commands.take() {
+            drop(queue);
             commands.abort();
         }
-        within("home-assistant", &mut self.publisher).await;
-        // What it has told as begun ends; it holds a way to the store.
+        within("home-assistant", STAGE_DEADLINE, &mut self.publisher).await;
+        // It ends the episode that it has begun, and holds a way to the store.
         self.governor.stop.cancel();
-        within("governor", &mut self.governor.task).await;
-        // A thread that hangs keeps the queue open: it is closed for it.
-        self.stop_events.cancel();
-        within("events", &mut self.events).await;
-        within("accept", &mut self.accept).await;
+        within("governor", STAGE_DEADLINE, &mut self.governor.task).await;
+        self.pipeline.end().await;
         self.monitor.abort();
         if let Some(link) = self.link {
             let left = link.stop(LINK_GRACE).await;
@@ -348,16 +295,14 @@ impl Running {
                 tracing::warn!(events = left.undelivered, "Events wait in the store for the next start.");
             }
         }
-        if let Err(error) = self.ground.store.close(STAGE_DEADLINE).await {
-            tracing::error!(%error, "The store could not be closed.");
-        }
+        self.context.close_store().await;
         self.api.stop.cancel();
-        within("api", &mut self.api.task).await;
+        within("api", STAGE_DEADLINE, &mut self.api.task).await;
         tracing::info!("Stopped.");
     }
 }
 
 /// Counts events by kind and label, for summaries.
-pub fn tally(counts: &mut BTreeMap<String, u64>, event: &Event) {
+pub fn count_event(counts: &mut BTreeMap<String, u64>, event: &Event) {
     *counts.entry(format!("{} {}", event.what.kind.as_str(), event.what.label)).or_default() += 1;
 }

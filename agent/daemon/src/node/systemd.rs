@@ -5,12 +5,12 @@
 //! intervals; what the store accepted is on the disk. Without systemd all of this does nothing.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::runtime::worker::{Health, WorkerRegistry};
 use sd_notify::NotifyState;
 
+use crate::handle::NodeHandle;
 use crate::health::document::HealthDocument;
 
 /// How often the manager's status line is looked after, at least.
@@ -39,10 +39,7 @@ pub fn stopping() {
 }
 
 /// Keeps the manager informed until the program ends: the status line, and the watchdog if there is one.
-pub async fn keep_told(
-    watch: WorkerRegistry,
-    health: Arc<dyn Fn() -> HealthDocument + Send + Sync>,
-) -> Infallible {
+pub async fn keep_informed(workers: WorkerRegistry, node: NodeHandle) -> Infallible {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         std::future::pending::<()>().await;
     }
@@ -56,8 +53,8 @@ pub async fn keep_told(
     let (mut told, mut complained) = (String::new(), false);
     loop {
         tick.tick().await;
-        let stuck = limit.map(|limit| watch.stuck(limit)).unwrap_or_default();
-        let line = if stuck.is_empty() { status_line(&health()) } else { stuck_line(&stuck) };
+        let stuck = limit.map(|limit| workers.stuck(limit)).unwrap_or_default();
+        let line = if stuck.is_empty() { status_line(&node.health()) } else { stuck_line(&stuck) };
         if line != told {
             told.clone_from(&line);
             aside(move || tell(&[NotifyState::Status(&line)])).await;

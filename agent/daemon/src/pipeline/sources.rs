@@ -145,6 +145,31 @@ impl Sources {
         self.tell(Input::UpdateZones { source, zones, lines }).await;
     }
 
+    /// Opens all sources of a configuration.
+    ///
+    /// # Errors
+    /// As [`Sources::start`]; those before it run then.
+    pub async fn start_all(&mut self, config: &Config) -> Result<(), Failure> {
+        for camera in &config.camera {
+            self.start(camera, config).await?;
+        }
+        for microphone in &config.microphone {
+            self.start_microphone(microphone).await?;
+        }
+        Ok(())
+    }
+
+    /// Analyses a source, or only shows it; whether there is such a source.
+    pub async fn set_analysed(&self, id: &Name, analysed: bool) -> bool {
+        let Some(known) = self.sources.get(id) else { return false };
+        known.view.set_analysed(analysed);
+        if !analysed {
+            // What was in view ends now, as no later frame will end it.
+            self.tell(Input::Pause { source: id.clone() }).await;
+        }
+        true
+    }
+
     /// Closes a source for good: what was in view has ended, what it told is withdrawn.
     pub async fn remove(&mut self, id: &Name) {
         let Some(gone) = self.sources.remove(id) else { return };

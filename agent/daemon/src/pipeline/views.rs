@@ -4,23 +4,19 @@
 //! slow a camera down.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aimass_core::audio::Level;
-use aimass_core::event::{Event, Kind};
 use aimass_core::finding::StageTimes;
 use aimass_core::frame::Frame;
 use aimass_core::id::Name;
-use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::StreamInfo;
 pub use aimass_protocol::api::{OverlayTrack, Shape, Shapes, SourceStatus};
 pub use aimass_protocol::health::{ConnectionState, SourceKind};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::pipeline::throttle::Throttle;
 
@@ -273,49 +269,5 @@ impl SourceView {
     /// What was found in the newest analysed frames.
     pub fn overlays(&self) -> watch::Receiver<Arc<Overlay>> {
         self.overlay.subscribe()
-    }
-}
-
-/// Which events a reader wants; all conditions must hold.
-#[derive(Debug, Clone)]
-pub struct EventQuery {
-    /// Not before this time.
-    pub since: Option<Timestamp>,
-    /// With a higher `seq` than this.
-    pub after_seq: Option<u64>,
-    /// At most so many of those that match, in the order of `seq`: with `after_seq` the first beyond it, so
-    /// that a reader can go on page by page; without it the newest.
-    pub limit: usize,
-    /// Of this source.
-    pub source: Option<Name>,
-    /// Of this kind.
-    pub kind: Option<Kind>,
-}
-
-/// The answer of the event log, in time.
-pub type EventAnswer = Pin<Box<dyn Future<Output = Result<Vec<Event>, String>> + Send>>;
-
-/// Asks the store for events.
-pub type EventLog = Arc<dyn Fn(EventQuery) -> EventAnswer + Send + Sync>;
-
-/// Everything that can be seen of the node.
-#[derive(Clone)]
-pub struct ApiContext {
-    /// The sources, in the order of the configuration. Replaced as a whole when the configuration changes.
-    pub sources: watch::Receiver<Arc<Vec<Arc<SourceView>>>>,
-    /// Events as they are accepted.
-    pub events: broadcast::Sender<Arc<Event>>,
-    /// Events that were accepted before.
-    pub log: EventLog,
-    /// Collects the health of the node now.
-    pub health: Arc<dyn Fn() -> crate::health::document::HealthDocument + Send + Sync>,
-    /// The program's clock.
-    pub clock: SharedClock,
-}
-
-impl ApiContext {
-    /// The source of this name, if there is one.
-    pub fn source(&self, id: &str) -> Option<Arc<SourceView>> {
-        self.sources.borrow().iter().find(|s| s.id.as_str() == id).cloned()
     }
 }

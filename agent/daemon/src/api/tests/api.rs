@@ -7,7 +7,7 @@ async fn health_is_200_while_all_is_well_and_503_with_the_problems_otherwise() {
     let node = Node::start().await;
     let well = node.get("/healthz").await;
     assert_eq!((well.status, well.json()["node"].as_str()), (200, Some("dock-3")));
-    *node.healthy.lock().unwrap() = false;
+    node.set_healthy(false);
     let ill = node.get("/healthz").await;
     assert_eq!((ill.status, ill.json()["problems"][0].as_str()), (503, Some("dock: stalled")));
 }

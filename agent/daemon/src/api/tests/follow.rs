@@ -102,7 +102,7 @@ async fn an_event_between_subscription_and_log_comes_once() {
     assert_eq!(feed.next().await.0, "2");
     assert_eq!(feed.next().await.0, "3");
     // Sent again, as if it had been announced late.
-    node.news.send(Arc::new(event(3, "dock", Kind::Object))).unwrap();
+    node.node.events.send(Arc::new(event(3, "dock", Kind::Object))).unwrap();
     node.accept(event(4, "dock", Kind::Object));
     assert_eq!(feed.next().await.0, "4");
 }
@@ -145,7 +145,7 @@ async fn a_resume_from_very_long_ago_gets_all_of_it_page_by_page() {
     let node = Node::start().await;
     let last = super::super::events::PAGE as u64 * 3 + 7;
     for seq in 1..=last {
-        node.log.lock().unwrap().push(event(seq, "dock", Kind::Object));
+        node.node.history.events.lock().unwrap().push(event(seq, "dock", Kind::Object));
     }
     let mut feed = Feed::open(&node, "after_seq=4&follow=true", "").await;
     let mut since = Feed::open(&node, "since=2023-11-14T22:13:25Z&follow=true", "").await;

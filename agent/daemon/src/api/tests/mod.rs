@@ -7,26 +7,23 @@ mod watch;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aimass_core::event::{Event, EventData, Kind, Phase, Severity};
 use aimass_core::frame::{CaptureTime, Frame, Picture, TimeSource};
 use aimass_core::geometry::{Point, Polygon, Region};
 use aimass_core::id::Name;
-use aimass_core::runtime::clock::SystemClock;
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, watch as channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::http::HttpConfig;
-use crate::pipeline::views::{
-    EventQuery, LIVE_EVENTS, Overlay, OverlayTrack, Shape, Shapes, SourceFacts, SourceView,
-};
+use crate::handle::testing::TestNode;
+use crate::pipeline::views::{Overlay, OverlayTrack, Shape, Shapes, SourceFacts, SourceView};
 
 /// Fails the test when something takes far too long.
 async fn expect<T>(what: impl Future<Output = T>) -> T {
@@ -87,11 +84,8 @@ fn frame(seq: u64, size: (u32, u32)) -> Frame {
 /// A server and the node that it shows.
 struct Node {
     address: SocketAddr,
-    sources: channel::Sender<Arc<Vec<Arc<SourceView>>>>,
+    node: TestNode,
     dock: Arc<SourceView>,
-    news: broadcast::Sender<Arc<Event>>,
-    log: Arc<Mutex<Vec<Event>>>,
-    healthy: Arc<Mutex<bool>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -111,40 +105,25 @@ impl Node {
         let chain = vec!["detect".to_owned()];
         let facts = SourceFacts { fps_wanted: 5.0, chain, shapes, ..SourceFacts::default() };
         let dock = Arc::new(SourceView::new(name("dock"), facts, Timestamp::UNIX_EPOCH));
-        let sources = channel::Sender::new(Arc::new(vec![dock.clone()]));
-        let news = broadcast::Sender::new(LIVE_EVENTS);
-        let log: Arc<Mutex<Vec<Event>>> = Arc::default();
-        let healthy = Arc::new(Mutex::new(true));
-        let (read, fine) = (log.clone(), healthy.clone());
-        let views = ApiContext {
-            sources: sources.subscribe(),
-            events: news.clone(),
-            log: Arc::new(move |asked| {
-                let read = read.clone();
-                Box::pin(async move { Ok(select(&read.lock().unwrap(), &asked)) })
-            }),
-            health: Arc::new(move || {
-                let healthy = *fine.lock().unwrap();
-                let problems = if healthy { vec![] } else { vec!["dock: stalled".to_owned()] };
-                crate::health::document::HealthDocument {
-                    healthy,
-                    problems,
-                    ..crate::health::metrics::tests::health()
-                }
-            }),
-            clock: SystemClock::shared(),
-        };
+        let (node, handle, _requests) = TestNode::new(vec![dock.clone()], None);
         let server = bind(&config).await.unwrap();
         let stop = CancellationToken::new();
         let address = server.address();
-        let task = tokio::spawn(server.run(views, stop.clone()));
-        Node { address, sources, dock, news, log, healthy, stop, task }
+        let task = tokio::spawn(server.run(handle, stop.clone()));
+        Node { address, node, dock, stop, task }
     }
 
-    /// Accepts an event as the store does: first on disk, then told.
+    /// Stores an event, then announces it.
     fn accept(&self, event: Event) {
-        self.log.lock().unwrap().push(event.clone());
-        self.news.send(Arc::new(event)).ok();
+        self.node.history.events.lock().unwrap().push(event.clone());
+        self.node.events.send(Arc::new(event)).ok();
+    }
+
+    /// Puts a problem into the health, or removes it.
+    fn set_healthy(&self, healthy: bool) {
+        let mut health = self.node.health.lock().unwrap();
+        health.healthy = healthy;
+        health.problems = if healthy { vec![] } else { vec!["dock: stalled".to_owned()] };
     }
 
     /// Sends a request; `more` are further header lines, each with its line end.
@@ -167,19 +146,6 @@ impl Node {
     async fn get(&self, path: &str) -> Answer {
         self.get_with(path, "").await
     }
-}
-
-/// What the store does with a query.
-fn select(events: &[Event], asked: &EventQuery) -> Vec<Event> {
-    let fits = |e: &&Event| {
-        asked.after_seq.is_none_or(|s| e.seq > s)
-            && asked.since.is_none_or(|s| e.what.time >= s)
-            && asked.source.as_ref().is_none_or(|s| e.what.source == *s)
-            && asked.kind.is_none_or(|k| e.what.kind == k)
-    };
-    let found: Vec<Event> = events.iter().filter(fits).cloned().collect();
-    let begin = if asked.after_seq.is_some() { 0 } else { found.len().saturating_sub(asked.limit) };
-    found.into_iter().skip(begin).take(asked.limit).collect()
 }
 
 /// An answer with a content-length.

@@ -139,7 +139,7 @@ async fn viewers_are_told_when_the_source_is_gone_and_when_the_node_stops() {
         &mut node.dock,
         Arc::new(SourceView::new(name("yard"), SourceFacts::default(), Timestamp::UNIX_EPOCH)),
     );
-    node.sources.send_replace(Arc::new(vec![]));
+    node.node.sources.send_replace(Arc::new(vec![]));
     drop(gone);
     let reason = async |socket: &mut WebSocketStream<TcpStream>| loop {
         if let Message::Close(Some(close)) = expect(socket.next()).await.unwrap().unwrap() {

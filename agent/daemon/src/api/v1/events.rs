@@ -12,6 +12,7 @@ use std::time::Duration;
 use aimass_core::event::{Event, Kind};
 use aimass_core::id::Name;
 use aimass_protocol::api::{ErrorResponse, EventsPage, MissedEvents};
+use aimass_store::{EventQuery, StoreError};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
@@ -25,7 +26,6 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::api::error::ApiError;
 use crate::api::{App, MAX_FOLLOWERS, Shared, query};
-use crate::pipeline::views::EventQuery;
 
 /// Events of a list that asks for no number.
 const DEFAULT_LIMIT: usize = 100;
@@ -70,14 +70,18 @@ pub(in crate::api) async fn events(
         return Err(ApiError::bad_query(format!("limit: give 1 to {MAX_LIMIT}")));
     }
     let EventsQuery { since, after_seq, source, kind, .. } = asked;
-    let events = read_log(&app, EventQuery { since, after_seq, limit, source, kind }).await?;
+    let query = EventQuery { since, after_seq: after_seq.unwrap_or(0), limit, source, kind };
+    let events = match after_seq {
+        Some(_) => within_time(app.node.events(query)).await?,
+        None => within_time(app.node.newest_events(query)).await?,
+    };
     Ok(Json(EventsPage { events }).into_response())
 }
 
-async fn read_log(app: &App, asked: EventQuery) -> Result<Vec<Event>, ApiError> {
+async fn within_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, ApiError> {
     let failed = |problem| ApiError::unavailable("log_unavailable", format!("the event log: {problem}"));
-    match tokio::time::timeout(LOG_WITHIN, (app.views.log)(asked)).await {
-        Ok(answer) => answer.map_err(failed),
+    match tokio::time::timeout(LOG_WITHIN, read).await {
+        Ok(answer) => answer.map_err(|e| failed(e.to_string())),
         Err(_) => Err(failed(format!("no answer within {} s", LOG_WITHIN.as_secs()))),
     }
 }
@@ -98,13 +102,15 @@ fn follow(app: Arc<App>, asked: EventsQuery, headers: &HeaderMap) -> Result<Resp
         ApiError::unavailable("too_many_followers", message)
     })?;
     let (messages, body) = mpsc::channel(QUEUE);
+    // A reader that names a time gets the log from its beginning.
+    let resumed = resumed.or(asked.since.map(|_| 0));
     let follower = Follower {
-        // Before the log is read, so that nothing falls between.
-        news: app.views.events.subscribe(),
+        // Subscribed before the log is read, so that no event falls between.
+        news: app.node.subscribe_events(),
+        sent: resumed,
         wanted: EventQuery {
             since: asked.since,
-            // Who asks for a time reads the log from its beginning.
-            after_seq: resumed.or(asked.since.map(|_| 0)),
+            after_seq: resumed.unwrap_or(0),
             limit: PAGE,
             source: asked.source,
             kind: asked.kind,
@@ -118,11 +124,13 @@ fn follow(app: Arc<App>, asked: EventsQuery, headers: &HeaderMap) -> Result<Resp
     Ok(Sse::new(ReceiverStream::new(body)).keep_alive(keep_alive).into_response())
 }
 
-/// Somebody who follows the events.
+/// A client that follows the events.
 struct Follower {
     app: Arc<App>,
     news: broadcast::Receiver<Arc<Event>>,
-    /// What it wants; `after_seq` is the latest that it got.
+    /// The latest `seq` that it has; `None` if it has none and wants new events only.
+    sent: Option<u64>,
+    /// What it wants, after the latest that it has.
     wanted: EventQuery,
     messages: Messages,
     _permit: OwnedSemaphorePermit,
@@ -141,7 +149,7 @@ impl Follower {
     }
 
     async fn work(&mut self) -> Result<Infallible, Over> {
-        let mut catching_up = self.wanted.after_seq.is_some();
+        let mut catching_up = self.sent.is_some();
         if catching_up {
             self.send_log().await?;
         }
@@ -168,7 +176,7 @@ impl Follower {
 
     fn wants(&self, event: &Event) -> bool {
         let w = &self.wanted;
-        w.after_seq.is_none_or(|seq| event.seq > seq)
+        event.seq > w.after_seq
             && w.since.is_none_or(|since| event.what.time >= since)
             && w.source.as_ref().is_none_or(|source| event.what.source == *source)
             && w.kind.is_none_or(|kind| event.what.kind == kind)
@@ -177,7 +185,7 @@ impl Follower {
     /// Sends what the log has beyond the latest that was sent, to its end.
     async fn send_log(&mut self) -> Result<(), Over> {
         loop {
-            let events = match read_log(&self.app, self.wanted.clone()).await {
+            let events = match within_time(self.app.node.events(self.wanted.clone())).await {
                 Ok(events) => events,
                 Err(error) => {
                     let failed = ErrorResponse::new(error.kind, error.message);
@@ -197,20 +205,21 @@ impl Follower {
     /// `count` events, or fewer of those that this reader wants, will not come.
     async fn send_missed(&mut self, count: u64) -> Result<(), Over> {
         self.app.missed_events.fetch_add(count, Ordering::Relaxed);
-        self.document("missed", &MissedEvents { count, after_seq: self.wanted.after_seq }).await
-    }
-
-    async fn send(&mut self, event: &Event) -> Result<(), Over> {
-        self.wanted.after_seq = Some(event.seq);
-        let Ok(text) = serde_json::to_string(event) else {
-            return Ok(());
-        };
-        self.message(sse::Event::default().id(event.seq.to_string()).data(text)).await
+        self.document("missed", &MissedEvents { count, after_seq: self.sent }).await
     }
 
     async fn document(&self, name: &str, document: &impl Serialize) -> Result<(), Over> {
         let text = serde_json::to_string(document).unwrap_or_default();
         self.message(sse::Event::default().event(name).data(text)).await
+    }
+
+    async fn send(&mut self, event: &Event) -> Result<(), Over> {
+        self.sent = Some(event.seq);
+        self.wanted.after_seq = event.seq;
+        let Ok(text) = serde_json::to_string(event) else {
+            return Ok(());
+        };
+        self.message(sse::Event::default().id(event.seq.to_string()).data(text)).await
     }
 
     async fn message(&self, message: sse::Event) -> Result<(), Over> {

@@ -69,7 +69,7 @@ pub(in crate::api) async fn still(State(app): Shared, Id(id): Id, uri: Uri) -> R
         return Err(ApiError::unavailable("no_frame", message));
     };
     let (seq, time) = (frame.seq, frame.capture_time.wall);
-    let encoded = app.pictures.get(&app.views, frame, max_side).await?;
+    let encoded = app.pictures.get(&app.node, frame, max_side).await?;
     let headers = [
         ("content-type", "image/jpeg".to_owned()),
         ("x-frame", seq.to_string()),
@@ -167,7 +167,7 @@ impl Viewer {
     }
 
     async fn jpeg(&self, frame: Frame) -> Option<Bytes> {
-        match self.app.pictures.get(&self.app.views, frame, self.max_side).await {
+        match self.app.pictures.get(&self.app.node, frame, self.max_side).await {
             Ok(encoded) => Some(encoded.jpeg),
             Err(error) => {
                 tracing::warn!(error = error.message, "a viewer's picture could not be encoded");

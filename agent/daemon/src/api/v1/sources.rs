@@ -52,7 +52,7 @@ fn unknown() -> ApiError {
 }
 
 pub(in crate::api) fn find(app: &App, id: &str) -> Result<Arc<SourceView>, ApiError> {
-    app.views.source(id).ok_or_else(unknown)
+    app.node.source(id).ok_or_else(unknown)
 }
 
 /// The camera of this name: who asks for pictures gets none of a microphone.
@@ -68,8 +68,8 @@ pub(in crate::api) fn find_camera(app: &App, id: &str) -> Result<Arc<SourceView>
 
 pub(in crate::api) async fn list(State(app): Shared, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let sources = app.views.sources.borrow().clone();
-    let health = (app.views.health)();
+    let sources = app.node.sources();
+    let health = app.node.health();
     let documents = sources.iter().map(|s| document(s, &health)).collect();
     let list = Sources { site: health.site.clone(), node: health.node.clone(), sources: documents };
     Ok(Json(list).into_response())
@@ -78,6 +78,6 @@ pub(in crate::api) async fn list(State(app): Shared, uri: Uri) -> Result<Respons
 pub(in crate::api) async fn one(State(app): Shared, Id(id): Id, uri: Uri) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let source = find(&app, &id)?;
-    let health = (app.views.health)();
+    let health = app.node.health();
     Ok(Json(document(&source, &health)).into_response())
 }

@@ -18,7 +18,6 @@ pub use text::{lines, proposal};
 use crate::board::process;
 use crate::config::{CameraConfig, Config};
 use crate::exit::Failure;
-use crate::node::running;
 use crate::pipeline::chain::{self, Link};
 use crate::pipeline::sources;
 use cost::{ChainCost, SourceCost};
@@ -92,7 +91,7 @@ pub fn measure(config: &Config) -> Result<Report, Failure> {
     let (_, available) = process::board_memory_bytes();
     let room = Room {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        parallel: running::parallel(config),
+        parallel: crate::node::parallel(config),
         memory_bytes: available + base_bytes,
     };
     let mut loads = Vec::new();

@@ -136,7 +136,7 @@ impl ConfigManager {
     }
 
     /// The book of obeyed commands, which lies in the keeper's folder.
-    pub fn nonce_book(&self) -> NonceStore {
+    pub fn nonce_store(&self) -> NonceStore {
         NonceStore::open(self.files.folder().join("commands.json"))
     }
 

@@ -12,16 +12,14 @@ use crate::config::Config;
 use crate::config::home_assistant::{is_wanted, root};
 use crate::identity::VERSION;
 
-mod actions;
 mod attach;
 mod controls;
 mod entities;
 mod publish;
 
-pub use actions::NodeActions;
 pub use attach::{Deps, HomeAssistant};
 pub use controls::{Control, control_of};
-pub use publish::{Actions, Documents, Publisher};
+pub use publish::{Documents, Publisher};
 
 /// What the broker keeps for Home Assistant.
 #[derive(Debug, Clone, PartialEq, Eq)]

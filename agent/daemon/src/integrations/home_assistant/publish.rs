@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Control, Document, control_of, controls, document};
 use crate::config::Config;
 use crate::config::home_assistant::{birth_topic, root};
+use crate::handle::NodeHandle;
 
 /// The key of what was published, in the store.
 const KEY: &str = "home_assistant";
@@ -38,16 +39,6 @@ pub trait Documents: Send + Sync + 'static {
     fn connection(&self) -> Option<u64>;
 }
 
-/// What the controls do. None of these waits.
-pub trait Actions: Send + Sync + 'static {
-    /// Whether a source is analysed; `None` if there is no such source.
-    fn is_analysed(&self, source: &Name) -> Option<bool>;
-    /// Analyses a source, or only shows it. Returns whether there is such a source.
-    fn set_analysis(&self, source: &Name, on: bool) -> bool;
-    /// Closes a source and opens it anew. Returns whether there is such a source.
-    fn restart(&self, source: &Name) -> bool;
-}
-
 /// What may lie at the broker because of us.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -59,7 +50,7 @@ struct Published {
 /// Keeps the document at the broker.
 pub struct Publisher {
     documents: Arc<dyn Documents>,
-    actions: Arc<dyn Actions>,
+    node: NodeHandle,
     store: Store,
     /// What may lie there, as noted in the store.
     noted: Published,
@@ -73,18 +64,13 @@ pub struct Publisher {
 
 impl Publisher {
     /// Nothing is sent yet.
-    pub fn new(
-        config: Arc<Config>,
-        documents: Arc<dyn Documents>,
-        actions: Arc<dyn Actions>,
-        store: Store,
-    ) -> Self {
+    pub fn new(config: Arc<Config>, documents: Arc<dyn Documents>, node: NodeHandle, store: Store) -> Self {
         let noted = Published::default();
-        Publisher { documents, actions, store, noted, wanted: None, config, sent: 0, emptied_over: None }
+        Publisher { documents, node, store, noted, wanted: None, config, sent: 0, emptied_over: None }
     }
 
-    /// The task: begins with the configuration as it is, follows its changes, answers messages. Runs until both
-    /// channels are closed, or it is aborted.
+    /// The task: begins with the configuration as it is, follows its changes, handles messages. Ends when
+    /// the queue of messages is closed.
     pub async fn run(
         mut self,
         mut config: watch::Receiver<Arc<Config>>,
@@ -95,19 +81,15 @@ impl Publisher {
         self.apply(first).await;
         let mut look = tokio::time::interval(CARRIED);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut open = (true, true);
-        while open.0 || open.1 {
+        loop {
             tokio::select! {
-                changed = config.changed(), if open.0 => match changed {
-                    Ok(()) => {
-                        let now = config.borrow_and_update().clone();
-                        self.apply(now).await;
-                    }
-                    Err(_) => open.0 = false,
-                },
-                notice = notices.recv(), if open.1 => match notice {
-                    Some(notice) => self.hear(&notice),
-                    None => open.1 = false,
+                Ok(()) = config.changed() => {
+                    let changed = config.borrow_and_update().clone();
+                    self.apply(changed).await;
+                }
+                notice = notices.recv() => match notice {
+                    Some(notice) => self.handle(&notice).await,
+                    None => return,
                 },
                 // A node that has nothing to forget is not woken.
                 _ = look.tick(), if self.noted != self.current() => self.forget().await,
@@ -156,11 +138,11 @@ impl Publisher {
         self.send();
         if !current.states.is_empty() {
             let cameras = self.config.camera.iter().map(|c| &c.id);
-            cameras.for_each(|id| self.tell_analysis(id, self.actions.is_analysed(id).unwrap_or(true)));
+            cameras.for_each(|id| self.publish_analysis(id, self.is_analysed(id)));
         }
     }
 
-    fn tell_analysis(&self, source: &Name, on: bool) {
+    fn publish_analysis(&self, source: &Name, on: bool) {
         let (state, value) = (controls::analysis_state(source), if on { &b"true"[..] } else { b"false" });
         self.told(&state, self.documents.set_state(&state, Bytes::from_static(value)));
     }
@@ -182,7 +164,7 @@ impl Publisher {
         }
     }
 
-    fn hear(&mut self, notice: &Notice) {
+    async fn handle(&mut self, notice: &Notice) {
         if notice.topic == birth_topic(&self.config) {
             if &notice.payload[..] == b"online" {
                 tracing::info!("Home Assistant has begun to listen: it is told of this node.");
@@ -198,21 +180,24 @@ impl Publisher {
             tracing::warn!(topic, retained = notice.retained, "A control that makes no sense is ignored.");
             return;
         };
-        let known = match &control {
-            Control::Restart { source } => self.actions.restart(source),
+        let outcome = match &control {
+            Control::Restart { source } => self.node.restart_source(source.clone()).await,
             Control::Analysis { source, on } => {
-                let known = self.actions.set_analysis(source, *on);
-                if known {
-                    self.tell_analysis(source, *on);
+                let outcome = self.node.set_analysed(source.clone(), *on).await;
+                if outcome.is_ok() {
+                    self.publish_analysis(source, *on);
                 }
-                known
+                outcome
             }
         };
-        if known {
-            tracing::info!(?control, "Home Assistant asked for this.");
-        } else {
-            tracing::warn!(?control, "Home Assistant asked for a source that is not there.");
+        match outcome {
+            Ok(()) => tracing::info!(?control, "A control of Home Assistant was executed."),
+            Err(error) => tracing::warn!(?control, %error, "A control of Home Assistant was not executed."),
         }
+    }
+
+    fn is_analysed(&self, source: &Name) -> bool {
+        self.node.source(source.as_str()).is_none_or(|view| view.is_analysed())
     }
 
     /// Forgets what was emptied, once a connection has held for a while since.

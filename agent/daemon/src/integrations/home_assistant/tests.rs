@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aimass_core::runtime::clock::SystemClock;
+use aimass_core::runtime::clock::{Clock, SystemClock};
 use aimass_mqtt::Notice;
 use aimass_store::{Store, StoreConfig};
 use bytes::Bytes;
@@ -12,7 +12,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::*;
 use crate::config::home_assistant::{HomeAssistantConfig, subscriptions};
+use crate::handle::NodeHandle;
+use crate::handle::testing::{TestNode, record};
 use crate::identity::Node;
+use crate::pipeline::views::{SourceFacts, SourceView};
 
 pub(super) fn config(home_assistant: &str) -> Config {
     let text = format!(
@@ -218,23 +221,12 @@ impl Documents for Shelf {
     }
 }
 
-#[derive(Default)]
-struct Done(Mutex<Vec<String>>);
-
-impl Actions for Done {
-    fn is_analysed(&self, source: &Name) -> Option<bool> {
-        (source.as_str() == "front").then_some(true)
-    }
-
-    fn set_analysis(&self, source: &Name, on: bool) -> bool {
-        self.0.lock().unwrap().push(format!("{source} {on}"));
-        source.as_str() == "front"
-    }
-
-    fn restart(&self, source: &Name) -> bool {
-        self.0.lock().unwrap().push(format!("restart {source}"));
-        true
-    }
+/// A node with the camera `front`.
+fn node() -> (TestNode, NodeHandle, Arc<Mutex<Vec<String>>>) {
+    let now = SystemClock::new().wall();
+    let view = SourceView::new("front".parse().unwrap(), SourceFacts::default(), now);
+    let (node, handle, requests) = TestNode::new(vec![Arc::new(view)], None);
+    (node, handle, record(requests))
 }
 
 async fn store(folder: &std::path::Path) -> Store {
@@ -250,11 +242,12 @@ async fn store(folder: &std::path::Path) -> Store {
 async fn the_document_is_repeated_at_birth_and_taken_back_by_the_next_life_that_does_not_want_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path()).await;
-    let (shelf, done) = (Arc::new(Shelf::default()), Arc::new(Done::default()));
+    let shelf = Arc::new(Shelf::default());
+    let (_node, handle, done) = node();
     let wanted = Arc::new(config("enabled = true\ncontrols = true"));
     let topic = document(&wanted).unwrap().topic;
     let begin = |config: &Arc<Config>| {
-        let publisher = Publisher::new(config.clone(), shelf.clone(), done.clone(), store.clone());
+        let publisher = Publisher::new(config.clone(), shelf.clone(), handle.clone(), store.clone());
         let (config, configs) = watch::channel(config.clone());
         let (notices, heard) = mpsc::channel(4);
         (tokio::spawn(publisher.run(configs, heard)), config, notices)
@@ -282,7 +275,7 @@ async fn the_document_is_repeated_at_birth_and_taken_back_by_the_next_life_that_
     notices.send(notice(&format!("{root}control/front/analysis"), "OFF")).await.unwrap();
     let off = ("state/front/analysis".to_owned(), Bytes::from_static(b"false"));
     shelf.until("the switch is off", |sent| sent.contains(&off)).await;
-    assert_eq!(*done.0.lock().unwrap(), ["front false"]);
+    assert_eq!(*done.lock().unwrap(), ["analyse front false"]);
 
     // It ends as by a power cut; the next life is to have no part in Home Assistant.
     drop((change, notices));
@@ -304,7 +297,7 @@ async fn another_prefix_moves_the_document_while_the_node_runs() {
     let before = Arc::new(config("enabled = true"));
     let after = Arc::new(config("enabled = true\ndiscovery_prefix = \"ha\""));
     let (old, new) = (document(&before).unwrap().topic, document(&after).unwrap().topic);
-    let publisher = Publisher::new(before.clone(), shelf.clone(), Arc::new(Done::default()), store.clone());
+    let publisher = Publisher::new(before.clone(), shelf.clone(), node().1, store.clone());
     let (change, configs) = watch::channel(before);
     let (notices, heard) = mpsc::channel(1);
     let life = tokio::spawn(publisher.run(configs, heard));
