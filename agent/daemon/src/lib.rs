@@ -13,7 +13,6 @@ pub mod handle;
 pub mod health;
 pub mod identity;
 pub mod integrations;
-pub mod jpeg;
 pub mod logging;
 pub mod node;
 pub mod pipeline;

@@ -12,7 +12,7 @@ use axum::body::Bytes;
 
 use super::error::ApiError;
 use crate::handle::NodeHandle;
-use crate::jpeg;
+use aimass_media::jpeg;
 
 /// A frame as JPEG.
 #[derive(Clone)]

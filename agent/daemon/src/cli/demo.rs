@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aimass_core::event::Event;
 use aimass_core::runtime::clock::{Clock, SystemClock};
-use aimass_media::uri::SourceUri;
+use aimass_media::video::SourceUri;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;

@@ -10,8 +10,7 @@ use aimass_core::frame::Frame;
 use aimass_core::runtime::clock::{SharedClock, Stopwatch};
 use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, SourceErrorKind, StreamInfo};
-use aimass_media::options::SourceOptions;
-use aimass_media::uri::SourceUri;
+use aimass_media::video::{SourceOptions, SourceUri};
 use aimass_protocol::command::{CommandError, ProbeRequest, ProbeResult};
 use tokio::sync::OwnedSemaphorePermit;
 

@@ -6,7 +6,7 @@ use aimass_core::frame::Frame;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::jpeg;
+use aimass_media::jpeg;
 use aimass_protocol::command::{CommandError, Picture};
 
 /// The largest JPEG in an answer; in base64 a third more.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use aimass_core::analytics::MOST_PLACES;
 use aimass_core::id::Name;
 use aimass_inference::tasks::AnalyzerConfig;
-use aimass_media::uri::SourceUri;
+use aimass_media::video::SourceUri;
 
 use super::{CameraConfig, Config, MAX_CAMERAS, MAX_FPS, MAX_MICROPHONES, Problem};
 

@@ -10,7 +10,7 @@ use aimass_core::finding::Label;
 use aimass_inference::library::instead_of;
 use aimass_inference::{AnalyzerConfig, DetectConfig};
 use aimass_media::MicrophoneUri;
-use aimass_media::uri::SourceUri;
+use aimass_media::video::SourceUri;
 
 use super::chain;
 use super::paths::open_library;

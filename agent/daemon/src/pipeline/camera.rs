@@ -19,8 +19,8 @@ use aimass_core::runtime::worker::{RestartPolicy, Worker, WorkerContext, WorkerR
 use aimass_core::source_health::VideoHealthConfig;
 use aimass_core::traits::{Flow, FrameSink, Source, StreamInfo};
 use aimass_inference::{InferenceError, ModelCache};
-use aimass_media::options::SourceOptions;
-use aimass_media::run::{camera_backoff, run_forever};
+use aimass_media::reconnect::{camera_backoff, run_forever};
+use aimass_media::video::SourceOptions;
 use tokio::sync::mpsc;
 
 use crate::board::process::thread_cpu;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aimass_core::traits::{SourceError, SourceErrorKind};
-use aimass_media::run::SourceState;
+use aimass_media::reconnect::SourceState;
 use jiff::Timestamp;
 
 use crate::pipeline::views::{ConnectionState, SourceView};

@@ -15,8 +15,8 @@ use aimass_core::runtime::stop::StopToken;
 use aimass_core::runtime::worker::{Worker, WorkerRegistry};
 use aimass_core::tracking::TrackerConfig;
 use aimass_inference::ModelCache;
-use aimass_media::options::SourceOptions;
-use aimass_media::uri::SourceUri;
+use aimass_media::video::SourceOptions;
+use aimass_media::video::SourceUri;
 use aimass_store::Store;
 use tokio::sync::{mpsc, watch};
 

@@ -8,7 +8,7 @@ use gstreamer::glib;
 use gstreamer::prelude::*;
 
 use crate::redact::redacted;
-use crate::uri::SourceUri;
+use crate::video::uri::SourceUri;
 
 /// A problem before the source's name is put in front.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Problem {
 }
 
 /// What an error message on the bus means.
-pub(super) fn from_bus(
+pub(crate) fn from_bus(
     error: &glib::Error,
     debug: Option<&str>,
     details: Option<&gst::StructureRef>,
@@ -73,7 +73,7 @@ fn is_before_transport(error: &glib::Error, details: Option<&gst::StructureRef>)
 }
 
 /// A camera whose certificate nobody vouches for.
-pub(super) fn untrusted(why: &str) -> Problem {
+pub(crate) fn untrusted(why: &str) -> Problem {
     let text = format!(
         "the camera's certificate is not trusted ({why}): \
          set tls_ca_file to its certificate or to its authority's"
@@ -82,7 +82,7 @@ pub(super) fn untrusted(why: &str) -> Problem {
 }
 
 /// What to do about a source without pictures.
-pub(super) fn check(uri: &SourceUri) -> &'static str {
+pub(crate) fn check(uri: &SourceUri) -> &'static str {
     match uri {
         SourceUri::File(_) => "check that it is a clip",
         SourceUri::Gst(_) => "check that the pipeline ends in a raw video pad",
@@ -125,7 +125,7 @@ pub(crate) fn said(error: &glib::Error, debug: Option<&str>) -> String {
 }
 
 /// The problem that a missing decoder is, from GStreamer's element message about it.
-pub(super) fn missing_plugin(structure: &gst::StructureRef) -> Option<Problem> {
+pub(crate) fn missing_plugin(structure: &gst::StructureRef) -> Option<Problem> {
     if structure.name() != "missing-plugin" {
         return None;
     }
@@ -139,7 +139,7 @@ pub(super) fn missing_plugin(structure: &gst::StructureRef) -> Option<Problem> {
 }
 
 /// An element that a pipeline needs and that is not there.
-pub(super) fn missing_element(name: &str) -> Problem {
+pub(crate) fn missing_element(name: &str) -> Problem {
     let package = match name {
         "rtspsrc" | "videotestsrc" if name == "videotestsrc" => "gstreamer1.0-plugins-base",
         "rtspsrc" => "gstreamer1.0-plugins-good",

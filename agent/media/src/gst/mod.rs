@@ -4,13 +4,7 @@
 //! when the first source is built, not before, so that an idle agent stays small.
 
 pub(crate) mod errors;
-mod frames;
 mod glib_log;
-pub(crate) mod head;
-mod paint;
-mod run;
-mod source;
-mod tail;
 
 use std::sync::OnceLock;
 
@@ -19,7 +13,6 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use errors::Problem;
-pub(crate) use source::GstSource;
 
 /// Initialises GStreamer, once.
 ///

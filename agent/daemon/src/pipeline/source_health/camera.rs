@@ -5,10 +5,10 @@ use aimass_core::frame::Frame;
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::source_health::{Change, VideoFault, VideoHealthConfig, VideoHealthMonitor, VideoMetrics};
 use aimass_core::traits::SourceError;
-use aimass_media::options::SourceOptions;
-use aimass_media::run::SourceState;
-use aimass_media::stills::is_still;
-use aimass_media::uri::SourceUri;
+use aimass_media::reconnect::SourceState;
+use aimass_media::video::SourceOptions;
+use aimass_media::video::SourceUri;
+use aimass_media::video::stills::is_still;
 use serde_json::Value;
 
 use super::presence::Presence;

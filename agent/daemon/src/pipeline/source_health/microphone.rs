@@ -4,7 +4,7 @@ use aimass_core::audio::{AudioChunk, AudioHealthConfig, AudioHealthMonitor, Leve
 use aimass_core::event::Severity;
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::SourceError;
-use aimass_media::run::SourceState;
+use aimass_media::reconnect::SourceState;
 use serde_json::Value;
 
 use super::presence::Presence;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aimass_core::event::Severity;
 use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::{Ended, SourceError, SourceErrorKind};
-use aimass_media::run::SourceState;
+use aimass_media::reconnect::SourceState;
 
 use super::{Meaning, Report};
 

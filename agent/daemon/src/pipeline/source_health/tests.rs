@@ -6,8 +6,8 @@ use std::time::Duration;
 use aimass_core::runtime::clock::{SharedClock, SimulatedClock};
 use aimass_core::source_health::VideoHealthConfig;
 use aimass_core::traits::{Ended, SourceError, SourceErrorKind, StreamInfo};
-use aimass_media::options::SourceOptions;
-use aimass_media::run::SourceState;
+use aimass_media::reconnect::SourceState;
+use aimass_media::video::SourceOptions;
 
 use super::*;
 

@@ -24,9 +24,9 @@ use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, SourceErr
 use self::formats::Offer;
 use self::pictures::Pictures;
 use self::stream::Stream;
-use crate::limit::RateLimit;
-use crate::options::SourceOptions;
-use crate::uri::{SourceUri, V4l2Device};
+use crate::video::options::SourceOptions;
+use crate::video::rate_limit::RateLimit;
+use crate::video::uri::{SourceUri, V4l2Device};
 
 /// How long a wait for a frame may last before the stop is looked at again.
 const GLANCE: Duration = Duration::from_millis(500);

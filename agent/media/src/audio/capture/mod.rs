@@ -4,9 +4,9 @@
 //! sound at 16 kHz through the same port as a camera its pictures. Owner: the source's thread.
 
 mod errors;
-mod head;
-mod run;
+mod pipeline_run;
 mod source;
+mod source_bin;
 mod uri;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use nokhwa::utils::{CameraFormat, FrameFormat, Resolution};
 
-use crate::uri::V4l2Device;
+use crate::video::uri::V4l2Device;
 
 /// A pixel format that we can read, the cheapest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,7 +12,7 @@ use v4l::framesize::{Discrete, FrameSizeEnum, Stepwise as Sizes};
 use super::controls::{Control, Kind, plain_name, resolve};
 use super::formats::{Format, Offers};
 use super::*;
-use crate::controls::{ControlValue, Controls};
+use crate::video::controls::{ControlValue, Controls};
 
 fn offer(fourcc: &[u8; 4], width: u32, height: u32, interval: (u32, u32)) -> Offer {
     Offer { format: Format::of(*fourcc).unwrap(), fourcc: *fourcc, width, height, interval }

@@ -11,9 +11,9 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::formats::{Format, Offer};
-use crate::convert::{ycbcr_to_i420, yuyv_to_i420};
-use crate::options::SourceOptions;
-use crate::pool::Pool;
+use crate::video::buffer_pool::Pool;
+use crate::video::convert::{ycbcr_to_i420, yuyv_to_i420};
+use crate::video::options::SourceOptions;
 
 /// Makes pictures from what the camera sends, in memory that is used again.
 pub(super) struct Pictures {

@@ -11,10 +11,10 @@ use gio::prelude::*;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-use super::errors::{self, Problem};
-use super::tail::Tail;
-use crate::options::SourceOptions;
-use crate::uri::{CsiCamera, FileClip, SourceUri, TestPicture};
+use super::sink_bin::Tail;
+use crate::gst::errors::{self, Problem};
+use crate::video::options::SourceOptions;
+use crate::video::uri::{CsiCamera, FileClip, SourceUri, TestPicture};
 
 type Made<T> = Result<T, Problem>;
 

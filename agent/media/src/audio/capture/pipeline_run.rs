@@ -16,7 +16,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use jiff::Timestamp;
 
-use super::head::{self, Tail};
+use super::source_bin::{self as head, Tail};
 use super::{MicrophoneOptions, MicrophoneUri, errors};
 use crate::gst::errors::{Problem, found_type};
 use crate::gst::{is_anything_running, quiet_bus, rewind};

@@ -16,7 +16,7 @@ use v4l::{Device, FourCC, Fraction};
 
 use super::Problem;
 use super::formats::{Format, Offer, Offers};
-use crate::uri::V4l2Device;
+use crate::video::uri::V4l2Device;
 
 /// Sizes and rates that are tried where a driver takes any within bounds.
 const USUAL_SIZES: [(u32, u32); 6] =

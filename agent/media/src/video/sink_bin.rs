@@ -14,9 +14,9 @@ use gstreamer_app::AppSink;
 use gstreamer_video as video;
 use gstreamer_video::{VideoFormat, VideoInfo};
 
-use super::paint::Painter;
-use crate::convert::delivered_size;
-use crate::limit::RateLimit;
+use super::mask_painter::Painter;
+use crate::video::convert::delivered_size;
+use crate::video::rate_limit::RateLimit;
 
 /// What the streaming threads tell the source's thread.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl Tail {
         let (watch, limit) = (self.watch.clone(), self.limit.clone());
         pipeline.connect_deep_element_added(move |_, _, element| {
             let Some(factory) = element.factory() else { return };
-            if !factory.has_type(super::picture_decoders()) {
+            if !factory.has_type(crate::gst::picture_decoders()) {
                 return;
             }
             few_threads(element);

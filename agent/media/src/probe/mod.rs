@@ -141,14 +141,15 @@ type Abilities = (Vec<String>, Vec<String>);
 fn ask(device: &Path) -> Result<Option<Abilities>, String> {
     use aimass_core::traits::SourceErrorKind;
 
-    use crate::v4l2::{controls, device as v4l2};
+    use crate::video::v4l2::{controls, device as v4l2};
     let opened = v4l2::open(device).map_err(|(_, text)| text)?;
     match v4l2::check_camera(&opened, device) {
         Ok(()) => {}
         Err((SourceErrorKind::Config, _)) => return Ok(None),
         Err((_, text)) => return Err(text),
     }
-    let offers = v4l2::offers(&opened, &crate::uri::V4l2Device::default()).map_err(|e| e.to_string())?;
+    let offers =
+        v4l2::offers(&opened, &crate::video::uri::V4l2Device::default()).map_err(|e| e.to_string())?;
     let controls = controls::of_device(&opened).map_err(|(_, text)| text)?;
     Ok(Some((offers.lines(), controls.iter().map(controls::Control::shown).collect())))
 }

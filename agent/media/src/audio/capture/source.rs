@@ -10,7 +10,7 @@ use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
 
 use super::MicrophoneOptions;
-use super::run::Run;
+use super::pipeline_run::Run;
 
 /// Sound that GStreamer brings.
 pub(super) struct SoundSource {

@@ -12,7 +12,7 @@ use gstreamer::prelude::*;
 use gstreamer_video as video;
 use gstreamer_video::{VideoFrame, VideoFrameRef, VideoInfo};
 
-use super::frames::pixel_format;
+use super::frame_mapping::pixel_format;
 
 /// Paints the masks of one source.
 #[derive(Debug)]

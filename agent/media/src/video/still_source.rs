@@ -11,11 +11,11 @@ use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, Flow, FrameSink, Source, SourceError, SourceErrorKind, StreamInfo};
 use image::{RgbImage, imageops};
 
-use crate::convert::{delivered_size, rgb_to_i420};
-use crate::options::SourceOptions;
-use crate::pool::Pool;
-use crate::stills;
-use crate::uri::SourceUri;
+use crate::video::buffer_pool::Pool;
+use crate::video::convert::{delivered_size, rgb_to_i420};
+use crate::video::options::SourceOptions;
+use crate::video::stills;
+use crate::video::uri::SourceUri;
 
 /// Frames a second where no limit is given.
 const DEFAULT_FPS: f32 = 5.0;

@@ -16,7 +16,7 @@ use gstreamer_app::AppSink;
 use super::errors::{self, missing_element};
 use super::{MicrophoneOptions, MicrophoneUri, TestTone};
 use crate::gst::errors::Problem;
-use crate::uri::FileClip;
+use crate::video::uri::FileClip;
 
 /// Buffers that may wait for the source's thread; a live source loses the oldest when it is not quick enough.
 const WAITING: u32 = 64;
@@ -117,7 +117,7 @@ fn device_source(pipeline: &gst::Pipeline, tail: &Tail, source: &gst::Element, w
 }
 
 fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
-    crate::gst::head::readable(&clip.path, "check that it is a file with sound")?;
+    crate::video::source_bin::readable(&clip.path, "check that it is a file with sound")?;
     let (source, decoder) = (make("filesrc")?, make("decodebin")?);
     source.set_property("location", clip.path.as_os_str().to_string_lossy().as_ref());
     // Pictures and texts are exposed as they are, and stay unlinked.
@@ -153,7 +153,7 @@ fn file(pipeline: &gst::Pipeline, tail: &Tail, clip: &FileClip) -> Made<()> {
 const CONTAINERS: [&str; 4] = ["video/x-matroska", "video/x-msvideo", "video/x-ms-asf", "video/x-flv"];
 
 fn own(pipeline: &gst::Pipeline, tail: &Tail, description: &str) -> Made<()> {
-    let bin = crate::gst::head::own_bin(description, "raw sound, such as … ! audioconvert")?;
+    let bin = crate::video::source_bin::own_bin(description, "raw sound, such as … ! audioconvert")?;
     pipeline.add(&bin).map_err(broken)?;
     let pad = bin.static_pad("src").ok_or_else(|| broken("a pipeline without an end"))?;
     pad.link(&tail.entry).map(|_| ()).map_err(|_| {

@@ -10,8 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::redact::redacted;
-use crate::uri::text::{Options, number, split_options, unknown_option, yes_or_no};
-use crate::uri::{BadUri, FileClip, bad, file_clip};
+use crate::video::uri::text::{Options, number, split_options, unknown_option, yes_or_no};
+use crate::video::uri::{BadUri, FileClip, bad, file_clip};
 
 const KINDS: &str = "alsa:default, alsa:hw:CARD=Device,DEV=0, pulse:, pulse:<source>, file:/path/sound.wav, \
                      gst:<pipeline ending in raw sound>, test:";

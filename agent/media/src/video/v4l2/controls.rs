@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aimass_core::traits::SourceErrorKind;
 
-use crate::controls::{ControlValue, Controls};
+use crate::video::controls::{ControlValue, Controls};
 
 /// The name of a control as `v4l2-ctl` shows it: small letters and digits, all else one underscore.
 pub(crate) fn plain_name(name: &str) -> String {

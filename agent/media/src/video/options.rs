@@ -11,12 +11,12 @@ use aimass_core::runtime::clock::SharedClock;
 use aimass_core::traits::{Source, SourceError, SourceErrorKind};
 pub use aimass_protocol::command::Transport;
 
-use crate::controls::Controls;
-use crate::gst::GstSource;
-use crate::limit::Pace;
-use crate::still_source::StillSource;
-use crate::stills;
-use crate::uri::SourceUri;
+use crate::video::controls::Controls;
+use crate::video::gst_source::GstSource;
+use crate::video::rate_limit::Pace;
+use crate::video::still_source::StillSource;
+use crate::video::stills;
+use crate::video::uri::SourceUri;
 
 /// Everything that a source needs to know.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ impl SourceOptions {
             | SourceUri::Gst(_)
             | SourceUri::Test(_) => Ok(Box::new(GstSource::new(self, clock)?)),
             #[cfg(feature = "v4l2")]
-            SourceUri::V4l2(_) => Ok(Box::new(crate::v4l2::V4l2Source::new(self, clock))),
+            SourceUri::V4l2(_) => Ok(Box::new(crate::video::v4l2::V4l2Source::new(self, clock))),
             #[cfg(not(feature = "v4l2"))]
             SourceUri::V4l2(_) => Err(self.error(
                 SourceErrorKind::Config,

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::options::SourceOptions;
+use crate::video::options::SourceOptions;
 
 /// The most frames a second that a source may deliver just now, whatever its options want. Shared: whoever holds a clone
 /// slows a source down, or lets it go again, while it runs.

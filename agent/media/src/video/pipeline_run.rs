@@ -14,14 +14,14 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use jiff::Timestamp;
 
-use super::errors::{self, Problem};
-use super::frames::Frames;
-use super::head;
-use super::tail::{Tail, TailOptions};
-use super::{is_anything_running, quiet_bus, rewind};
-use crate::limit::RateLimit;
-use crate::options::SourceOptions;
-use crate::uri::SourceUri;
+use super::frame_mapping::Frames;
+use super::sink_bin::{Tail, TailOptions};
+use super::source_bin::{self as head};
+use crate::gst::errors::{self, Problem};
+use crate::gst::{is_anything_running, quiet_bus, rewind};
+use crate::video::options::SourceOptions;
+use crate::video::rate_limit::RateLimit;
+use crate::video::uri::SourceUri;
 
 /// How long a wait for a frame may last before the stop is looked at again.
 const GLANCE: Duration = Duration::from_millis(200);

@@ -8,8 +8,8 @@ use aimass_core::runtime::clock::SharedClock;
 use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Ended, FrameSink, Source, SourceError, SourceErrorKind};
 
-use super::run::Run;
-use crate::options::{SourceOptions, Transport};
+use super::pipeline_run::Run;
+use crate::video::options::{SourceOptions, Transport};
 
 /// A source whose frames GStreamer brings.
 pub(crate) struct GstSource {
@@ -27,7 +27,7 @@ impl GstSource {
     /// # Errors
     /// [`SourceErrorKind::Config`] if GStreamer cannot start.
     pub(crate) fn new(options: SourceOptions, clock: SharedClock) -> Result<Self, SourceError> {
-        super::init().map_err(|problem| options.error(SourceErrorKind::Config, problem))?;
+        crate::gst::init().map_err(|problem| options.error(SourceErrorKind::Config, problem))?;
         let udp = options.transport == Transport::Udp;
         Ok(GstSource { options, clock, seq: 0, elapsed: Duration::ZERO, udp })
     }

@@ -216,5 +216,4 @@ fn chroma_table(full: bool) -> [u8; 256] {
 }
 
 #[cfg(test)]
-#[path = "jpeg_tests.rs"]
 mod tests;

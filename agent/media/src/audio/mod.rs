@@ -1,0 +1,5 @@
+//! Sound: microphones and files with sound.
+
+pub mod capture;
+
+pub use capture::{MicrophoneOptions, MicrophoneUri};
