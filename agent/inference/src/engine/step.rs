@@ -87,6 +87,17 @@ pub(super) trait Step: std::fmt::Debug + Send + Sync {
     }
 }
 
+/// A kernel's error in the engine's form: one line of text.
+pub(super) fn kernel_error(error: aimass_kernels::KernelError) -> String {
+    error.to_string()
+}
+
+/// # Errors
+/// `problem`, unless the condition holds.
+pub(super) fn ensure(holds: bool, problem: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(problem.into()) }
+}
+
 /// Multiplications for which a thread more is not worth the waking: some tens of microseconds.
 const MULTIPLICATIONS_PER_THREAD: u64 = 1 << 19;
 
@@ -162,7 +173,7 @@ impl Memory {
             Element::Byte => self.arena.move_rows::<u8>(image, rows),
             Element::Float => self.arena.move_rows::<f32>(image, rows),
         }
-        .map_err(|e| e.to_string())
+        .map_err(kernel_error)
     }
 
     /// From now on all buffers are whole again.
@@ -172,7 +183,7 @@ impl Memory {
 
     /// A buffer to read.
     pub(super) fn read<T: aimass_kernels::Element>(&self, id: BufferId) -> Result<View<'_, T>, String> {
-        self.arena.view(&self.image(id)).map_err(|e| e.to_string())
+        self.arena.view(&self.image(id)).map_err(kernel_error)
     }
 
     /// A buffer without gaps to read, as one slice.
@@ -186,7 +197,55 @@ impl Memory {
         id: BufferId,
     ) -> Result<(Inputs<'_>, ViewMut<'_, T>), String> {
         let image = self.image(id);
-        self.arena.writing(&image).map_err(|e| e.to_string())
+        self.arena.writing(&image).map_err(kernel_error)
+    }
+
+    /// Runs a kernel that reads one buffer and writes another.
+    ///
+    /// # Errors
+    /// The kernel's, or the layout is inconsistent.
+    pub(super) fn map<I: aimass_kernels::Element, O: aimass_kernels::Element>(
+        &mut self,
+        input: BufferId,
+        output: BufferId,
+        kernel: impl FnOnce(Kernels, View<'_, I>, ViewMut<'_, O>) -> aimass_kernels::Result<()>,
+    ) -> Result<(), String> {
+        let (kernels, image) = (self.kernels, self.image(input));
+        let (inputs, output) = self.write::<O>(output)?;
+        kernel(kernels, inputs.view(&image).map_err(kernel_error)?, output).map_err(kernel_error)
+    }
+
+    /// Runs a kernel over contiguous f32 buffers, each as one slice.
+    ///
+    /// # Errors
+    /// The kernel's, or the layout is inconsistent.
+    pub(super) fn map_flat<const N: usize>(
+        &mut self,
+        inputs: [BufferId; N],
+        output: BufferId,
+        kernel: impl FnOnce(Kernels, [&[f32]; N], &mut [f32]) -> aimass_kernels::Result<()>,
+    ) -> Result<(), String> {
+        let (kernels, images) = (self.kernels, inputs.map(|id| self.image(id)));
+        let (inputs, mut output) = self.write::<f32>(output)?;
+        let mut slices = [[].as_slice(); N];
+        for (slice, image) in slices.iter_mut().zip(&images) {
+            *slice = inputs.view(image).map_err(kernel_error)?.pixel(0, 0);
+        }
+        kernel(kernels, slices, output.row_values_mut(0)).map_err(kernel_error)
+    }
+
+    /// Copies one image of the arena to another that does not overlap it.
+    ///
+    /// # Errors
+    /// The layout is inconsistent.
+    pub(super) fn copy<T: aimass_kernels::Element>(
+        &mut self,
+        from: &Image,
+        to: &Image,
+    ) -> Result<(), String> {
+        let kernels = self.kernels;
+        let (inputs, output) = self.arena.writing::<T>(to).map_err(kernel_error)?;
+        kernels.copy(inputs.view::<T>(from).map_err(kernel_error)?, output).map_err(kernel_error)
     }
 
     /// As [`Self::write`], where rows do not depend on each other: `work` writes the rows that it gets, on several
@@ -202,12 +261,12 @@ impl Memory {
     ) -> Result<(), String> {
         let image = self.image(id);
         let parts = multiplications.div_ceil(MULTIPLICATIONS_PER_THREAD).min(self.threads as u64) as usize;
-        let (inputs, output) = self.arena.writing::<T>(&image).map_err(|e| e.to_string())?;
+        let (inputs, output) = self.arena.writing::<T>(&image).map_err(kernel_error)?;
         match &mut self.pool {
             Some(pool) if parts > 1 => pool.run_by_rows(parts, output, |output| work(inputs, output)),
             _ => work(inputs, output),
         }
-        .map_err(|e| e.to_string())
+        .map_err(kernel_error)
     }
 
     /// From now on so many threads share large layers, the caller's included.

@@ -40,7 +40,7 @@ impl Affine {
 
 /// A quantised picture.
 #[derive(Debug, Clone)]
-pub(super) struct Quant {
+pub(super) struct QuantMap {
     pub(super) buffer: BufferId,
     pub(super) table: DequantTable,
     /// Given as long as the table is a straight line.
@@ -52,7 +52,7 @@ pub(super) struct Quant {
 
 /// A picture of f32.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Floats {
+pub(super) struct FloatMap {
     pub(super) buffer: BufferId,
     pub(super) pad: Pad,
     pub(super) single_use: bool,
@@ -79,9 +79,9 @@ pub(super) struct Flat {
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     /// Shape `[1, c, h, w]` as bytes.
-    Quant(Quant),
+    Quant(QuantMap),
     /// Shape `[1, c, h, w]` as f32, with a padding; what a convolution made of `[1, c, n]` too, as one row.
-    Floats(Floats),
+    Floats(FloatMap),
     /// Any shape.
     Flat(Flat),
     /// Any shape, held by tract.

@@ -7,7 +7,7 @@ use super::{Compiler, MapShape};
 use crate::engine::ops::dynamic_quantise::DynamicQuantise;
 use crate::engine::ops::layout::{FromMap, FromTensor, ToMap, ToTensor};
 use crate::engine::ops::pad;
-use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Slot, Value};
+use crate::engine::value::{BufferId, Flat, FloatMap, Order, QuantMap, Slot, Value};
 
 impl Compiler<'_> {
     /// The value as f32 without gaps, in the order of its shape.
@@ -26,12 +26,12 @@ impl Compiler<'_> {
         }
         let value = self.value(outlet).cloned().ok_or("a value is used before it is made")?;
         let buffer = match value {
-            Value::Quant(Quant { buffer: source, table, pad, .. }) if pad == Padding::default() => {
+            Value::Quant(QuantMap { buffer: source, table, pad, .. }) if pad == Padding::default() => {
                 let buffer = self.flat_buffer(outlet)?;
                 self.emit(FromMap::bytes(source, table, buffer, Order::RowMajor));
                 buffer
             }
-            Value::Floats(Floats { buffer: source, pad, .. }) if pad == Padding::default() => {
+            Value::Floats(FloatMap { buffer: source, pad, .. }) if pad == Padding::default() => {
                 let buffer = self.flat_buffer(outlet)?;
                 self.emit(FromMap::floats(source, buffer, Order::RowMajor));
                 buffer
@@ -65,7 +65,7 @@ impl Compiler<'_> {
     /// Whether the value is a picture whose padding its consumer was to read from the padding.
     fn is_padded(&self, outlet: OutletId) -> bool {
         match self.value(outlet) {
-            Some(Value::Quant(Quant { pad, .. }) | Value::Floats(Floats { pad, .. })) => {
+            Some(Value::Quant(QuantMap { pad, .. }) | Value::Floats(FloatMap { pad, .. })) => {
                 *pad != Padding::default()
             }
             _ => false,
@@ -76,16 +76,19 @@ impl Compiler<'_> {
     ///
     /// # Errors
     /// As [`Self::flat`].
-    pub(in crate::engine) fn map(&mut self, outlet: OutletId) -> Result<Option<(Floats, MapShape)>, String> {
+    pub(in crate::engine) fn map(
+        &mut self,
+        outlet: OutletId,
+    ) -> Result<Option<(FloatMap, MapShape)>, String> {
         let Some(mut shape) = self.rows_shape(outlet) else { return Ok(None) };
         let is_f32 = self.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
         if !is_f32 {
             return Ok(None);
         }
         let single_use = self.has_single_use(outlet);
-        let new = |buffer| Floats { buffer, pad: Padding::default(), single_use };
+        let new = |buffer| FloatMap { buffer, pad: Padding::default(), single_use };
         if let Some(buffer) = self.maps.get(&outlet) {
-            return Ok(Some((Floats { single_use: false, ..new(*buffer) }, shape)));
+            return Ok(Some((FloatMap { single_use: false, ..new(*buffer) }, shape)));
         }
         let made = match self.value(outlet).cloned() {
             Some(Value::Floats(floats)) => {
@@ -94,12 +97,12 @@ impl Compiler<'_> {
                 shape.width -= pad.left + pad.right;
                 return Ok(Some((floats, shape)));
             }
-            Some(Value::Quant(Quant { buffer: source, table, pad, .. })) => {
+            Some(Value::Quant(QuantMap { buffer: source, table, pad, .. })) => {
                 shape.height -= pad.top + pad.bottom;
                 shape.width -= pad.left + pad.right;
                 let buffer = self.new_f32_buffer(shape);
                 self.emit(ToMap::bytes(source, table, buffer));
-                return Ok(Some((Floats { pad, ..new(buffer) }, shape)));
+                return Ok(Some((FloatMap { pad, ..new(buffer) }, shape)));
             }
             Some(Value::Flat(Flat { buffer: source, order, .. })) => {
                 let buffer = self.new_f32_buffer(shape);
@@ -115,7 +118,7 @@ impl Compiler<'_> {
             _ => return Ok(None),
         };
         self.maps.insert(outlet, made);
-        Ok(Some((Floats { single_use: false, ..new(made) }, shape)))
+        Ok(Some((FloatMap { single_use: false, ..new(made) }, shape)))
     }
 
     /// The value as a tensor for tract.

@@ -21,7 +21,7 @@ use super::any_step::AnyStep;
 use super::arena::{Buffer, Element};
 use super::fallback;
 use super::ops;
-use super::value::{BufferId, Flat, Order, Slot, Value};
+use super::value::{BufferId, Flat, FloatMap, Order, QuantMap, Slot, Value};
 use super::weights::ExtractedWeights;
 
 /// How many nodes in a row make a constant, at most: a file may hold a chain that is longer than the stack.
@@ -259,6 +259,30 @@ impl<'m> Compiler<'m> {
 
     pub(super) fn set(&mut self, outlet: OutletId, value: Value) {
         self.values.insert(outlet, value);
+    }
+
+    /// Sets a value to contiguous f32 in row-major order, held by `buffer`.
+    pub(super) fn set_flat(&mut self, outlet: OutletId, buffer: BufferId) {
+        let single_use = self.has_single_use(outlet);
+        self.set(outlet, Value::Flat(Flat { buffer, order: Order::RowMajor, single_use }));
+    }
+
+    /// Sets a value to an f32 feature map without pending padding, held by `buffer`.
+    pub(super) fn set_map(&mut self, outlet: OutletId, buffer: BufferId) {
+        let single_use = self.has_single_use(outlet);
+        self.set(outlet, Value::Floats(FloatMap { buffer, pad: Padding::default(), single_use }));
+    }
+
+    /// Makes `outlet` another name of `value`, which keeps being fusable only if both names have a single use.
+    pub(super) fn set_alias(&mut self, outlet: OutletId, value: Value) {
+        let single_use = self.has_single_use(outlet);
+        let value = match value {
+            Value::Quant(map) => Value::Quant(QuantMap { single_use: map.single_use && single_use, ..map }),
+            Value::Floats(map) => Value::Floats(FloatMap { single_use: map.single_use && single_use, ..map }),
+            Value::Flat(flat) => Value::Flat(Flat { single_use: flat.single_use && single_use, ..flat }),
+            other => other,
+        };
+        self.set(outlet, value);
     }
 
     pub(super) fn model(&self) -> &'m TypedModel {

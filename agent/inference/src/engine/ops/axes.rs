@@ -1,35 +1,22 @@
 //! Operators that only say otherwise what axes there are: most cost nothing, because the numbers lie right already.
 
 use aimass_kernels::Padding;
-use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::{AxisOp, TypedNode};
 use tract_onnx::tract_core::ops::identity::Identity;
 
 use super::broadcast;
 use super::layout::FromMap;
 use crate::engine::compile::Compiler;
-use crate::engine::value::{Flat, Floats, Order, Quant, Value};
+use crate::engine::value::{Flat, FloatMap, Order, QuantMap, Value};
 
 /// A node that does nothing.
 pub(in crate::engine) fn identity(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let (Some(input), true) = (node.inputs.first(), node.op.is::<Identity>()) else { return Ok(false) };
     let Some(value) = compiler.value(*input).cloned() else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, alias(value, single_use));
+    compiler.set_alias(outlet, value);
     Ok(true)
-}
-
-/// The same value under another name; `single_use` if that has one user.
-pub(super) fn alias(value: Value, single_use: bool) -> Value {
-    match value {
-        Value::Quant(quant) => Value::Quant(Quant { single_use: quant.single_use && single_use, ..quant }),
-        Value::Floats(floats) => {
-            Value::Floats(Floats { single_use: floats.single_use && single_use, ..floats })
-        }
-        Value::Flat(flat) => Value::Flat(Flat { single_use: flat.single_use && single_use, ..flat }),
-        other => other,
-    }
 }
 
 /// Transpose, Reshape, Squeeze, Unsqueeze, Flatten.
@@ -37,12 +24,12 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let Some(op) = node.op_as::<AxisOp>() else { return Ok(false) };
     let (input, outlet) = (node.inputs[0], OutletId::new(node.id, 0));
     let (Some(from), Some(to)) = (compiler.shape(input), compiler.shape(outlet)) else { return Ok(false) };
-    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let is_f32 = compiler.is_f32(outlet);
     let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
     let single_use = compiler.has_single_use(outlet);
     let stays = keeps_order(op, &from);
     if stays && from == to {
-        compiler.set(outlet, alias(value, single_use));
+        compiler.set_alias(outlet, value);
         return Ok(true);
     }
     // Whatever the graph calls them, numbers without gaps are f32.
@@ -66,7 +53,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         Value::Flat(flat) if flat.order == Order::ChannelsLast && to_last => {
             Flat { order: Order::RowMajor, single_use: flat.single_use && single_use, ..flat }
         }
-        Value::Quant(Quant { buffer, table, pad, .. })
+        Value::Quant(QuantMap { buffer, table, pad, .. })
             if pad == none && (to_last || joins || one_pixel && stays) =>
         {
             let output = compiler.flat_buffer(outlet)?;
@@ -77,7 +64,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
                 single_use,
             }
         }
-        Value::Floats(Floats { buffer, pad, .. })
+        Value::Floats(FloatMap { buffer, pad, .. })
             if pad == none && (to_last || joins || one_pixel && stays) =>
         {
             let output = compiler.flat_buffer(outlet)?;

@@ -1,29 +1,28 @@
 //! Operators of two values: sums and products of pictures, of a picture and a number for each channel, and of numbers
 //! without gaps.
 
-use aimass_kernels::{Activation as Bounds, AddU8, Image, Kernels, MulU8, OutputU8, Padding, View};
+use aimass_kernels::{Activation as Bounds, AddU8, Image, Kernels, MulU8, Padding, View};
 use serde::{Deserialize, Serialize};
-use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 
 use super::conv_f32::bounds;
 use super::epilogue::Epilogue;
 use super::operator::Operator;
 use super::patterns::of_same_bytes;
-use super::quantise::compose;
-use super::refused;
+use super::quantise::append_table;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::row_tiling::RowAccess;
 use crate::engine::serialization::kernel_types::{AddDef, MulDef};
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, Affine, BufferId, Flat, Floats, Order, Quant, Value};
+use crate::engine::step::{Memory, Step, ensure, kernel_error};
+use crate::engine::value::{Activation, Affine, BufferId, Flat, Order, QuantMap, Value};
 
 /// Operators of two values of which the second is as large as the first, or one pixel, or one row of channels.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(operator) = Operator::of(node) else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
-    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let is_f32 = compiler.is_f32(outlet);
     let [mut a, mut b] = node.inputs[..] else { return Ok(false) };
     let (Some(shape), Some(of_a), Some(of_b)) =
         (compiler.shape(outlet), compiler.shape(a), compiler.shape(b))
@@ -58,7 +57,7 @@ fn is_map(compiler: &Compiler<'_>, outlet: OutletId) -> bool {
 /// A value whose bytes are a scale and a zero point.
 pub(super) fn as_bytes(compiler: &Compiler<'_>, outlet: OutletId) -> Option<(BufferId, Affine)> {
     match compiler.value(outlet)? {
-        Value::Quant(Quant { buffer, affine: Some(affine), pad, .. })
+        Value::Quant(QuantMap { buffer, affine: Some(affine), pad, .. })
             if *pad == Padding::default() && (0..=255).contains(&affine.zero) =>
         {
             Some((*buffer, *affine))
@@ -88,7 +87,7 @@ fn quantised(
         return Ok(false);
     }
     let quantiser = epilogue.quantiser;
-    let output = OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1);
+    let output = epilogue.output();
     let (zero_a, zero_b) = (of_first.zero as u8, of_second.zero as u8);
     let kind = match operator {
         Operator::Add => Bytes::Add(AddU8 {
@@ -106,8 +105,7 @@ fn quantised(
         }),
         _ => return Ok(false),
     };
-    let made = compiler.new_u8_buffer(shape, quantiser.zero);
-    epilogue.take(compiler, made);
+    let made = epilogue.make_output(compiler, shape);
     compiler.emit(QuantBinary { kind, inputs: [first, second], output: made });
     Ok(true)
 }
@@ -150,8 +148,7 @@ fn maps(
         slopes: Vec::new(),
         bounds: Bounds::none(),
     });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
+    compiler.set_map(outlet, output);
     Ok(true)
 }
 
@@ -191,8 +188,7 @@ fn flats(
         slopes: Vec::new(),
         bounds: Bounds::none(),
     });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+    compiler.set_flat(outlet, output);
     Ok(true)
 }
 
@@ -249,20 +245,17 @@ impl Step for QuantBinary {
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (kernels, [a, b]) = (memory.kernels, self.inputs.map(|id| memory.image(id)));
         let (inputs, output) = memory.write::<u8>(self.output)?;
-        let (a, b) = (inputs.view(&a).map_err(refused)?, inputs.view(&b).map_err(refused)?);
+        let (a, b) = (inputs.view(&a).map_err(kernel_error)?, inputs.view(&b).map_err(kernel_error)?);
         match &self.kind {
             Bytes::Add(add) => kernels.add_u8(a, b, output, add),
             Bytes::Mul(mul) => kernels.mul_u8(a, b, output, mul),
         }
-        .map_err(refused)
+        .map_err(kernel_error)
     }
 
     fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
         let (Bytes::Add(AddU8 { output, .. }) | Bytes::Mul(MulU8 { output, .. })) = &mut self.kind;
-        match &mut output.lookup_table {
-            Some(first) => compose(first, table),
-            None => output.lookup_table = Some(Box::new(*table)),
-        }
+        append_table(output, table);
         true
     }
 }
@@ -302,12 +295,12 @@ impl Step for Binary {
         let Some(row) = self.row else {
             let one = [1, 1, to.channels];
             let fits = a.shape() == to.shape() && (b.shape() == to.shape() || b.shape() == one);
-            return fits.then_some(()).ok_or_else(|| "pictures of different sizes".into());
+            return ensure(fits, "pictures of different sizes");
         };
         let rows =
             row > 0 && b.channels == row && to.channels.is_multiple_of(row) && a.channels == to.channels;
         let fits = rows && [a, b, to].into_iter().all(Buffer::is_flat);
-        fits.then_some(()).ok_or_else(|| "rows do not fill the numbers".into())
+        ensure(fits, "rows do not fill the numbers")
     }
 
     fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {
@@ -328,15 +321,16 @@ impl Step for Binary {
                 |flat: Image| Image::dense(flat.offset, flat.channels / inner, 1, inner, Padding::default());
             (a, b, to) = (rows(a), rows(b), rows(to));
         }
-        let (inputs, mut output) = memory.arena.writing::<f32>(&to).map_err(refused)?;
-        let (a, b) = (inputs.view::<f32>(&a).map_err(refused)?, inputs.view::<f32>(&b).map_err(refused)?);
+        let (inputs, mut output) = memory.arena.writing::<f32>(&to).map_err(kernel_error)?;
+        let (a, b) =
+            (inputs.view::<f32>(&a).map_err(kernel_error)?, inputs.view::<f32>(&b).map_err(kernel_error)?);
         match self.operator {
-            Operator::Add => kernels.add_f32(a, b, output.reborrow()).map_err(refused)?,
-            Operator::Mul => kernels.mul_f32(a, b, output.reborrow()).map_err(refused)?,
+            Operator::Add => kernels.add_f32(a, b, output.reborrow()).map_err(kernel_error)?,
+            Operator::Mul => kernels.mul_f32(a, b, output.reborrow()).map_err(kernel_error)?,
             other => by_row(a, b, &mut output, |a, b| other.of_two(a, b)),
         }
         if !self.bounds.is_none() {
-            kernels.activate_in_place(output, &self.bounds).map_err(refused)?;
+            kernels.activate_in_place(output, &self.bounds).map_err(kernel_error)?;
         }
         Ok(())
     }

@@ -9,11 +9,11 @@ use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::logic::Iff;
 
-use super::{refused, unary};
+use super::unary;
 use crate::engine::compile::Compiler;
 use crate::engine::serialization::kernel_types::{BinaryFnDef, broadcast};
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Flat, Order, Value};
+use crate::engine::value::{BufferId, Value};
 
 /// The binary_fn of a node of two inputs.
 fn binary_fn(node: &TypedNode) -> Option<BinaryFn> {
@@ -62,12 +62,6 @@ fn shapes<const N: usize>(
     Some((inputs.try_into().ok()?, compiler.shape(OutletId::new(node.id, 0))?))
 }
 
-fn set_flat(compiler: &mut Compiler<'_>, node: &TypedNode, buffer: BufferId) {
-    let outlet = OutletId::new(node.id, 0);
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer, order: Order::RowMajor, single_use }));
-}
-
 /// Operators of two values, either of which may be repeated; comparisons and what they are combined to.
 pub(in crate::engine) fn binary(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(function) = binary_fn(node).filter(|_| is_supported(compiler, node)) else { return Ok(false) };
@@ -81,7 +75,7 @@ pub(in crate::engine) fn binary(compiler: &mut Compiler<'_>, node: &TypedNode) -
     let inputs = [compiler.flat(node.inputs[0])?, compiler.flat(node.inputs[1])?];
     let output = compiler.flat_buffer(outlet)?;
     compiler.emit(BinaryBroadcast { function, broadcast, inputs, output });
-    set_flat(compiler, node, output);
+    compiler.set_flat(OutletId::new(node.id, 0), output);
     Ok(true)
 }
 
@@ -99,7 +93,7 @@ pub(in crate::engine) fn select(compiler: &mut Compiler<'_>, node: &TypedNode) -
     }
     let output = compiler.flat_buffer(outlet)?;
     compiler.emit(Select { broadcast, inputs, output });
-    set_flat(compiler, node, output);
+    compiler.set_flat(OutletId::new(node.id, 0), output);
     Ok(true)
 }
 
@@ -138,7 +132,7 @@ fn rearrange(compiler: &mut Compiler<'_>, node: &TypedNode, broadcast: Broadcast
     let input = compiler.flat(node.inputs[0])?;
     let output = compiler.flat_buffer(OutletId::new(node.id, 0))?;
     compiler.emit(Rearrange { broadcast, input, output });
-    set_flat(compiler, node, output);
+    compiler.set_flat(OutletId::new(node.id, 0), output);
     Ok(())
 }
 
@@ -167,11 +161,9 @@ impl Step for BinaryBroadcast {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, [a, b]) = (memory.kernels, self.inputs.map(|id| memory.image(id)));
-        let (inputs, mut output) = memory.write::<f32>(self.output)?;
-        let [a, b] = [inputs.view::<f32>(&a).map_err(refused)?, inputs.view::<f32>(&b).map_err(refused)?];
-        let (inputs, output) = ([a.pixel(0, 0), b.pixel(0, 0)], output.row_values_mut(0));
-        kernels.binary(inputs, output, &self.broadcast, self.function).map_err(refused)
+        memory.map_flat(self.inputs, self.output, |kernels, inputs, output| {
+            kernels.binary(inputs, output, &self.broadcast, self.function)
+        })
     }
 }
 
@@ -198,15 +190,9 @@ impl Step for Select {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, [test, yes, no]) = (memory.kernels, self.inputs.map(|id| memory.image(id)));
-        let (inputs, mut output) = memory.write::<f32>(self.output)?;
-        let [test, yes, no] = [
-            inputs.view::<f32>(&test).map_err(refused)?,
-            inputs.view::<f32>(&yes).map_err(refused)?,
-            inputs.view::<f32>(&no).map_err(refused)?,
-        ];
-        let inputs = [test.pixel(0, 0), yes.pixel(0, 0), no.pixel(0, 0)];
-        kernels.select(inputs, output.row_values_mut(0), &self.broadcast).map_err(refused)
+        memory.map_flat(self.inputs, self.output, |kernels, inputs, output| {
+            kernels.select(inputs, output, &self.broadcast)
+        })
     }
 }
 
@@ -233,9 +219,8 @@ impl Step for Rearrange {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input) = (memory.kernels, memory.image(self.input));
-        let (inputs, mut output) = memory.write::<f32>(self.output)?;
-        let input = inputs.view::<f32>(&input).map_err(refused)?;
-        kernels.rearrange(input.pixel(0, 0), output.row_values_mut(0), &self.broadcast).map_err(refused)
+        memory.map_flat([self.input], self.output, |kernels, [input], output| {
+            kernels.rearrange(input, output, &self.broadcast)
+        })
     }
 }

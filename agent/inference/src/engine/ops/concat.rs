@@ -2,24 +2,23 @@
 
 use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
-use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::TypedConcat;
 
 use super::epilogue::Epilogue;
 use super::quantise::compose;
-use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::serialization::kernel_types::bytes;
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Value};
+use crate::engine::step::{Memory, Step, ensure, kernel_error};
+use crate::engine::value::{BufferId, QuantMap, Value};
 
 /// `Concat` of pictures by their channels, and of numbers without gaps by any axis.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(op) = node.op_as::<TypedConcat>() else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
-    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let is_f32 = compiler.is_f32(outlet);
     if !is_f32 {
         return Ok(false);
     }
@@ -38,7 +37,7 @@ fn quantised(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) ->
     };
     let mut inputs = Vec::new();
     for input in &node.inputs {
-        let Some(Value::Quant(Quant { buffer, table, pad, .. })) = compiler.value(*input) else {
+        let Some(Value::Quant(QuantMap { buffer, table, pad, .. })) = compiler.value(*input) else {
             return false;
         };
         if *pad != Padding::default() {
@@ -48,8 +47,7 @@ fn quantised(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) ->
             epilogue.quantiser.bytes(table).map(|byte| byte.clamp(epilogue.bounds.0, epilogue.bounds.1));
         inputs.push(Part { buffer: *buffer, table: Box::new(table) });
     }
-    let output = compiler.new_u8_buffer(shape, epilogue.quantiser.zero);
-    epilogue.take(compiler, output);
+    let output = epilogue.make_output(compiler, shape);
     compiler.emit(QuantConcat { inputs, output });
     true
 }
@@ -65,8 +63,7 @@ fn pictures(compiler: &mut Compiler<'_>, node: &TypedNode, outlet: OutletId) -> 
     }
     let output = compiler.new_f32_buffer(shape);
     compiler.emit(Concat { inputs, output, chunks: None });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
+    compiler.set_map(outlet, output);
     Ok(true)
 }
 
@@ -105,8 +102,7 @@ pub(super) fn rows(
     let (inputs, chunks) = parts.into_iter().unzip();
     let output = compiler.flat_buffer(outlet)?;
     compiler.emit(Concat { inputs, output, chunks: Some((outer, chunks)) });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+    compiler.set_flat(outlet, output);
     Ok(())
 }
 
@@ -149,12 +145,12 @@ impl Step for QuantConcat {
         for Part { buffer, table } in &self.inputs {
             let input = memory.image(*buffer);
             let part = whole.channel_slice(first, input.channels);
-            let (inputs, output) = memory.arena.writing::<u8>(&part).map_err(refused)?;
-            let input_view = inputs.view(&input).map_err(refused)?;
+            let (inputs, output) = memory.arena.writing::<u8>(&part).map_err(kernel_error)?;
+            let input_view = inputs.view(&input).map_err(kernel_error)?;
             if table.iter().enumerate().all(|(byte, to)| byte == usize::from(*to)) {
-                kernels.copy(input_view, output).map_err(refused)?;
+                kernels.copy(input_view, output).map_err(kernel_error)?;
             } else {
-                kernels.lookup_u8(input_view, output, table).map_err(refused)?;
+                kernels.lookup_u8(input_view, output, table).map_err(kernel_error)?;
             }
             first += input.channels;
         }
@@ -207,7 +203,7 @@ impl Step for Concat {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, mut whole) = (memory.kernels, memory.image(self.output));
+        let mut whole = memory.image(self.output);
         if let Some((outer, chunks)) = &self.chunks {
             whole = Image::dense(whole.offset, 1, *outer, chunks.iter().sum(), Padding::default());
         }
@@ -217,9 +213,7 @@ impl Step for Concat {
             if let Some((outer, chunks)) = &self.chunks {
                 input = Image::dense(input.offset, 1, *outer, chunks[n], Padding::default());
             }
-            let part = whole.channel_slice(first, input.channels);
-            let (inputs, output) = memory.arena.writing::<f32>(&part).map_err(refused)?;
-            kernels.copy(inputs.view::<f32>(&input).map_err(refused)?, output).map_err(refused)?;
+            memory.copy::<f32>(&input, &whole.channel_slice(first, input.channels))?;
             first += input.channels;
         }
         Ok(())
@@ -229,5 +223,5 @@ impl Step for Concat {
 /// Whether the inputs fill the output.
 fn check_sum(mut inputs: impl Iterator<Item = usize>, output: usize) -> Result<(), String> {
     let sum = inputs.try_fold(0usize, |sum, channels| sum.checked_add(channels));
-    (sum == Some(output)).then_some(()).ok_or_else(|| "inputs do not fill the output".into())
+    ensure(sum == Some(output), "inputs do not fill the output")
 }

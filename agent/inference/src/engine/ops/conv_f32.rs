@@ -7,14 +7,13 @@ use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::Conv;
 
 use super::conv_u8::{kind, reach, shape_of};
-use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
 use crate::engine::row_tiling::RowAccess;
 use crate::engine::serialization::kernel_types::{ConvShapeDef, UnaryFns};
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, BufferId, Floats, Value};
+use crate::engine::step::{Memory, Step, kernel_error};
+use crate::engine::value::{Activation, BufferId, Value};
 
 /// `Conv` of f32, or of what can become that.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -40,8 +39,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let output = compiler.new_f32_buffer(to);
     compiler.emit(FloatConv::new(shape, weights, bias, input.buffer, output));
     let outlet = OutletId::new(node.id, 0);
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
+    compiler.set_map(outlet, output);
     Ok(true)
 }
 
@@ -137,7 +135,8 @@ impl Step for FloatConv {
         if self.factor != 1.0 {
             values.to_mut().iter_mut().for_each(|weight| *weight *= self.factor);
         }
-        let layer = Conv2dF32::new(kernels, &self.shape, &values, &self.bias, &bounds).map_err(refused)?;
+        let layer =
+            Conv2dF32::new(kernels, &self.shape, &values, &self.bias, &bounds).map_err(kernel_error)?;
         self.layer = Some(layer.with_unary_fns(self.unary_fns.0.clone()));
         self.bias = Vec::new();
         Ok(())

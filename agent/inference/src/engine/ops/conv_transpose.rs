@@ -8,12 +8,11 @@ use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::conv_f32::{FloatConv, bounds};
-use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::constant::Constant;
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, BufferId, Floats, Value};
+use crate::engine::step::{Memory, Step, ensure, kernel_error};
+use crate::engine::value::{Activation, BufferId};
 
 /// `ConvTranspose` with a window as large as its stride.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -63,8 +62,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         activation: Activation::NONE,
         bounds: Bounds::none(),
     });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
+    compiler.set_map(outlet, output);
     Ok(true)
 }
 
@@ -100,7 +98,7 @@ impl Step for DepthToSpace {
             && from.width.checked_mul(width) == Some(to.width)
             && height.checked_mul(width).and_then(|taps| taps.checked_mul(to.channels))
                 == Some(from.channels);
-        fits.then_some(()).ok_or_else(|| "windows do not fill the picture".into())
+        ensure(fits, "windows do not fill the picture")
     }
 
     fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {
@@ -109,7 +107,7 @@ impl Step for DepthToSpace {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input, whole) = (memory.kernels, memory.image(self.input), memory.image(self.output));
+        let (input, whole) = (memory.image(self.input), memory.image(self.output));
         let [height, width] = self.window;
         for tap in 0..height * width {
             let from = input.channel_slice(tap * whole.channels, whole.channels);
@@ -123,12 +121,12 @@ impl Step for DepthToSpace {
                 padding: Padding::default(),
                 ..whole
             };
-            let (inputs, output) = memory.arena.writing::<f32>(&to).map_err(refused)?;
-            kernels.copy(inputs.view::<f32>(&from).map_err(refused)?, output).map_err(refused)?;
+            memory.copy::<f32>(&from, &to)?;
         }
         if self.activation != Activation::NONE {
+            let kernels = memory.kernels;
             let (_, output) = memory.write::<f32>(self.output)?;
-            kernels.activate_in_place(output, &self.bounds).map_err(refused)?;
+            kernels.activate_in_place(output, &self.bounds).map_err(kernel_error)?;
         }
         Ok(())
     }

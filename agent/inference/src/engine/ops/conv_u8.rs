@@ -8,15 +8,14 @@ use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::epilogue::Epilogue;
-use super::quantise::compose;
-use super::refused;
+use super::quantise::append_table;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::constant::Constant;
 use crate::engine::row_tiling::{RowAccess, RowReach};
 use crate::engine::serialization::kernel_types::{ConvShapeDef, OutputDef};
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Floats, Quant, Value};
+use crate::engine::step::{Memory, Step, kernel_error};
+use crate::engine::value::{BufferId, QuantMap, Value};
 use crate::engine::weights::{Integers, QuantWeights};
 
 /// The shape of a convolution over pictures; `None` for other convolutions. `pad` came before it as a node of its own.
@@ -85,15 +84,11 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if let Some(epilogue) = Epilogue::of(compiler, outlet) {
         let quantiser = epilogue.quantiser;
         step.multiplier.iter_mut().for_each(|m| *m /= quantiser.scale);
-        step.writing =
-            Writing::Bytes(OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1));
-        step.output = compiler.new_u8_buffer(to, quantiser.zero);
-        epilogue.take(compiler, step.output);
+        step.writing = Writing::Bytes(epilogue.output());
+        step.output = epilogue.make_output(compiler, to);
     } else {
         step.output = compiler.new_f32_buffer(to);
-        let single_use = compiler.has_single_use(outlet);
-        compiler
-            .set(outlet, Value::Floats(Floats { buffer: step.output, pad: Padding::default(), single_use }));
+        compiler.set_map(outlet, step.output);
     }
     compiler.emit(step);
     Ok(true)
@@ -107,7 +102,7 @@ struct Sums {
 }
 
 /// `None` if bytes and weights are none that a kernel multiplies.
-fn sums(compiler: &Compiler<'_>, node: &TypedNode, input: &Quant, weights: &QuantWeights) -> Option<Sums> {
+fn sums(compiler: &Compiler<'_>, node: &TypedNode, input: &QuantMap, weights: &QuantWeights) -> Option<Sums> {
     let affine = input.affine?;
     let zero = u8::try_from(affine.zero).ok()?;
     // The padding was filled by whoever quantised; a dequantiser with another zero makes something else of it.
@@ -187,7 +182,7 @@ impl Step for QuantConv {
         };
         let floats = OutputU8::new(0);
         let output = if let Writing::Bytes(output) = &self.writing { output } else { &floats };
-        self.layer = Some(Conv2dU8::new(kernels, &self.shape, &weights, output).map_err(refused)?);
+        self.layer = Some(Conv2dU8::new(kernels, &self.shape, &weights, output).map_err(kernel_error)?);
         (self.bias, self.multiplier) = (Vec::new(), Vec::new());
         Ok(())
     }
@@ -209,10 +204,7 @@ impl Step for QuantConv {
 
     fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
         let Writing::Bytes(writing) = &mut self.writing else { return false };
-        match &mut writing.lookup_table {
-            Some(first) => compose(first, table),
-            None => writing.lookup_table = Some(Box::new(*table)),
-        }
+        append_table(writing, table);
         true
     }
 }

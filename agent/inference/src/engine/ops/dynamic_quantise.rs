@@ -3,9 +3,8 @@
 use aimass_kernels::{Dequantise, Image, Padding};
 use serde::{Deserialize, Serialize};
 
-use super::refused;
 use crate::engine::arena::Buffer;
-use crate::engine::step::{Memory, Step};
+use crate::engine::step::{Memory, Step, ensure, kernel_error};
 use crate::engine::value::BufferId;
 
 /// Scale and zero point as [`DynamicQuantise`] leaves them.
@@ -39,7 +38,7 @@ impl Step for DynamicQuantise {
     fn check(&self, buffers: &[Buffer]) -> Result<(), String> {
         let params = &buffers[self.params.0];
         let fits = params.is_flat() && params.channels == 2;
-        fits.then_some(()).ok_or_else(|| "there is no place for a scale and a zero point".into())
+        ensure(fits, "there is no place for a scale and a zero point")
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -51,7 +50,7 @@ impl Step for DynamicQuantise {
         let flat = |image: Image| Image::dense(image.offset, 1, 1, image.channels, Padding::default());
         let input = flat(memory.image(self.input));
         let (inputs, output) = memory.write::<u8>(self.output)?;
-        let quantise = params.quantise().map_err(refused)?;
-        kernels.quantise(inputs.view(&input).map_err(refused)?, output, &quantise).map_err(refused)
+        let quantise = params.quantise().map_err(kernel_error)?;
+        kernels.quantise(inputs.view(&input).map_err(kernel_error)?, output, &quantise).map_err(kernel_error)
     }
 }

@@ -1,11 +1,12 @@
 //! What follows a value that is made in numbers and at once quantised: bounds, perhaps, and the quantiser.
 
+use aimass_kernels::OutputU8;
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 
 use super::quantise::Quantiser;
-use crate::engine::compile::Compiler;
+use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::value::{BufferId, Value};
 
 /// Bounds and the quantiser that a step takes over from the nodes after it.
@@ -72,8 +73,20 @@ impl Epilogue {
         None
     }
 
+    /// How a kernel writes the quantised result.
+    pub(super) fn output(&self) -> OutputU8 {
+        OutputU8::new(self.quantiser.zero).with_bounds(self.bounds.0, self.bounds.1)
+    }
+
+    /// Makes the buffer of the quantised result, and sets the values of all absorbed nodes.
+    pub(super) fn make_output(&self, compiler: &mut Compiler<'_>, shape: MapShape) -> BufferId {
+        let buffer = compiler.new_u8_buffer(shape, self.quantiser.zero);
+        self.take(compiler, buffer);
+        buffer
+    }
+
     /// Sets the values of all nodes that the step has now done.
-    pub(super) fn take(&self, compiler: &mut Compiler<'_>, buffer: BufferId) {
+    fn take(&self, compiler: &mut Compiler<'_>, buffer: BufferId) {
         for outlet in &self.absorbed {
             compiler.set(*outlet, Value::Absorbed);
         }

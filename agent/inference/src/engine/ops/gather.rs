@@ -6,12 +6,11 @@ use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::{Gather as GatherOp, GatherNd};
 
-use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Flat, Order, Value};
+use crate::engine::step::{Memory, Step, ensure, kernel_error};
+use crate::engine::value::{BufferId, Value};
 use crate::engine::weights::{Integers, QuantWeights};
 
 /// `Gather` along one axis.
@@ -44,8 +43,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let places = from[op.axis];
     let (outer, inner) = (from[..op.axis].iter().product(), from[op.axis + 1..].iter().product());
     compiler.emit(Gather { table, indices, output, outer, places, inner });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+    compiler.set_flat(outlet, output);
     Ok(true)
 }
 
@@ -87,8 +85,7 @@ pub(in crate::engine) fn constant_places(
     let output = compiler.flat_buffer(outlet)?;
     let (places, inner) = (from[..depth].iter().product(), from[depth..].iter().product());
     compiler.emit(Gather { table, indices, output, outer: 1, places, inner });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+    compiler.set_flat(outlet, output);
     Ok(true)
 }
 
@@ -225,7 +222,7 @@ impl Step for Gather {
             Table::Computed(id) => buffers[id.0].is_flat(),
             Table::Floats { .. } => true,
         };
-        (fits && table).then_some(()).ok_or_else(|| "rows do not fill the numbers".into())
+        ensure(fits && table, "rows do not fill the numbers")
     }
 
     fn prepare(&mut self, _: Kernels, _: &[Image]) -> Result<(), String> {
@@ -244,7 +241,7 @@ impl Step for Gather {
             _ => None,
         };
         let (inputs, mut output) = memory.write::<f32>(self.output)?;
-        let indices = inputs.view::<f32>(&indices).map_err(refused)?;
+        let indices = inputs.view::<f32>(&indices).map_err(kernel_error)?;
         let (indices, output) = (indices.pixel(0, 0), output.row_values_mut(0));
         let missing = || "a table is shorter than its shape".to_string();
         let from_floats = |table: &[f32], at: usize, to: &mut [f32]| {
@@ -261,7 +258,7 @@ impl Step for Gather {
             }
             (Table::Computed(_), image) => {
                 let image = image.ok_or_else(missing)?;
-                let table = inputs.view::<f32>(&image).map_err(refused)?;
+                let table = inputs.view::<f32>(&image).map_err(kernel_error)?;
                 self.copy(indices, output, |at, to| from_floats(table.pixel(0, 0), at, to))
             }
         }

@@ -4,11 +4,10 @@ use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::{Datum, DatumType, IntoTValue, Tensor};
 
-use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::MapShape;
 use crate::engine::serialization::kernel_types::dequant_table;
-use crate::engine::step::{Memory, Step};
+use crate::engine::step::{Memory, Step, kernel_error};
 use crate::engine::value::{BufferId, DequantTable, Order, Slot};
 
 /// Numbers without gaps as a picture whose channels lie side by side.
@@ -84,17 +83,17 @@ impl Step for ToMap {
         let (inputs, output) = memory.write::<f32>(self.output)?;
         match &self.source {
             Source::Floats(_, Order::RowMajor) => {
-                let planes = inputs.view::<f32>(&source).map_err(refused)?;
+                let planes = inputs.view::<f32>(&source).map_err(kernel_error)?;
                 kernels.from_planes(planes.pixel(0, 0), output)
             }
             Source::Floats(_, Order::ChannelsLast) => {
-                kernels.copy(inputs.view::<f32>(&as_map(source, shape)).map_err(refused)?, output)
+                kernels.copy(inputs.view::<f32>(&as_map(source, shape)).map_err(kernel_error)?, output)
             }
             Source::Bytes(_, table) => {
-                kernels.dequantise_by_table(inputs.view::<u8>(&source).map_err(refused)?, output, table)
+                kernels.dequantise_by_table(inputs.view::<u8>(&source).map_err(kernel_error)?, output, table)
             }
         }
-        .map_err(refused)
+        .map_err(kernel_error)
     }
 }
 
@@ -176,24 +175,25 @@ impl Step for FromMap {
         let flat = memory.image(self.output);
         if self.order == Order::ChannelsLast {
             let image = as_map(flat, source.shape());
-            let (inputs, output) = memory.arena.writing::<f32>(&image).map_err(refused)?;
+            let (inputs, output) = memory.arena.writing::<f32>(&image).map_err(kernel_error)?;
             return match &self.source {
                 Map::Bytes(_, table) => {
-                    kernels.dequantise_by_table(inputs.view(&source).map_err(refused)?, output, table)
+                    kernels.dequantise_by_table(inputs.view(&source).map_err(kernel_error)?, output, table)
                 }
-                _ => kernels.copy(inputs.view::<f32>(&source).map_err(refused)?, output),
+                _ => kernels.copy(inputs.view::<f32>(&source).map_err(kernel_error)?, output),
             }
-            .map_err(refused);
+            .map_err(kernel_error);
         }
         let (inputs, mut output) = memory.write::<f32>(self.output)?;
         match &self.source {
             Map::Bytes(_, table) => {
-                let view = inputs.view::<u8>(&source).map_err(refused)?;
+                let view = inputs.view::<u8>(&source).map_err(kernel_error)?;
                 kernels.map_to_planes(view, output.row_values_mut(0), |byte| table[usize::from(byte)])
             }
-            _ => kernels.to_planes(inputs.view::<f32>(&source).map_err(refused)?, output.row_values_mut(0)),
+            _ => kernels
+                .to_planes(inputs.view::<f32>(&source).map_err(kernel_error)?, output.row_values_mut(0)),
         }
-        .map_err(refused)
+        .map_err(kernel_error)
     }
 }
 

@@ -8,12 +8,12 @@ use tract_onnx::tract_core::internal::{InOut, TypedNode};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::conv_f32::bounds;
-use super::{dynamic_quantise::read_params, refused};
+use super::dynamic_quantise::read_params;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::constant::Constant;
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, BufferId, Flat, Order, Value};
+use crate::engine::step::{Memory, Step, ensure, kernel_error};
+use crate::engine::value::{Activation, BufferId, Value};
 
 /// The most matrices of a batch: a shape is data from outside, and each takes an entry.
 const MAX_MATRICES: usize = 1 << 16;
@@ -53,8 +53,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             output
         }
     };
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+    compiler.set_flat(outlet, output);
     Ok(true)
 }
 
@@ -214,7 +213,7 @@ impl FloatMatrix {
     fn prepare(&mut self, kernels: Kernels) -> Result<(), String> {
         let (matrix, bias) = (self.matrix.take(), std::mem::take(&mut self.bias));
         let (matrix, bounds): (_, Bounds) = (matrix.as_floats()?, bounds(self.activation, &[]));
-        self.layer = Some(MatMulF32::new(kernels, self.size, &matrix, &bias, &bounds).map_err(refused)?);
+        self.layer = Some(MatMulF32::new(kernels, self.size, &matrix, &bias, &bounds).map_err(kernel_error)?);
         Ok(())
     }
 }
@@ -224,7 +223,7 @@ impl QuantMatrix {
         let weights = self.weights.take();
         let values = weights.as_signed()?;
         let (scales, bias) = (std::mem::take(&mut self.scales), std::mem::take(&mut self.bias));
-        self.layer = Some(MatMulU8::new(kernels, self.size, &values, &scales, &bias).map_err(refused)?);
+        self.layer = Some(MatMulU8::new(kernels, self.size, &values, &scales, &bias).map_err(kernel_error)?);
         Ok(())
     }
 }
@@ -269,17 +268,17 @@ impl Step for MatMulConst {
             Kind::Floats(step) => {
                 let layer = step.layer.as_ref().ok_or_else(unpacked)?;
                 let (inputs, mut output) = memory.write::<f32>(self.output)?;
-                let input = inputs.view::<f32>(&input).map_err(refused)?;
-                layer.run(input.pixel(0, 0), output.row_values_mut(0)).map_err(refused)
+                let input = inputs.view::<f32>(&input).map_err(kernel_error)?;
+                layer.run(input.pixel(0, 0), output.row_values_mut(0)).map_err(kernel_error)
             }
             Kind::Bytes(params, step) => {
                 let layer = step.layer.as_ref().ok_or_else(unpacked)?;
                 let params = read_params(memory.flat(*params)?)?;
                 let image = memory.image(self.output);
                 let Memory { arena, scratch, .. } = memory;
-                let (inputs, mut output) = arena.writing::<f32>(&image).map_err(refused)?;
-                let input = inputs.view::<u8>(&input).map_err(refused)?;
-                layer.run(input.pixel(0, 0), &params, output.row_values_mut(0), scratch).map_err(refused)
+                let (inputs, mut output) = arena.writing::<f32>(&image).map_err(kernel_error)?;
+                let input = inputs.view::<u8>(&input).map_err(kernel_error)?;
+                layer.run(input.pixel(0, 0), &params, output.row_values_mut(0), scratch).map_err(kernel_error)
             }
         }
     }
@@ -340,7 +339,7 @@ impl Step for MatMul {
             && [a, b, to].into_iter().all(Buffer::is_flat)
             && of_output.checked_mul(pairs.len()) == Some(to.channels)
             && pairs.iter().all(|[first, second]| holds(a, of_a, *first) && holds(b, of_b, *second));
-        fits.then_some(()).ok_or_else(|| "matrices do not fill the numbers".into())
+        ensure(fits, "matrices do not fill the numbers")
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
@@ -349,14 +348,15 @@ impl Step for MatMul {
         let [a, b] = self.inputs.map(|id| memory.image(id));
         let image = memory.image(self.output);
         let Memory { arena, scratch, .. } = memory;
-        let (inputs, mut output) = arena.writing::<f32>(&image).map_err(refused)?;
-        let [a, b] = [inputs.view::<f32>(&a).map_err(refused)?, inputs.view::<f32>(&b).map_err(refused)?];
+        let (inputs, mut output) = arena.writing::<f32>(&image).map_err(kernel_error)?;
+        let [a, b] =
+            [inputs.view::<f32>(&a).map_err(kernel_error)?, inputs.view::<f32>(&b).map_err(kernel_error)?];
         let (a, b) = (a.pixel(0, 0), b.pixel(0, 0));
         let parts = output.row_values_mut(0).chunks_exact_mut(m * n);
         for ([first, second], out) in pairs.iter().zip(parts) {
             let a = a.get(first * m * k..(first + 1) * m * k).ok_or("a matrix is missing")?;
             let b = b.get(second * k * n..(second + 1) * k * n).ok_or("a matrix is missing")?;
-            kernels.matmul_f32([*k, *n], a, (b, *transposed), out, scratch).map_err(refused)?;
+            kernels.matmul_f32([*k, *n], a, (b, *transposed), out, scratch).map_err(kernel_error)?;
         }
         Ok(())
     }

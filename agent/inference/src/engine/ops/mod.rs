@@ -22,8 +22,3 @@ pub(super) mod resize;
 pub(super) mod row_ops;
 pub(super) mod slice;
 pub(super) mod unary;
-
-/// A kernel's error as this crate's engine passes it on.
-fn refused(error: aimass_kernels::KernelError) -> String {
-    error.to_string()
-}

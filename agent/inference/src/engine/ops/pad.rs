@@ -2,18 +2,17 @@
 
 use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
-use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::array::{Pad as PadOp, PadMode};
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool};
 
-use super::axes::alias;
-use super::{concat, refused};
+use super::concat;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::serialization::kernel_types::PaddingDef;
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Floats, Quant, Value};
+use crate::engine::step::{Memory, Step, ensure};
+use crate::engine::value::{BufferId, FloatMap, QuantMap, Value};
 
 /// The most numbers that are put beside others by themselves: they are part of the plan.
 const MAX_PADDED_ELEMENTS: usize = 1 << 18;
@@ -26,8 +25,7 @@ pub(in crate::engine) fn axis(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if padded.is_empty()
         && let Some(value) = compiler.value(input).cloned()
     {
-        let single_use = compiler.has_single_use(outlet);
-        compiler.set(outlet, alias(value, single_use));
+        compiler.set_alias(outlet, value);
         return Ok(true);
     }
     let (PadMode::Constant(number), [(axis, (before, after))]) = (&op.mode, &padded[..]) else {
@@ -77,11 +75,11 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     if border.channels == (0, 0) && reads_halo {
         match compiler.value(node.inputs[0]).cloned() {
             Some(Value::Quant(quant)) if quant.pad == none => {
-                compiler.set(outlet, Value::Quant(Quant { pad, single_use: false, ..quant }));
+                compiler.set(outlet, Value::Quant(QuantMap { pad, single_use: false, ..quant }));
                 return Ok(true);
             }
             Some(Value::Floats(floats)) if floats.pad == none => {
-                compiler.set(outlet, Value::Floats(Floats { pad, single_use: false, ..floats }));
+                compiler.set(outlet, Value::Floats(FloatMap { pad, single_use: false, ..floats }));
                 return Ok(true);
             }
             _ => {}
@@ -118,7 +116,7 @@ impl Border {
         let (PadMode::Constant(number), [(0, 0), channels, rows, columns]) = (&op.mode, &op.pads[..]) else {
             return None;
         };
-        let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+        let is_f32 = compiler.is_f32(outlet);
         is_f32.then_some(())?;
         Some(Border {
             pad: Padding { top: rows.0, left: columns.0, bottom: rows.1, right: columns.1 },
@@ -141,8 +139,7 @@ impl Border {
                     front: self.channels.0,
                     number: self.number,
                 });
-                let single_use = compiler.has_single_use(outlet);
-                compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
+                compiler.set_map(outlet, output);
                 Ok(true)
             }
             _ => Ok(false),
@@ -188,11 +185,11 @@ impl Step for Pad {
         let fits = sum(self.pad.top, from.height, self.pad.bottom) == Some(to.height)
             && sum(self.pad.left, from.width, self.pad.right) == Some(to.width)
             && sum(self.front, from.channels, 0).is_some_and(|channels| channels <= to.channels);
-        fits.then_some(()).ok_or_else(|| "a picture does not fit into its padding".into())
+        ensure(fits, "a picture does not fit into its padding")
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input, whole) = (memory.kernels, memory.image(self.input), memory.image(self.output));
+        let (input, whole) = (memory.image(self.input), memory.image(self.output));
         {
             let (_, mut output) = memory.write::<f32>(self.output)?;
             (0..whole.height).for_each(|y| output.row_values_mut(y).fill(self.number));
@@ -208,7 +205,6 @@ impl Step for Pad {
             padding: Padding::default(),
             ..whole
         };
-        let (inputs, output) = memory.arena.writing::<f32>(&inner).map_err(refused)?;
-        kernels.copy(inputs.view::<f32>(&input).map_err(refused)?, output).map_err(refused)
+        memory.copy::<f32>(&input, &inner)
     }
 }

@@ -11,7 +11,7 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::unary;
 use crate::engine::compile::Compiler;
-use crate::engine::value::{DequantTable, Floats, Quant, Value};
+use crate::engine::value::{DequantTable, FloatMap, QuantMap, Value};
 
 /// `x / 2 * (1 + erf(x / sqrt 2))`, seen from the quotient, which comes first.
 pub(in crate::engine) fn gelu(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -95,7 +95,13 @@ pub(super) fn of_same_bytes(
     let single_use = compiler.has_single_use(outlet) && compiler.is_consumed_by(buffer, outlet.node);
     compiler.set(
         outlet,
-        Value::Quant(Quant { buffer, table: DequantTable::new(values), affine: None, pad: none, single_use }),
+        Value::Quant(QuantMap {
+            buffer,
+            table: DequantTable::new(values),
+            affine: None,
+            pad: none,
+            single_use,
+        }),
     );
     true
 }
@@ -104,7 +110,7 @@ pub(super) fn of_same_bytes(
 pub(in crate::engine) fn hard_swish(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let [a, b] = node.inputs[..] else { return Ok(false) };
     let input = if compiler.scalar(a).is_some() { b } else { a };
-    let Some(Value::Floats(Floats { buffer, pad, .. })) = compiler.value(input).cloned() else {
+    let Some(Value::Floats(FloatMap { buffer, pad, .. })) = compiler.value(input).cloned() else {
         return Ok(false);
     };
     if pad != Padding::default() || number(compiler, node, input, "Add")? != Some(3.0) {

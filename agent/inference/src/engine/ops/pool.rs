@@ -1,25 +1,24 @@
 //! Pools: the greatest or the mean of windows, and of whole pictures.
 
-use aimass_kernels::{OutputU8, Padding, PoolShape, RescaleU8};
+use aimass_kernels::{Padding, PoolShape, RescaleU8};
 use serde::{Deserialize, Serialize};
-use tract_onnx::prelude::{Datum, OutletId};
+use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
 use super::epilogue::Epilogue;
-use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::serialization::kernel_types::{PoolShapeDef, RescaleDef};
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
+use crate::engine::step::{Memory, Step, ensure};
+use crate::engine::value::{Affine, BufferId, QuantMap, Value};
 
 /// `MaxPool`, `AveragePool`, and the sum over a whole picture that `GlobalAveragePool` becomes.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let outlet = OutletId::new(node.id, 0);
     let Some(input) = node.inputs.first() else { return Ok(false) };
-    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let is_f32 = compiler.is_f32(outlet);
     let (Some(to), Some(from), true) = (compiler.map_shape(outlet), compiler.map_shape(*input), is_f32)
     else {
         return Ok(false);
@@ -83,7 +82,7 @@ fn greatest(
         if let (true, Some(shape)) = (rises, shape_of(&op.pool_spec, from, quant.pad, false)) {
             let output = compiler.new_u8_buffer(to, compiler.buffer(quant.buffer).fill);
             compiler.emit(Pool { kind: Kind::MaxBytes, shape, input: quant.buffer, output });
-            compiler.set(outlet, Value::Quant(Quant { buffer: output, pad: none, single_use, ..quant }));
+            compiler.set(outlet, Value::Quant(QuantMap { buffer: output, pad: none, single_use, ..quant }));
             return Ok(true);
         }
     }
@@ -91,7 +90,7 @@ fn greatest(
     let Some(shape) = shape_of(&op.pool_spec, from, floats.pad, false) else { return Ok(false) };
     let output = compiler.new_f32_buffer(to);
     compiler.emit(Pool { kind: Kind::Max, shape, input: floats.buffer, output });
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
+    compiler.set_map(outlet, output);
     Ok(true)
 }
 
@@ -114,10 +113,9 @@ fn mean(
         let rescale = RescaleU8 {
             zero_point: zero as u8,
             ratio: scale * factor / quantiser.scale,
-            output: OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1),
+            output: epilogue.output(),
         };
-        let output = compiler.new_u8_buffer(to, quantiser.zero);
-        epilogue.take(compiler, output);
+        let output = epilogue.make_output(compiler, to);
         compiler.emit(Pool { kind: Kind::MeanBytes(rescale), shape, input: quant.buffer, output });
         return Ok(true);
     }
@@ -127,8 +125,7 @@ fn mean(
     }
     let output = compiler.new_f32_buffer(to);
     compiler.emit(Pool { kind: Kind::Mean(factor), shape, input: floats.buffer, output });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
+    compiler.set_map(outlet, output);
     Ok(true)
 }
 
@@ -173,36 +170,27 @@ impl Step for Pool {
     fn check(&self, _: &[Buffer]) -> Result<(), String> {
         let PoolShape { kernel, stride, padding, .. } = self.shape;
         let small = [kernel, stride, padding].concat().iter().all(|number| *number <= Buffer::MAX_ELEMENTS);
-        small.then_some(()).ok_or_else(|| "a window is out of all proportion".into())
+        ensure(small, "a window is out of all proportion")
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, shape, input) = (memory.kernels, &self.shape, memory.image(self.input));
+        let (input, output, shape) = (self.input, self.output, &self.shape);
         match &self.kind {
             Kind::MaxBytes => {
-                let (inputs, output) = memory.write::<u8>(self.output)?;
-                kernels.max_pool_u8(inputs.view(&input).map_err(refused)?, output, shape)
+                memory.map(input, output, |kernels, from, to| kernels.max_pool_u8(from, to, shape))
             }
-            Kind::MeanBytes(rescale) => {
-                let (inputs, output) = memory.write::<u8>(self.output)?;
-                kernels.average_pool_u8(inputs.view(&input).map_err(refused)?, output, shape, rescale)
-            }
-            Kind::Max => {
-                let (inputs, output) = memory.write::<f32>(self.output)?;
-                kernels.max_pool_f32(inputs.view(&input).map_err(refused)?, output, shape)
-            }
-            Kind::Mean(factor) => {
-                let (inputs, mut output) = memory.write::<f32>(self.output)?;
-                let input = inputs.view(&input).map_err(refused)?;
-                kernels.average_pool_f32(input, output.reborrow(), shape).map_err(refused)?;
+            Kind::MeanBytes(rescale) => memory
+                .map(input, output, |kernels, from, to| kernels.average_pool_u8(from, to, shape, rescale)),
+            Kind::Max => memory.map(input, output, |kernels, from, to| kernels.max_pool_f32(from, to, shape)),
+            Kind::Mean(factor) => memory.map(input, output, |kernels, from, mut to| {
+                kernels.average_pool_f32(from, to.reborrow(), shape)?;
                 if *factor != 1.0 {
-                    for y in output.rows() {
-                        output.row_values_mut(y).iter_mut().for_each(|x| *x *= factor);
+                    for y in to.rows() {
+                        to.row_values_mut(y).iter_mut().for_each(|x| *x *= factor);
                     }
                 }
                 Ok(())
-            }
+            }),
         }
-        .map_err(refused)
     }
 }

@@ -1,6 +1,6 @@
 //! `PRelu` with a slope for each channel, which tract writes as three nodes: `0 > x`, `x * slope`, and a choice.
 
-use aimass_kernels::{Activation as Bounds, OutputU8, Padding, PreluU8};
+use aimass_kernels::{Activation as Bounds, Padding, PreluU8};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
@@ -10,12 +10,11 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 use super::binary::as_bytes;
 use super::epilogue::Epilogue;
-use super::quantise::compose;
-use super::refused;
+use super::quantise::append_table;
 use crate::engine::compile::Compiler;
 use crate::engine::serialization::kernel_types::{ActivationDef, PreluDef};
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Affine, BufferId, Floats, Value};
+use crate::engine::value::{Affine, BufferId, Value};
 
 /// The three nodes, seen from the comparison, which comes first.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -51,8 +50,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     };
     compiler.set(OutletId::new(node.id, 0), Value::Absorbed);
     compiler.set(product, Value::Absorbed);
-    let single_use = compiler.has_single_use(choice);
-    compiler.set(choice, Value::Floats(Floats { buffer, pad: Padding::default(), single_use }));
+    compiler.set_map(choice, buffer);
     Ok(true)
 }
 
@@ -75,10 +73,9 @@ fn quantised(
         zero_point: u8::try_from(zero).map_err(|e| e.to_string())?,
         positive: ratio,
         negative: (0..shape.channels).map(|channel| ratio * slope(channel)).collect(),
-        output: OutputU8::new(quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1),
+        output: epilogue.output(),
     };
-    let output = compiler.new_u8_buffer(shape, quantiser.zero);
-    epilogue.take(compiler, output);
+    let output = epilogue.make_output(compiler, shape);
     compiler.emit(QuantPrelu { prelu, input: from, output });
     Ok(true)
 }
@@ -137,9 +134,7 @@ impl Step for Prelu {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input) = (memory.kernels, memory.image(self.input));
-        let (inputs, output) = memory.write::<f32>(self.output)?;
-        kernels.activate_f32(inputs.view(&input).map_err(refused)?, output, &self.bounds).map_err(refused)
+        memory.map(self.input, self.output, |kernels, from, to| kernels.activate_f32(from, to, &self.bounds))
     }
 }
 
@@ -166,16 +161,11 @@ impl Step for QuantPrelu {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input) = (memory.kernels, memory.image(self.input));
-        let (inputs, output) = memory.write::<u8>(self.output)?;
-        kernels.prelu_u8(inputs.view(&input).map_err(refused)?, output, &self.prelu).map_err(refused)
+        memory.map(self.input, self.output, |kernels, from, to| kernels.prelu_u8(from, to, &self.prelu))
     }
 
     fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
-        match &mut self.prelu.output.lookup_table {
-            Some(first) => compose(first, table),
-            None => self.prelu.output.lookup_table = Some(Box::new(*table)),
-        }
+        append_table(&mut self.prelu.output, table);
         true
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Signed and unsigned activations are both bytes here: a signed value s lies in the byte s + 128.
 
-use aimass_kernels::{Padding, Quantise as Parameters, UnaryFn};
+use aimass_kernels::{OutputU8, Padding, Quantise as Parameters, UnaryFn};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
 use tract_onnx::tract_core::internal::TypedNode;
@@ -10,12 +10,12 @@ use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearI8, QuantizeLinearU8};
 
 use super::layout::{as_map, check_flat};
-use super::{refused, unary};
+use super::unary;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::Compiler;
 use crate::engine::serialization::kernel_types::{QuantiseDef, bytes};
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Affine, BufferId, DequantTable, Flat, Floats, Order, Quant, Value};
+use crate::engine::step::{Memory, Step, kernel_error};
+use crate::engine::value::{Affine, BufferId, DequantTable, Flat, FloatMap, Order, QuantMap, Value};
 
 /// How a node quantises.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl Quantiser {
     /// A value of the graph's integers.
     pub(super) fn value(self, buffer: BufferId, single_use: bool) -> Value {
         let affine = Affine { scale: 1.0, zero: self.offset };
-        Value::Quant(Quant {
+        Value::Quant(QuantMap {
             buffer,
             table: affine.table(),
             affine: Some(affine),
@@ -87,7 +87,7 @@ pub(in crate::engine) fn quantise(compiler: &mut Compiler<'_>, node: &TypedNode)
             requantise(compiler, outlet, quantiser, &quant);
             return Ok(true);
         }
-        Some(Value::Floats(Floats { buffer, pad, .. })) if pad == none => Source::Map(buffer),
+        Some(Value::Floats(FloatMap { buffer, pad, .. })) if pad == none => Source::Map(buffer),
         Some(Value::Flat(Flat { buffer, order, .. })) => Source::Flat(buffer, order),
         Some(Value::Tensor(_)) => Source::Flat(compiler.flat(node.inputs[0])?, Order::RowMajor),
         _ => return Ok(false),
@@ -113,7 +113,7 @@ fn steps(compiler: &mut Compiler<'_>, node: &TypedNode, quantiser: Quantiser) ->
 }
 
 /// Bytes to other bytes: a table, within the step that makes the bytes if nobody else wants them.
-fn requantise(compiler: &mut Compiler<'_>, outlet: OutletId, quantiser: Quantiser, quant: &Quant) {
+fn requantise(compiler: &mut Compiler<'_>, outlet: OutletId, quantiser: Quantiser, quant: &QuantMap) {
     let table = quantiser.bytes(&quant.table);
     let single_use = compiler.has_single_use(outlet);
     let same = table.iter().enumerate().all(|(byte, to)| byte == usize::from(*to));
@@ -154,7 +154,7 @@ pub(in crate::engine) fn dequantise(compiler: &mut Compiler<'_>, node: &TypedNod
     let single_use = quant.single_use && compiler.has_single_use(outlet);
     compiler.set(
         outlet,
-        Value::Quant(Quant { table: affine.table(), affine: Some(affine), single_use, ..quant }),
+        Value::Quant(QuantMap { table: affine.table(), affine: Some(affine), single_use, ..quant }),
     );
     Ok(true)
 }
@@ -208,19 +208,19 @@ impl Step for Quantise {
         let (inputs, output) = memory.write::<u8>(self.output)?;
         match self.source {
             Source::Map(_) => {
-                kernels.quantise(inputs.view(&source).map_err(refused)?, output, &self.parameters)
+                kernels.quantise(inputs.view(&source).map_err(kernel_error)?, output, &self.parameters)
             }
             Source::Flat(_, Order::ChannelsLast) => kernels.quantise(
-                inputs.view(&as_map(source, shape)).map_err(refused)?,
+                inputs.view(&as_map(source, shape)).map_err(kernel_error)?,
                 output,
                 &self.parameters,
             ),
             Source::Flat(_, Order::RowMajor) => {
-                let planes = inputs.view::<f32>(&source).map_err(refused)?;
+                let planes = inputs.view::<f32>(&source).map_err(kernel_error)?;
                 kernels.quantise_planes(planes.pixel(0, 0), output, &self.parameters)
             }
         }
-        .map_err(refused)
+        .map_err(kernel_error)
     }
 }
 
@@ -247,14 +247,20 @@ impl Step for Lookup {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input) = (memory.kernels, memory.image(self.input));
-        let (inputs, output) = memory.write::<u8>(self.output)?;
-        kernels.lookup_u8(inputs.view(&input).map_err(refused)?, output, &self.table).map_err(refused)
+        memory.map(self.input, self.output, |kernels, from, to| kernels.lookup_u8(from, to, &self.table))
     }
 
     fn fuse_lookup_table(&mut self, table: &[u8; 256]) -> bool {
         compose(&mut self.table, table);
         true
+    }
+}
+
+/// Makes `table` the last step of a quantised output.
+pub(super) fn append_table(output: &mut OutputU8, table: &[u8; 256]) {
+    match &mut output.lookup_table {
+        Some(first) => compose(first, table),
+        None => output.lookup_table = Some(Box::new(*table)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `Resize`: the nearest pixel, or straight lines between pixels.
 
 use aimass_kernels::{
-    Axis, Coordinates, Dequantise, Image, Kernels, Nearest, OutputU8, Padding, RescaleU8, Resize as Axes,
+    Axis, Coordinates, Dequantise, Image, Kernels, Nearest, Padding, RescaleU8, Resize as Axes,
 };
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::OutletId;
@@ -10,11 +10,10 @@ use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Interpolator};
 use tract_onnx_opl::resize::{AspectRatio, CoordTransform, Nearest as NearestMode, Resize as ResizeOp};
 
 use super::epilogue::Epilogue;
-use super::refused;
 use crate::engine::compile::{Compiler, MapShape};
 use crate::engine::serialization::kernel_types::{CoordinatesDef, DequantiseDef, NearestDef, RescaleDef};
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Affine, BufferId, Floats, Quant, Value};
+use crate::engine::value::{Affine, BufferId, QuantMap, Value};
 
 /// `Resize` of pictures across rows and columns.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
@@ -39,7 +38,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
                 output,
                 axes: None,
             });
-            compiler.set(outlet, Value::Quant(Quant { buffer: output, single_use, ..quant }));
+            compiler.set(outlet, Value::Quant(QuantMap { buffer: output, single_use, ..quant }));
             return Ok(true);
         }
         if let Some(Affine { scale, zero }) = quant.affine.filter(|a| (0..=255).contains(&a.zero)) {
@@ -48,15 +47,13 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
                 let output = compiler.new_f32_buffer(to);
                 let kind = Kind::LinearDequantised(Dequantise { scale, zero_point });
                 compiler.emit(Resize { kind, count, input: quant.buffer, output, axes: None });
-                compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
+                compiler.set_map(outlet, output);
                 return Ok(true);
             };
-            let bytes =
-                OutputU8::new(epilogue.quantiser.zero).with_bounds(epilogue.bounds.0, epilogue.bounds.1);
+            let bytes = epilogue.output();
             let ratio = scale / epilogue.quantiser.scale;
             let kind = Kind::LinearBytes(RescaleU8 { zero_point, ratio, output: bytes });
-            let output = compiler.new_u8_buffer(to, epilogue.quantiser.zero);
-            epilogue.take(compiler, output);
+            let output = epilogue.make_output(compiler, to);
             compiler.emit(Resize { kind, count, input: quant.buffer, output, axes: None });
             return Ok(true);
         }
@@ -68,7 +65,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let output = compiler.new_f32_buffer(to);
     let kind = if linear { Kind::Linear } else { Kind::Nearest };
     compiler.emit(Resize { kind, count, input: floats.buffer, output, axes: None });
-    compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
+    compiler.set_map(outlet, output);
     Ok(true)
 }
 
@@ -172,27 +169,21 @@ impl Step for Resize {
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let axes = self.axes.as_ref().ok_or("a resize was not prepared")?;
-        let (kernels, input) = (memory.kernels, memory.image(self.input));
-        if let Kind::NearestBytes | Kind::LinearBytes(_) = &self.kind {
-            let (inputs, output) = memory.write::<u8>(self.output)?;
-            let view = inputs.view::<u8>(&input).map_err(refused)?;
-            return match &self.kind {
-                Kind::LinearBytes(rescale) => kernels.resize_linear_u8(view, output, axes, rescale),
-                _ => kernels.resize_nearest(view, output, axes),
-            }
-            .map_err(refused);
-        }
-        let (inputs, output) = memory.write::<f32>(self.output)?;
+        let (input, output) = (self.input, self.output);
         match &self.kind {
-            Kind::LinearDequantised(dequantise) => kernels.resize_linear_u8_to_f32(
-                inputs.view(&input).map_err(refused)?,
-                output,
-                axes,
-                dequantise,
-            ),
-            Kind::Linear => kernels.resize_linear_f32(inputs.view(&input).map_err(refused)?, output, axes),
-            _ => kernels.resize_nearest::<f32>(inputs.view(&input).map_err(refused)?, output, axes),
+            Kind::Nearest => memory
+                .map::<f32, _>(input, output, |kernels, from, to| kernels.resize_nearest(from, to, axes)),
+            Kind::NearestBytes => {
+                memory.map::<u8, _>(input, output, |kernels, from, to| kernels.resize_nearest(from, to, axes))
+            }
+            Kind::Linear => {
+                memory.map(input, output, |kernels, from, to| kernels.resize_linear_f32(from, to, axes))
+            }
+            Kind::LinearBytes(rescale) => memory
+                .map(input, output, |kernels, from, to| kernels.resize_linear_u8(from, to, axes, rescale)),
+            Kind::LinearDequantised(dequantise) => memory.map(input, output, |kernels, from, to| {
+                kernels.resize_linear_u8_to_f32(from, to, axes, dequantise)
+            }),
         }
-        .map_err(refused)
     }
 }

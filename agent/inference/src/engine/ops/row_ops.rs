@@ -9,19 +9,17 @@ use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 
 use super::patterns::number;
-use super::refused;
 use super::unary::is_computed_f32;
 use crate::engine::compile::Compiler;
 use crate::engine::serialization::kernel_types::{LayerNormDef, ReductionDef};
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Flat, Order, Value};
+use crate::engine::value::{BufferId, Value};
 
 fn emit(compiler: &mut Compiler<'_>, kind: Kind, input: OutletId, outlet: OutletId) -> Result<(), String> {
     let input = compiler.flat(input)?;
     let output = compiler.flat_buffer(outlet)?;
     compiler.emit(RowOp { kind, input, output });
-    let single_use = compiler.has_single_use(outlet);
-    compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+    compiler.set_flat(outlet, output);
     Ok(())
 }
 
@@ -242,15 +240,10 @@ impl Step for RowOp {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input) = (memory.kernels, memory.image(self.input));
-        let (inputs, mut output) = memory.write::<f32>(self.output)?;
-        let input = inputs.view::<f32>(&input).map_err(refused)?;
-        let (input, output) = (input.pixel(0, 0), output.row_values_mut(0));
-        match &self.kind {
+        memory.map_flat([self.input], self.output, |kernels, [input], output| match &self.kind {
             Kind::Softmax(row) => kernels.softmax(input, output, *row),
             Kind::Reduce(size, by) => kernels.reduce(input, output, *size, *by),
             Kind::LayerNorm(norm) => kernels.layer_norm(input, output, norm),
-        }
-        .map_err(refused)
+        })
     }
 }

@@ -1,23 +1,21 @@
 //! `Slice` and `Split`: some channels of a picture, or part of an axis of numbers without gaps.
 
-use aimass_kernels::{Element, Image, Padding};
+use aimass_kernels::{Image, Padding};
 use serde::{Deserialize, Serialize};
-use tract_onnx::prelude::{Datum, OutletId, Tensor};
+use tract_onnx::prelude::{OutletId, Tensor};
 use tract_onnx::tract_core::internal::{ToDim, TypedNode};
 use tract_onnx::tract_core::ops::array::{Slice as SliceOp, StridedSlice};
 
-use super::axes::alias;
-use super::refused;
 use crate::engine::arena::Buffer;
 use crate::engine::compile::{Compiler, MapShape};
-use crate::engine::step::{Memory, Step};
-use crate::engine::value::{BufferId, Flat, Floats, Order, Quant, Value};
+use crate::engine::step::{Memory, Step, ensure};
+use crate::engine::value::{BufferId, QuantMap, Value};
 
 /// A slice along one axis.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let outlet = OutletId::new(node.id, 0);
     let Some(input) = node.inputs.first().copied() else { return Ok(false) };
-    let is_f32 = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let is_f32 = compiler.is_f32(outlet);
     let is_flat = matches!(compiler.value(input), Some(Value::Flat(_)));
     let (Some(from), Some(to), true) = (compiler.shape(input), compiler.shape(outlet), is_f32 || is_flat)
     else {
@@ -26,8 +24,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     let Some(Cut { axis, start, step }) = Cut::of(compiler, node, &from, &to) else { return Ok(false) };
     if from == to {
         let Some(value) = compiler.value(input).cloned() else { return Ok(false) };
-        let single_use = compiler.has_single_use(outlet);
-        compiler.set(outlet, alias(value, single_use));
+        compiler.set_alias(outlet, value);
         return Ok(true);
     }
     let last = (to[axis] - 1).checked_mul(step).and_then(|n| n.checked_add(start));
@@ -43,12 +40,12 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         (Some(Value::Quant(quant)), Some(shape)) if quant.pad == none => {
             let output = compiler.new_u8_buffer(shape, compiler.buffer(quant.buffer).fill);
             compiler.emit(Slice { kind: Kind::Bytes(start), input: quant.buffer, output });
-            compiler.set(outlet, Value::Quant(Quant { buffer: output, single_use, ..quant }));
+            compiler.set(outlet, Value::Quant(QuantMap { buffer: output, single_use, ..quant }));
         }
         (Some(Value::Floats(floats)), Some(shape)) if floats.pad == none => {
             let output = compiler.new_f32_buffer(shape);
             compiler.emit(Slice { kind: Kind::Floats(start), input: floats.buffer, output });
-            compiler.set(outlet, Value::Floats(Floats { buffer: output, pad: none, single_use }));
+            compiler.set_map(outlet, output);
         }
         (Some(Value::Flat(_) | Value::Tensor(_)), _) | (Some(Value::Floats(_)), None) => {
             let input = compiler.flat(input)?;
@@ -67,7 +64,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             let channels = rows.count * rows.parts * rows.taken;
             let output = compiler.new_f32_buffer(MapShape { height: 1, width: 1, channels });
             compiler.emit(Slice { kind: Kind::Flat(rows), input, output });
-            compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+            compiler.set_flat(outlet, output);
         }
         _ => return Ok(false),
     }
@@ -159,14 +156,6 @@ pub(in crate::engine) struct Slice {
     output: BufferId,
 }
 
-impl Slice {
-    fn copy<T: Element>(&self, memory: &mut Memory, from: Image, to: Image) -> Result<(), String> {
-        let kernels = memory.kernels;
-        let (inputs, output) = memory.arena.writing::<T>(&to).map_err(refused)?;
-        kernels.copy(inputs.view::<T>(&from).map_err(refused)?, output).map_err(refused)
-    }
-}
-
 impl Step for Slice {
     fn kind(&self) -> String {
         "slice".into()
@@ -188,15 +177,15 @@ impl Step for Slice {
             Kind::Bytes(start) | Kind::Floats(start) => within(start, to.channels, from.channels),
             Kind::Flat(rows) => from.is_flat() && to.is_flat() && rows.fit(from.channels, to.channels),
         };
-        fits.then_some(()).ok_or_else(|| "a slice ends beyond what it is cut from".into())
+        ensure(fits, "a slice ends beyond what it is cut from")
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
         let (from, to) = (memory.image(self.input), memory.image(self.output));
         let none = Padding::default();
         match self.kind {
-            Kind::Bytes(start) => self.copy::<u8>(memory, from.channel_slice(start, to.channels), to),
-            Kind::Floats(start) => self.copy::<f32>(memory, from.channel_slice(start, to.channels), to),
+            Kind::Bytes(start) => memory.copy::<u8>(&from.channel_slice(start, to.channels), &to),
+            Kind::Floats(start) => memory.copy::<f32>(&from.channel_slice(start, to.channels), &to),
             Kind::Flat(rows) => {
                 let Rows { count, length, start, parts, taken, step } = rows;
                 // Behind a row's last part there may be less than a step; so that one goes by itself.
@@ -209,13 +198,13 @@ impl Step for Slice {
                         row_stride: parts * taken,
                         ..parts_of(count, first, taken, taken)
                     };
-                    self.copy::<f32>(memory, image, output)?;
+                    memory.copy::<f32>(&image, &output)?;
                 }
                 let last = |offset, length, at| {
                     Image::dense(offset, 1, count, length, none).channel_slice(at, taken)
                 };
                 let output = last(to.offset, parts * taken, first * taken);
-                self.copy::<f32>(memory, last(from.offset, length, start + first * step), output)
+                memory.copy::<f32>(&last(from.offset, length, start + first * step), &output)
             }
         }
     }

@@ -9,19 +9,17 @@ use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::{GeluApproximate, LeakyRelu};
 
-use super::axes::alias;
 use super::conv_f32::bounds;
-use super::refused;
 use crate::engine::compile::Compiler;
 use crate::engine::serialization::kernel_types::UnaryFnDef;
 use crate::engine::step::{Memory, Step};
-use crate::engine::value::{Activation, BufferId, DequantTable, Flat, Floats, Order, Quant, Value};
+use crate::engine::value::{Activation, BufferId, DequantTable, Flat, FloatMap, Order, QuantMap, Value};
 
 /// Element-wise operators, and operators of two inputs of which one is the same number everywhere.
 pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> Result<bool, String> {
     let Some(input) = only_input(compiler, node) else { return Ok(false) };
     let outlet = OutletId::new(node.id, 0);
-    let same_type = compiler.model().outlet_fact(outlet).is_ok_and(|f| f.datum_type == f32::datum_type());
+    let same_type = compiler.is_f32(outlet);
     if !same_type || compiler.shape(outlet).is_none() || compiler.shape(outlet) != compiler.shape(input) {
         return Ok(false);
     }
@@ -29,21 +27,20 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
     match compiler.value(input).cloned() {
         Some(Value::Quant(quant)) if quant.pad == Padding::default() => {
             let Some(table) = table_of(compiler, node, input, &quant.table) else { return Ok(false) };
-            let value = Quant { table, affine: None, single_use: quant.single_use && single_use, ..quant };
+            let value = QuantMap { table, affine: None, single_use: quant.single_use && single_use, ..quant };
             compiler.set(outlet, Value::Quant(value));
             Ok(true)
         }
         Some(Value::Floats(floats)) if floats.pad == Padding::default() => {
             let Some(function) = Function::of(compiler, node, input) else { return Ok(false) };
             if fused(compiler, &function, floats.buffer, floats.single_use) {
-                compiler.set(outlet, Value::Floats(Floats { single_use, ..floats }));
+                compiler.set(outlet, Value::Floats(FloatMap { single_use, ..floats }));
                 return Ok(true);
             }
             let shape = compiler.rows_shape(outlet).ok_or("a picture has no picture's shape")?;
             let output = compiler.new_f32_buffer(shape);
             compiler.emit(Unary { function, input: floats.buffer, output, bounds: Bounds::none() });
-            compiler
-                .set(outlet, Value::Floats(Floats { buffer: output, pad: Padding::default(), single_use }));
+            compiler.set_map(outlet, output);
             Ok(true)
         }
         Some(Value::Flat(flat)) => {
@@ -62,7 +59,7 @@ pub(in crate::engine) fn rule(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
             let buffer = compiler.flat(input)?;
             let output = compiler.flat_buffer(outlet)?;
             compiler.emit(Unary { function, input: buffer, output, bounds: Bounds::none() });
-            compiler.set(outlet, Value::Flat(Flat { buffer: output, order: Order::RowMajor, single_use }));
+            compiler.set_flat(outlet, output);
             Ok(true)
         }
         _ => Ok(false),
@@ -196,8 +193,7 @@ pub(super) fn apply_to_picture(
         buffer = compiler.new_f32_buffer(shape);
         compiler.emit(Unary { function, input, output: buffer, bounds: Bounds::none() });
     }
-    let single_use = compiler.has_single_use(output);
-    compiler.set(output, Value::Floats(Floats { buffer, pad: Padding::default(), single_use }));
+    compiler.set_map(output, buffer);
     Ok(())
 }
 
@@ -257,8 +253,7 @@ pub(in crate::engine) fn cast(compiler: &mut Compiler<'_>, node: &TypedNode) -> 
         if !matches!(value, Value::Flat(_)) && from != op.to {
             return Ok(false);
         }
-        let single_use = compiler.has_single_use(outlet);
-        compiler.set(outlet, alias(value, single_use));
+        compiler.set_alias(outlet, value);
         return Ok(true);
     };
     if !matches!(compiler.value(input), Some(Value::Flat(_))) {
@@ -305,14 +300,10 @@ impl Step for Unary {
     }
 
     fn run(&self, memory: &mut Memory) -> Result<(), String> {
-        let (kernels, input) = (memory.kernels, memory.image(self.input));
-        let (inputs, output) = memory.write::<f32>(self.output)?;
-        let input = inputs.view::<f32>(&input).map_err(refused)?;
-        match &self.function {
-            Function::Activation(_) => kernels.activate_f32(input, output, &self.bounds),
-            Function::Unary(function) => kernels.unary_image(input, output, function),
-        }
-        .map_err(refused)
+        memory.map(self.input, self.output, |kernels, from, to| match &self.function {
+            Function::Activation(_) => kernels.activate_f32(from, to, &self.bounds),
+            Function::Unary(function) => kernels.unary_image(from, to, function),
+        })
     }
 
     fn fuse_activation(&mut self, activation: Activation) -> bool {
