@@ -112,14 +112,14 @@ def starts_at_boot(test):
 def counts_frames_of_the_camera(test):
     def delivers(health):
         eye = next(s for s in health["sources"] if s["id"] == "eye")
-        return eye["state"] == "delivering" and eye["frames_seen_total"] >= 20 and eye["fps_seen"] > 0
+        return eye["state"] == "delivering" and eye["frames_received_total"] >= 20 and eye["fps_received"] > 0
 
     health = test.broker.expect("frames of the V4L2 camera are counted", f"{ROOT}/health", 150, delivers).payload
     eye = next(s for s in health["sources"] if s["id"] == "eye")
     if (eye["width"], eye["height"]) == (0, 0) or eye["reconnects_total"] != 0:
         raise GuestError(f"the camera delivers, but something is wrong with it: {eye}")
     test.figures[f"V4L2 camera ({eye['description']}, {eye['width']}x{eye['height']})"] = (
-        f"{eye['fps_seen']:.1f} frames a second of {eye['fps_wanted']:.0f} that were asked for")
+        f"{eye['fps_received']:.1f} frames a second of {eye['fps_configured']:.0f} that were asked for")
 
 
 def hears_a_tone(test):
@@ -150,7 +150,7 @@ def tells_events_of_a_clip(test):
     event = test.broker.expect("an object in the clip begins", f"{ROOT}/event/clip/object", SLOW_S,
                                lambda e: e["phase"] == "began").payload
     # The first thing of this clip that lasts, on every machine.
-    if event["label"] != "car" or event["time_source"] != "file" or event["because"]["frames"] < 3:
+    if event["label"] != "car" or event["time_source"] != "file" or event["evidence"]["frames"] < 3:
         raise GuestError(f"not the event that the clip has: {event}")
 
 

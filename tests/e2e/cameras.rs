@@ -72,10 +72,10 @@ model = "no-such-model"
         let error = health_of(&health, id)["error"].as_str().unwrap().to_owned();
         assert!(error.contains(word) && !error.contains('\n'), "{id}: {error}");
     }
-    let before = health_of(&health, "good")["frames_seen_total"].as_u64().unwrap();
+    let before = health_of(&health, "good")["frames_received_total"].as_u64().unwrap();
     harness::eventually("more frames of the good camera", TIMEOUT, async || {
         let health = get_json(&address, "/healthz").await;
-        (health_of(&health, "good")["frames_seen_total"].as_u64().unwrap() > before + 5).then_some(())
+        (health_of(&health, "good")["frames_received_total"].as_u64().unwrap() > before + 5).then_some(())
     })
     .await;
     assert_eq!(source(&agent, "good").await["id"], "good");
@@ -101,14 +101,14 @@ look_every_s = 600
     let address = address_of(&agent).await;
     let still = harness::eventually("sixty idle frames", TIMEOUT, async || {
         let still = health_of(&get_json(&address, "/healthz").await, "still");
-        (still["frames_idle_total"].as_u64() >= Some(60)).then_some(still)
+        (still["frames_skipped_total"].as_u64() >= Some(60)).then_some(still)
     })
     .await;
     let inferences = still["inferences_total"].as_u64().unwrap();
     assert!(inferences <= 80, "the first look and its lingering only: {still}");
     let again = harness::eventually("sixty more", TIMEOUT, async || {
         let again = health_of(&get_json(&address, "/healthz").await, "still");
-        (again["frames_idle_total"].as_u64() >= Some(still["frames_idle_total"].as_u64().unwrap() + 60))
+        (again["frames_skipped_total"].as_u64() >= Some(still["frames_skipped_total"].as_u64().unwrap() + 60))
             .then_some(again)
     })
     .await;

@@ -11,7 +11,7 @@ use crate::bikes;
 use crate::hub::Rig;
 
 fn jpeg(picture: &Value) -> Vec<u8> {
-    let bytes = STANDARD.decode(picture["jpeg"].as_str().unwrap()).unwrap();
+    let bytes = STANDARD.decode(picture["jpeg_base64"].as_str().unwrap()).unwrap();
     assert_eq!(&bytes[..3], b"\xff\xd8\xff", "a JPEG");
     bytes
 }
@@ -58,16 +58,16 @@ async fn a_picture_is_sent_and_a_source_restarted_alone() {
 #[tokio::test]
 async fn a_drained_node_stays_so_until_it_is_resumed() {
     let mut rig = Rig::start().await;
-    let answer = rig.command("drain", json!({"within_s": 30})).await;
-    assert_eq!((&answer["ok"], &answer["result"]["left"]), (&json!(true), &json!(0)), "{answer}");
-    let seen = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
-    let level = rig.command("set-log-level", json!({"level": "debug", "for_s": 60})).await;
+    let answer = rig.command("drain", json!({"timeout_s": 30})).await;
+    assert_eq!((&answer["ok"], &answer["result"]["events_pending"]), (&json!(true), &json!(0)), "{answer}");
+    let seen = harness::api::source_health(&rig.api, "dock").await["frames_received_total"].as_u64();
+    let level = rig.command("set-log-level", json!({"level": "debug", "duration_s": 60})).await;
     assert_eq!(level["ok"], true, "{level}");
-    let later = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
+    let later = harness::api::source_health(&rig.api, "dock").await["frames_received_total"].as_u64();
     assert_eq!(later, seen, "no camera is looked at");
     assert_eq!(rig.command("resume", json!({})).await["ok"], true);
     harness::eventually("frames again", TIMEOUT, async || {
-        let now = harness::api::source_health(&rig.api, "dock").await["frames_seen_total"].as_u64();
+        let now = harness::api::source_health(&rig.api, "dock").await["frames_received_total"].as_u64();
         (now > seen).then_some(())
     })
     .await;
@@ -84,7 +84,7 @@ async fn a_command_without_authority_is_rejected_and_changes_nothing() {
     let cases = [
         ("the same again", "snapshot", good, "replayed"),
         ("unsigned", "restart-source", b"{\"source\":\"dock\"}".to_vec(), "not_an_envelope"),
-        ("a stranger", "drain", stranger.command("drain", json!({"within_s": 1})), "unknown_key"),
+        ("a stranger", "drain", stranger.command("drain", json!({"timeout_s": 1})), "unknown_key"),
         ("another name", "drain", rig.signer.command("resume", json!({})), "bad_payload"),
         ("a configuration", "drain", rig.signer.config(1, ""), ""),
         (

@@ -26,12 +26,12 @@ async fn a_pushed_zone_restarts_nothing_and_a_pushed_camera_restarts_alone() {
     assert_eq!(shapes["zones"][0]["id"], "bay", "{shapes}");
 
     rig.subscriber.forget();
-    let frames = api::source_health(&rig.api, "yard").await["frames_seen_total"].as_u64();
+    let frames = api::source_health(&rig.api, "yard").await["frames_received_total"].as_u64();
     rig.push(rig.signer.config(2, &(camera("dock", "fps = 2.0\n") + &camera("yard", "")))).await;
     rig.applied(2).await;
     assert_ne!(rig.delivers("dock").await, dock, "dock was opened anew");
     assert_eq!(rig.delivers("yard").await, yard, "yard was not touched");
-    assert!(api::source_health(&rig.api, "yard").await["frames_seen_total"].as_u64() > frames);
+    assert!(api::source_health(&rig.api, "yard").await["frames_received_total"].as_u64() > frames);
     // The zone is removed, and its retained states with it.
     let withdrawn = |m: &Message| m.topic.ends_with("/state/dock/count/bay/person") && m.payload.is_empty();
     rig.subscriber.expect(withdrawn).within(TIMEOUT).await;

@@ -99,12 +99,12 @@ async fn heat_reduces_the_frame_rate_then_the_model_size_and_cooling_restores_bo
     let address = address_of(&agent).await;
     let share = |health: &Value| health["governor"]["cameras"][0].clone();
     let health = until(&address, "frames analysed, board watched", |h| {
-        h["sources"][0]["frames_analysed_total"].as_u64() > Some(0) && h["governor"]["state"] == "watching"
+        h["sources"][0]["frames_analysed_total"].as_u64() > Some(0) && h["governor"]["state"] == "normal"
     })
     .await;
-    assert_eq!(health["governor"]["hottest"]["celsius"], 45.0);
+    assert_eq!(health["governor"]["hottest_zone"]["temperature_c"], 45.0);
     assert_eq!(
-        (share(&health)["fps_given"].as_f64(), health["governor"]["levels"].as_u64()),
+        (share(&health)["fps_allowed"].as_f64(), health["governor"]["max_level"].as_u64()),
         (Some(4.0), Some(3))
     );
 
@@ -114,18 +114,21 @@ async fn heat_reduces_the_frame_rate_then_the_model_size_and_cooling_restores_bo
         (&began["kind"], &began["source"], &began["severity"]),
         (&"node".into(), &"node".into(), &"notice".into())
     );
-    assert_eq!(began["attributes"]["reason"], "hot", "{began}");
+    assert_eq!(began["attributes"]["reason"], "overheating", "{began}");
     let held = &began["attributes"]["cameras"][0];
     assert_eq!(
-        (&held["id"], held["fps_wanted"].as_f64(), held["fps_given"].as_f64()),
+        (&held["id"], held["fps_configured"].as_f64(), held["fps_allowed"].as_f64()),
         (&"street".into(), Some(4.0), Some(2.0))
     );
     let low = until(&address, "the floor, and the smaller model at work", |h| {
         share(h)["models"][0] == "blazeface-back"
-            && h["sources"][0]["fps_seen"].as_f64().is_some_and(|fps| fps < 1.7)
+            && h["sources"][0]["fps_received"].as_f64().is_some_and(|fps| fps < 1.7)
     })
     .await;
-    assert_eq!((share(&low)["fps_given"].as_f64(), low["governor"]["level"].as_u64()), (Some(1.0), Some(3)));
+    assert_eq!(
+        (share(&low)["fps_allowed"].as_f64(), low["governor"]["level"].as_u64()),
+        (Some(1.0), Some(3))
+    );
     let ready = |smaller: &'static str| {
         move |line: &str| line.contains("The chain is ready") && line.contains(&format!("smaller={smaller}"))
     };
@@ -147,10 +150,13 @@ async fn heat_reduces_the_frame_rate_then_the_model_size_and_cooling_restores_bo
 
     heat(folder.path(), 50.0);
     let ended = phase(&subscriber, "ended").await;
-    assert_eq!((&ended["thing"], &ended["attributes"]["ended_by"]), (&began["thing"], &"recovered".into()));
+    assert_eq!(
+        (&ended["occurrence_id"], &ended["attributes"]["end_reason"]),
+        (&began["occurrence_id"], &"recovered".into())
+    );
     let whole = until(&address, "everything again", |h| {
-        h["governor"]["state"] == "watching"
-            && h["sources"][0]["fps_seen"].as_f64().is_some_and(|fps| fps > 3.0)
+        h["governor"]["state"] == "normal"
+            && h["sources"][0]["fps_received"].as_f64().is_some_and(|fps| fps > 3.0)
     })
     .await;
     assert_eq!(share(&whole)["models"][0], "centerface");
@@ -160,7 +166,7 @@ async fn heat_reduces_the_frame_rate_then_the_model_size_and_cooling_restores_bo
     let count = |phase: &str| all.iter().filter(|event| event["phase"] == phase).count();
     assert_eq!((count("began"), count("ended")), (1, 1), "{all:?}");
     assert!(count("updated") >= 3, "two more rungs down, one at least up: {all:?}");
-    assert!(all.iter().all(|event| event["thing"] == began["thing"]));
+    assert!(all.iter().all(|event| event["occurrence_id"] == began["occurrence_id"]));
 }
 
 #[tokio::test]
@@ -177,13 +183,16 @@ async fn an_episode_left_open_by_a_crash_is_ended_by_the_next_start_and_a_clean_
     agent.kill().await;
     let mut agent = Agent::run_with(&config, &[root]);
     let ended = phase(&subscriber, "ended").await;
-    assert_eq!((&ended["thing"], &ended["attributes"]["ended_by"]), (&began["thing"], &"restarted".into()));
+    assert_eq!(
+        (&ended["occurrence_id"], &ended["attributes"]["end_reason"]),
+        (&began["occurrence_id"], &"restarted".into())
+    );
     let twice = |all: &[Message]| degraded(all).iter().filter(|event| event["phase"] == "began").count() == 2;
     subscriber.expect_all("still hot", TIMEOUT, twice).await;
     agent.terminate();
     assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
     let stopped = |all: &[Message]| {
-        degraded(all).last().is_some_and(|event| event["attributes"]["ended_by"] == "node_stopping")
+        degraded(all).last().is_some_and(|event| event["attributes"]["end_reason"] == "node_stopping")
     };
     subscriber.expect_all("ended by the stop", TIMEOUT, stopped).await;
 }
@@ -197,17 +206,17 @@ async fn a_chain_that_is_too_slow_for_its_camera_is_slowed_down_to_its_capacity(
     let camera = "source = \"test:?fps=60\"\nfps = 60\nchain = [\"faces\"]\n[camera.motion]\nenabled = false";
     let mut agent = Agent::run_with(&config(&broker.url(), folder.path(), 0.25, camera), &[root]);
     let began = phase(&subscriber, "began").await;
-    assert_eq!(began["attributes"]["reason"], "late", "{began}");
+    assert_eq!(began["attributes"]["reason"], "overloaded", "{began}");
     let address = address_of(&agent).await;
     let health = until(&address, "slowed to what it can do", |h| {
         let source = &h["sources"][0];
         let of = |name: &str| source[name].as_f64().unwrap();
-        let (given, analysed) = (of("fps_given"), of("fps_analysed"));
+        let (given, analysed) = (of("fps_allowed"), of("fps_analysed"));
         // On a very busy machine even the minimum is too much; less is never allocated.
         given < 60.0 && (analysed > 0.6 * given || given <= 1.0)
     })
     .await;
-    assert_eq!(health["governor"]["reason"], "late");
+    assert_eq!(health["governor"]["reason"], "overloaded");
     agent.terminate();
     assert!(agent.wait(TIMEOUT).await.success(), "{}", agent.stderr().tail());
 }

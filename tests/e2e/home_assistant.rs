@@ -69,7 +69,7 @@ async fn home_assistant_accepts_the_discovery_document_and_gets_it_again_at_its_
     subscriber.expect(|m| m.topic == TOPIC).within(TIMEOUT).await;
     let sighted = |all: &[Message]| {
         let ok = |camera: &str| {
-            all.iter().any(|m| m.topic.ends_with(&format!("/{camera}/sight")) && m.json() == "ok")
+            all.iter().any(|m| m.topic.ends_with(&format!("/{camera}/health")) && m.json() == "ok")
         };
         ok("street") && ok("back_yard") && all.iter().any(|m| m.topic.ends_with("/health"))
     };
@@ -134,7 +134,7 @@ async fn a_node_without_home_assistant_enabled_publishes_nothing_for_it() {
     let subscriber = Subscriber::on(broker.port(), "#").await;
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::run(&clip_config(&broker.url(), &folder.path().join("agent.db"), "test:"));
-    subscriber.expect(|m| m.topic.ends_with("/sight") && m.json() == "ok").within(TIMEOUT).await;
+    subscriber.expect(|m| m.topic.ends_with("/health") && m.json() == "ok").within(TIMEOUT).await;
     harness::publish::once(broker.port(), "homeassistant/status", "online").await;
     agent.terminate();
     assert!(agent.wait(TIMEOUT).await.success());

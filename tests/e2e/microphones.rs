@@ -36,7 +36,7 @@ async fn a_microphone_publishes_its_level_on_change_and_shows_it_in_the_api() {
         + &microphone("room", "test:?volume=0.1", "");
     let mut agent = Agent::run(&config(&broker, folder.path(), &tables));
     let over = |all: &[Message]| {
-        let ended = states(all, "door/sight").any(|s| s == "ended");
+        let ended = states(all, "door/health").any(|s| s == "ended");
         ended && states(all, "room/level").next().is_some()
     };
     let all = subscriber.expect_all("the end of the file, and a level", TIMEOUT, over).await;
@@ -51,7 +51,7 @@ async fn a_microphone_publishes_its_level_on_change_and_shows_it_in_the_api() {
     let address = api::address_of(&agent).await;
     let source = api::get_json(&address, "/v1/sources/room").await;
     assert_eq!((&source["kind"], &source["status"]["state"]), (&json!("microphone"), &json!("delivering")));
-    let level = &source["health"]["level"];
+    let level = &source["metrics"]["level"];
     assert!((level["rms_dbfs"].as_f64().unwrap() + 23.0).abs() < 0.5, "{source}");
     let metrics = String::from_utf8(api::get(&address, "/metrics").await.body).unwrap();
     assert!(metrics.contains("aimass_source_rms_dbfs{source=\"room\"} -23"), "{metrics}");
@@ -70,10 +70,10 @@ async fn a_dead_input_is_a_fault_until_sound_comes() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let tables = microphone("door", &format!("file:{}?realtime=false", sound.display()), "")
-        + &microphone("gone", "alsa:hw:9,0", "[microphone.sight]\naway_after_s = 0");
+        + &microphone("gone", "alsa:hw:9,0", "[microphone.health]\naway_after_s = 0");
     let mut agent = Agent::run(&config(&broker, folder.path(), &tables));
     let events = |all: &[Message], source: &str| -> Vec<Value> {
-        let topic = format!("/event/{source}/sight");
+        let topic = format!("/event/{source}/health");
         all.iter().filter(|m| m.topic.ends_with(&topic)).map(Message::json).collect()
     };
     let over = |all: &[Message]| events(all, "door").len() >= 2 && !events(all, "gone").is_empty();
@@ -82,9 +82,9 @@ async fn a_dead_input_is_a_fault_until_sound_comes() {
     let said: Vec<_> =
         of_door.iter().map(|e| (e["phase"].as_str().unwrap(), e["label"].as_str().unwrap())).collect();
     assert_eq!(said, [("began", "dead"), ("ended", "dead")]);
-    assert_eq!(of_door[0]["thing"], of_door[1]["thing"]);
+    assert_eq!(of_door[0]["occurrence_id"], of_door[1]["occurrence_id"]);
     assert_eq!(of_door[0]["attributes"]["rms_dbfs"], -120.0, "{}", of_door[0]);
-    assert_eq!(of_door[1]["attributes"]["reason"], "recovered");
+    assert_eq!(of_door[1]["attributes"]["end_reason"], "recovered");
     let lasted = of_door[1]["attributes"]["duration_s"].as_f64().unwrap();
     // Reported after ten of twenty seconds, over a second after sound came.
     assert!((10.0..12.5).contains(&lasted), "{lasted}");
@@ -103,7 +103,7 @@ async fn a_sound_server_source_recovers_after_the_server_was_killed() {
     let broker = Broker::plain().await;
     let subscriber = Subscriber::on(broker.port(), "aimass/#").await;
     let source = format!("pulse:{}", SoundServer::SOURCE);
-    let more = "[microphone.sight]\naway_after_s = 0\n[microphone.level]\nevery_s = 2";
+    let more = "[microphone.health]\naway_after_s = 0\n[microphone.level]\nevery_s = 2";
     let tables = microphone("hall", &source, more);
     let mut agent = Agent::run_with(&config(&broker, folder.path(), &tables), &server.environment());
     let is_the_tone = |level: &Value| level["rms_dbfs"].as_f64().is_some_and(|rms| (rms + 9.0).abs() < 0.5);
@@ -113,14 +113,14 @@ async fn a_sound_server_source_recovers_after_the_server_was_killed() {
     server.kill().await;
     let lost = |all: &[Message]| {
         states(all, "hall/level").any(|level| level["rms_dbfs"].is_null())
-            && all.iter().any(|m| m.topic.ends_with("/event/hall/sight") && m.json()["phase"] == "began")
+            && all.iter().any(|m| m.topic.ends_with("/event/hall/health") && m.json()["phase"] == "began")
     };
     subscriber.expect_all("the loss of the server", TIMEOUT, lost).await;
     subscriber.forget();
     server.start().await;
     let again = |all: &[Message]| {
         heard(all)
-            && all.iter().any(|m| m.topic.ends_with("/event/hall/sight") && m.json()["phase"] == "ended")
+            && all.iter().any(|m| m.topic.ends_with("/event/hall/health") && m.json()["phase"] == "ended")
     };
     subscriber.expect_all("the tone again, and the end of the loss", TIMEOUT, again).await;
     agent.terminate();
@@ -141,7 +141,7 @@ async fn a_changed_microphone_restarts_alone_and_a_removed_one_is_withdrawn() {
         let ask = async || {
             let source = api::get_json(&address, &format!("/v1/sources/{id}")).await;
             let is_there =
-                source["status"]["state"] == "delivering" && !source["health"]["fps_seen"].is_null();
+                source["status"]["state"] == "delivering" && !source["metrics"]["fps_received"].is_null();
             is_there.then(|| source["status"]["since"].clone())
         };
         harness::eventually("the source delivers", TIMEOUT, ask).await

@@ -57,7 +57,7 @@ async fn a_clip_becomes_events_states_and_a_status_as_documented() {
     // Everything that began has ended, once.
     let things = |phase: &str| {
         let of_phase = events.iter().filter(|e| e["phase"] == phase);
-        let mut things: Vec<&str> = of_phase.map(|e| e["thing"].as_str().unwrap()).collect();
+        let mut things: Vec<&str> = of_phase.map(|e| e["occurrence_id"].as_str().unwrap()).collect();
         things.sort_unstable();
         things
     };
@@ -66,7 +66,7 @@ async fn a_clip_becomes_events_states_and_a_status_as_documented() {
 
     let states: BTreeSet<&str> =
         all.iter().filter_map(|m| m.topic.strip_prefix("aimass/v1/test/board/state/street/")).collect();
-    for state in ["motion", "sight", "line/middle/in", "line/middle/out"] {
+    for state in ["motion", "health", "line/middle/in", "line/middle/out"] {
         assert!(states.contains(state), "{state} in {states:?}");
     }
     assert!(states.iter().any(|s| s.starts_with("count/road/")), "{states:?}");

@@ -81,7 +81,7 @@ fn config(broker: &Broker, folder: &Path, cameras: &[(&str, String)], sight: &st
     for (id, source) in cameras {
         write!(
             text,
-            "[[camera]]\nid = \"{id}\"\nsource = \"{source}\"\nfps = 5\nchain = []\n[camera.sight]\n{sight}\n"
+            "[[camera]]\nid = \"{id}\"\nsource = \"{source}\"\nfps = 5\nchain = []\n[camera.health]\n{sight}\n"
         )
         .unwrap();
     }
@@ -93,7 +93,7 @@ fn unpaced(path: &Path) -> String {
 }
 
 fn is_of_sight(message: &Message) -> bool {
-    message.topic.contains("/event/") && message.topic.ends_with("/sight")
+    message.topic.contains("/event/") && message.topic.ends_with("/health")
 }
 
 /// "began black", "ended black", … of a source.
@@ -156,10 +156,13 @@ async fn every_camera_fault_begins_and_ends_as_an_event_with_its_measurements() 
     let events = events(&all);
     for (pair, loss) in events.chunks_exact(2).zip(losses) {
         let (began, ended) = (&pair[0], &pair[1]);
-        assert!(began["thing"].is_string() && began["thing"] == ended["thing"], "{loss}");
+        assert!(
+            began["occurrence_id"].is_string() && began["occurrence_id"] == ended["occurrence_id"],
+            "{loss}"
+        );
         let severity = if loss == "out_of_focus" { "notice" } else { "alarm" };
         assert_eq!((&began["severity"], &ended["severity"]), (&severity.into(), &severity.into()), "{loss}");
-        assert_eq!(ended["attributes"]["reason"], "recovered", "{loss}");
+        assert_eq!(ended["attributes"]["end_reason"], "recovered", "{loss}");
         // Told ten seconds after it began to be so, over three seconds after it was over.
         let lasted = ended["attributes"]["duration_s"].as_f64().unwrap();
         assert!((5.0..9.5).contains(&lasted), "{loss}: {lasted} s");
@@ -194,10 +197,10 @@ async fn a_frozen_and_a_black_camera_are_a_state_until_they_recover() {
     let is_over = |all: &[Message]| all.iter().any(is_goodbye) && events(all).len() >= 4;
     let all = subscriber.expect_all("the goodbye and all events", TIMEOUT, is_over).await;
     assert_eq!(told(&all, "street"), ["began frozen", "ended frozen", "began black", "ended black"]);
-    let states = all.iter().filter(|m| m.topic.ends_with("state/street/sight")).map(Message::json);
+    let states = all.iter().filter(|m| m.topic.ends_with("state/street/health")).map(Message::json);
     let states: Vec<Value> = states.collect();
     assert_eq!(states, ["ok", "frozen", "ok", "black", "ok", "ended"]);
-    assert!(all.iter().any(|m| m.topic.ends_with("state/node/sight")), "the node tells of its own clock");
+    assert!(all.iter().any(|m| m.topic.ends_with("state/node/health")), "the node tells of its own clock");
 }
 
 #[tokio::test]
@@ -232,7 +235,7 @@ async fn ordinary_changes_of_a_scene_are_not_faults() {
         agent.stderr().expect("a clip's end", TIMEOUT, over).await;
     }
     let ok = |id: &'static str| {
-        move |m: &Message| m.topic.ends_with(&format!("state/{id}/sight")) && m.json() == "ok"
+        move |m: &Message| m.topic.ends_with(&format!("state/{id}/health")) && m.json() == "ok"
     };
     subscriber.expect(ok("still")).within(TIMEOUT).await;
     subscriber.expect(ok("test")).within(TIMEOUT).await;
@@ -264,7 +267,7 @@ async fn a_camera_that_is_absent_is_reported_across_kills_and_stops_and_each_fau
     subscriber.expect_all("the end at the stop, and the next", TIMEOUT, told_so_far(5)).await;
     std::fs::copy(fixture("vtest.avi"), &clip).unwrap();
     subscriber.expect_all("the camera that came", TIMEOUT, told_so_far(6)).await;
-    let delivers = |m: &Message| m.topic.ends_with("state/dock/sight") && m.json() == "ok";
+    let delivers = |m: &Message| m.topic.ends_with("state/dock/health") && m.json() == "ok";
     subscriber.expect(delivers).within(TIMEOUT).await;
     agent.terminate();
     assert!(agent.wait(TIMEOUT).await.success());
@@ -273,11 +276,11 @@ async fn a_camera_that_is_absent_is_reported_across_kills_and_stops_and_each_fau
     let events = events(&all);
     assert_eq!(told(&all, "dock"), ["began failed", "ended failed"].repeat(3));
     for (pair, reason) in events.chunks_exact(2).zip(["restarted", "node_stopping", "recovered"]) {
-        assert_eq!(pair[0]["thing"], pair[1]["thing"]);
-        assert_eq!(pair[1]["attributes"]["reason"], reason);
+        assert_eq!(pair[0]["occurrence_id"], pair[1]["occurrence_id"]);
+        assert_eq!(pair[1]["attributes"]["end_reason"], reason);
         assert!(pair[0]["attributes"]["error"].as_str().unwrap().contains("late.avi"));
     }
-    assert_ne!(events[0]["thing"], events[2]["thing"]);
+    assert_ne!(events[0]["occurrence_id"], events[2]["occurrence_id"]);
 }
 
 #[tokio::test]

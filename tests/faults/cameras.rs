@@ -50,7 +50,7 @@ impl Node {
 
     /// It delivers, and continues to.
     async fn delivers(&self) -> Value {
-        let seen = |health: &Value| health["frames_seen_total"].as_u64().unwrap();
+        let seen = |health: &Value| health["frames_received_total"].as_u64().unwrap();
         let first = self.faulty("the camera delivers", TIMEOUT, |h| h["state"] == "delivering").await;
         self.faulty("more frames", TIMEOUT, |h| seen(h) > seen(&first) + 5 && h["state"] == "delivering")
             .await
@@ -72,9 +72,9 @@ impl Node {
     async fn finish(mut self) {
         let good = source_health(&self.address, "good").await;
         assert_eq!((&good["state"], &good["reconnects_total"]), (&"delivering".into(), &0.into()), "{good}");
-        let before = good["frames_seen_total"].as_u64().unwrap();
+        let before = good["frames_received_total"].as_u64().unwrap();
         eventually("frames of the good camera", TIMEOUT, async || {
-            let now = source_health(&self.address, "good").await["frames_seen_total"].as_u64().unwrap();
+            let now = source_health(&self.address, "good").await["frames_received_total"].as_u64().unwrap();
             (now > before + 5).then_some(())
         })
         .await;
@@ -120,7 +120,7 @@ async fn a_camera_that_freezes_is_reported_and_reopened() {
     camera.freeze();
     node.fails("stopped sending").await;
     let sight = |m: &harness::subscriber::Message| {
-        m.topic.ends_with("state/hard/sight") && String::from_utf8_lossy(&m.payload).contains("stalled")
+        m.topic.ends_with("state/hard/health") && String::from_utf8_lossy(&m.payload).contains("stalled")
     };
     node.rig.subscriber.expect(sight).within(TIMEOUT).await;
     drop(camera);

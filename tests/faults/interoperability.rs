@@ -55,11 +55,11 @@ async fn smoke(port: u16) {
         delivery.take(topic, serde_json::from_str(payload).unwrap());
     }
     delivery.check(&accepted);
-    early.expect("state/a/sight").await;
+    early.expect("state/a/health").await;
 
     // A later subscriber receives the retained values and no event.
     let late = Paho::subscribe(port, "aimass/#").await;
-    for topic in ["state/a/sight", "board/status"] {
+    for topic in ["state/a/health", "board/status"] {
         late.expect(topic).await;
     }
     let kept = late.messages();

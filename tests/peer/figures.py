@@ -65,8 +65,8 @@ def ours(options, clip, folder):
     told = json.loads(report.read_text())
     frames = told["frames_analysed"]
     cost["cpu_s"] = told["cpu_s"]["total"]
-    # What the stage `decode` of an analysed frame says is the reading of the model's answer, not the clip's decoding.
-    told["stage_ms"]["post"] = told["stage_ms"].pop("decode", None)
+    stages = told["stage_ms"]
+    stages["prepare"], stages["post"] = stages.pop("preprocess", None), stages.pop("postprocess", None)
     return {**cost, "frames": frames, "load_ms": 1000 * told["cpu_s"]["load"], "stage_ms": stage_ms(told, frames),
             "clip_s": told["clip_s"]}
 

@@ -62,7 +62,7 @@ impl Node {
             boot: self.boot,
             seq: 0,
             replay: false,
-            clock_ok: clock_ok(self.clock.wall()),
+            clock_synchronized: clock_ok(self.clock.wall()),
             site: self.site.clone(),
             node: self.id.clone(),
             config_version: self.config_version(),

@@ -3,7 +3,7 @@
 use aimass_core::event::Event;
 use aimass_core::id::Name;
 pub(crate) use aimass_protocol::status::Presence;
-use aimass_protocol::status::Status;
+use aimass_protocol::status::{STATUS_SCHEMA, Status};
 use aimass_protocol::topic::{NodeTopics, Topic};
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -43,7 +43,8 @@ pub(crate) fn status(
     since: Timestamp,
 ) -> Vec<u8> {
     let version = identity.version.clone();
-    let document = Status { state, boot: identity.boot, version, config_version, since };
+    let document =
+        Status { schema: STATUS_SCHEMA, state, boot: identity.boot, version, config_version, since };
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
@@ -70,7 +71,7 @@ mod tests {
         let text = String::from_utf8(status(&identity, 7, Presence::Online, since)).unwrap();
         assert_eq!(
             text,
-            r#"{"state":"online","boot":"00000000010000000000000002","version":"0.1.0","config_version":7,"since":"2026-11-23T08:15:30.123Z"}"#
+            r#"{"schema":2,"state":"online","boot":"00000000010000000000000002","version":"0.1.0","config_version":7,"since":"2026-11-23T08:15:30.123Z"}"#
         );
         assert_eq!(identity.client_id(), "aimass-warehouse-1-dock-3");
         assert_eq!(identity.root(), "aimass/v1/warehouse-1/dock-3/");

@@ -4,6 +4,7 @@
 //! answer that a connection took with it is sent once more on the next one and then given up, so that one that cannot
 //! get through does not break every connection; none outlives the program: who asked asks again.
 
+use aimass_protocol::command::{CommandError, Reply as CommandReply};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -110,9 +111,10 @@ pub(crate) fn replies() -> (Replies, mpsc::Receiver<Reply>) {
     (Replies(tx), rx)
 }
 
-/// An answer that says why there is no other: `{"error":{"kind":…,"message":…}}`.
-pub(crate) fn error(kind: &str, message: &str) -> Bytes {
-    serde_json::json!({"error": {"kind": kind, "message": message}}).to_string().into()
+/// The reply to a command that could not be handed over or answered.
+pub(crate) fn error(kind: &'static str, message: &str) -> Bytes {
+    let reply = CommandReply::<()>::from(Err(CommandError::new(kind, message)));
+    serde_json::to_vec(&reply).unwrap_or_default().into()
 }
 
 #[cfg(test)]

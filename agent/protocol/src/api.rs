@@ -42,7 +42,7 @@ pub struct Source {
     /// Whether the motion gate sees motion.
     pub motion: bool,
     /// Rates, stage times and counters, as in the health document.
-    pub health: Option<SourceHealth>,
+    pub metrics: Option<SourceHealth>,
 }
 
 /// What a source delivers.

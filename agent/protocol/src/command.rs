@@ -80,8 +80,8 @@ pub struct LogRequest {
     /// For the program's own messages; those of its libraries keep their level.
     pub level: LogLevel,
     /// Seconds until the level is what it was at the start; 1 to 3600.
-    #[serde(default = "log_for_s")]
-    pub for_s: u32,
+    #[serde(default = "log_duration_s", alias = "for_s")]
+    pub duration_s: u32,
 }
 
 /// How much is logged.
@@ -115,8 +115,8 @@ impl LogLevel {
 #[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Seconds until the reply, whether everything is delivered or not; 0 to 300.
-    #[serde(default = "drain_within_s")]
-    pub within_s: u32,
+    #[serde(default = "drain_timeout_s", alias = "within_s")]
+    pub timeout_s: u32,
 }
 
 /// The body of `resume`: opens the sources again.
@@ -136,11 +136,11 @@ fn snapshot_side_px() -> u32 {
     1280
 }
 
-fn log_for_s() -> u32 {
+fn log_duration_s() -> u32 {
     600
 }
 
-fn drain_within_s() -> u32 {
+fn drain_timeout_s() -> u32 {
     10
 }
 
@@ -151,8 +151,8 @@ pub struct Picture {
     pub width: u32,
     /// Its height in pixels.
     pub height: u32,
-    /// JPEG in base64.
-    pub jpeg: String,
+    /// A JPEG.
+    pub jpeg_base64: String,
 }
 
 /// The result of `probe`.
@@ -213,7 +213,7 @@ pub struct DrainResult {
     /// Always true: the sources are closed.
     pub drained: bool,
     /// Events that still wait for the broker.
-    pub left: u64,
+    pub events_pending: u64,
 }
 
 /// The result of `resume`.

@@ -58,9 +58,14 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
+/// The version of the report.
+pub const CONFIG_REPORT_SCHEMA: u32 = 2;
+
 /// The document of the `config/reported` topic. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigReport {
+    /// Version of this document: [`CONFIG_REPORT_SCHEMA`].
+    pub schema: u32,
     /// The version that was pushed last; 0 is the node's own file, null if it could not be known.
     pub desired_version: Option<u64>,
     /// The version that runs; 0 is the node's own file.

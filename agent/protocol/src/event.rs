@@ -1,4 +1,4 @@
-//! What leaves the board: the event document of the wire, version 1.
+//! What leaves the board: the event document.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::geometry::Region;
 use crate::name::Name;
 
 /// The version of the event document.
-pub const EVENT_SCHEMA: u32 = 1;
+pub const EVENT_SCHEMA: u32 = 2;
 
 /// The class of a finding, as the model's label list spells it. Cheap to clone.
 pub type Label = Arc<str>;
@@ -63,8 +63,9 @@ pub enum Kind {
     Sound,
     /// Spoken words.
     Speech,
-    /// How well a camera sees or a microphone hears.
-    Sight,
+    /// How well a source can be used, such as a covered camera or a dead microphone. `sight` in schema 1.
+    #[serde(alias = "sight")]
+    Health,
     /// The node itself.
     Node,
 }
@@ -79,7 +80,7 @@ impl Kind {
         Kind::Text,
         Kind::Sound,
         Kind::Speech,
-        Kind::Sight,
+        Kind::Health,
         Kind::Node,
     ];
 
@@ -98,7 +99,7 @@ impl Kind {
             Kind::Text => "text",
             Kind::Sound => "sound",
             Kind::Speech => "speech",
-            Kind::Sight => "sight",
+            Kind::Health => "health",
             Kind::Node => "node",
         }
     }
@@ -158,13 +159,13 @@ pub struct Crossing {
 
 /// The evidence that made an event fire.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Because {
+pub struct Evidence {
     /// Frames in which the thing was seen.
     pub frames: u32,
     /// Its best score so far.
     pub peak_score: f32,
     /// How long it has not moved, in seconds.
-    pub still_s: f32,
+    pub stationary_s: f32,
 }
 
 /// What happened at a source, before the node adds who it is and counts it.
@@ -194,7 +195,7 @@ pub struct EventData {
     pub track: Option<u64>,
     /// The lasting thing that this is a phase of: stable from `began` to `ended`.
     #[schemars(with = "Option<String>")]
-    pub thing: Option<Ulid>,
+    pub occurrence_id: Option<Ulid>,
     /// The zone.
     pub zone: Option<Name>,
     /// The crossing.
@@ -205,7 +206,7 @@ pub struct EventData {
     /// Which model found it.
     pub model: Option<ModelRef>,
     /// Why it fired.
-    pub because: Option<Because>,
+    pub evidence: Option<Evidence>,
 }
 
 /// One event, as it stands on the wire.
@@ -224,7 +225,7 @@ pub struct Event {
     /// Whether it waited while the broker was away.
     pub replay: bool,
     /// Whether the board's clock was known to be right.
-    pub clock_ok: bool,
+    pub clock_synchronized: bool,
     /// The site.
     pub site: Name,
     /// The node.
@@ -234,6 +235,68 @@ pub struct Event {
     /// What happened.
     #[serde(flatten)]
     pub what: EventData,
+}
+
+/// Names of attributes, and what they were called in schema 1.
+const RENAMED_ATTRIBUTES: [(&str, &str); 13] = [
+    ("ended_by", "end_reason"),
+    ("still", "stationary"),
+    ("still_s", "stationary_s"),
+    ("stood_s", "stationary_s"),
+    ("label_before", "previous_label"),
+    ("same_s", "unchanged_s"),
+    ("alike", "similarity"),
+    ("edges_gone", "edges_missing"),
+    ("levels", "max_level"),
+    ("hottest", "hottest_zone"),
+    ("celsius", "temperature_c"),
+    ("fps_wanted", "fps_configured"),
+    ("fps_given", "fps_allowed"),
+];
+
+impl EventData {
+    /// Gives what a program of schema 1 wrote the names of [`EVENT_SCHEMA`], so that events that were stored before an
+    /// upgrade are delivered in the same form as those after it.
+    pub fn upgrade_from_schema_1(&mut self) {
+        let attributes = std::mem::take(&mut self.attributes);
+        let renamed = attributes.into_iter().map(|(name, value)| {
+            let name = match &*name {
+                "reason" if self.kind == Kind::Health => Cow::Borrowed("end_reason"),
+                other => renamed(other).map_or(name, Cow::Borrowed),
+            };
+            let value = match value {
+                Value::String(reason) if self.kind == Kind::Node && name == "reason" => {
+                    Value::String(match reason.as_str() {
+                        "hot" => "overheating".to_owned(),
+                        "late" => "overloaded".to_owned(),
+                        _ => reason,
+                    })
+                }
+                value => upgraded(value),
+            };
+            (name, value)
+        });
+        self.attributes = renamed.collect();
+        if &*self.label == "clock_not_set" {
+            self.label = "clock_not_synchronized".into();
+        }
+    }
+}
+
+fn renamed(old: &str) -> Option<&'static str> {
+    RENAMED_ATTRIBUTES.iter().find(|(before, _)| *before == old).map(|(_, now)| *now)
+}
+
+/// The keys of objects within an attribute are renamed too.
+fn upgraded(value: Value) -> Value {
+    match value {
+        Value::Array(list) => list.into_iter().map(upgraded).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (renamed(&key).map_or(key, str::to_owned), upgraded(value)))
+            .collect(),
+        value => value,
+    }
 }
 
 /// RFC 3339 in UTC with exactly three digits of seconds.

@@ -87,19 +87,19 @@ pub struct SourceHealth {
     /// Whether only another configuration, or somebody at the board, can help it.
     pub misconfigured: bool,
     /// Frames a second that the configuration asks for, at most; 0 is no limit.
-    pub fps_wanted: f32,
+    pub fps_configured: f32,
     /// Frames a second that the governor leaves of them.
-    pub fps_given: f32,
+    pub fps_allowed: f32,
     /// Frames a second that reached the node.
-    pub fps_seen: f32,
+    pub fps_received: f32,
     /// Frames a second that were analysed.
     pub fps_analysed: f32,
     /// Frames that reached the node.
-    pub frames_seen_total: u64,
+    pub frames_received_total: u64,
     /// Frames that the motion gate held back.
-    pub frames_idle_total: u64,
+    pub frames_skipped_total: u64,
     /// Frames that were replaced by a newer one before they were analysed.
-    pub frames_replaced_total: u64,
+    pub frames_dropped_total: u64,
     /// Frames that went through the chain.
     pub frames_analysed_total: u64,
     /// Frames on which an analyzer failed.
@@ -108,14 +108,14 @@ pub struct SourceHealth {
     pub reconnects_total: u64,
     /// Times a model ran.
     pub inferences_total: u64,
-    /// Mean milliseconds by stage: `gate`, `prepare`, `infer`, `decode`, `track`.
+    /// Mean milliseconds by stage: `gate`, `preprocess`, `infer`, `postprocess`, `track`.
     pub stage_ms: BTreeMap<Cow<'static, str>, f64>,
     /// Seconds by stage, summed since the program began.
     pub stage_seconds_total: BTreeMap<Cow<'static, str>, f64>,
     /// Whether the motion gate sees motion.
     pub motion: bool,
-    /// As in `state/<source>/sight`; null before it is known.
-    pub sight: Option<HealthState>,
+    /// As in `state/<source>/health`; null before it is known.
+    pub health: Option<HealthState>,
     /// How loud the latest chunk of a microphone was; null for a camera, and while none arrives.
     pub level: Option<Level>,
 }
@@ -125,14 +125,15 @@ impl SourceHealth {
     pub fn stage_ms_mean(&self) -> BTreeMap<Cow<'static, str>, f64> {
         let mean = |(stage, total_s): (&Cow<'static, str>, &f64)| {
             // The gate sees every frame, the other stages those that are analysed.
-            let frames = if stage == "gate" { self.frames_seen_total } else { self.frames_analysed_total };
+            let frames =
+                if stage == "gate" { self.frames_received_total } else { self.frames_analysed_total };
             (stage.clone(), total_s * 1000.0 / frames.max(1) as f64)
         };
         self.stage_seconds_total.iter().map(mean).collect()
     }
 }
 
-/// How well a source can be used: the value of `state/<source>/sight`, and the label of its events.
+/// How well a source can be used: the value of `state/<source>/health`, and the label of its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
@@ -159,7 +160,7 @@ pub enum HealthState {
     /// A microphone is quieter than its limit.
     Silent,
     /// Of the source `node`: the board's clock is not synchronized.
-    ClockNotSet,
+    ClockNotSynchronized,
 }
 
 impl HealthState {
@@ -176,7 +177,7 @@ impl HealthState {
         HealthState::OutOfFocus,
         HealthState::Dead,
         HealthState::Silent,
-        HealthState::ClockNotSet,
+        HealthState::ClockNotSynchronized,
     ];
 
     /// As in documents.
@@ -193,7 +194,7 @@ impl HealthState {
             HealthState::OutOfFocus => "out_of_focus",
             HealthState::Dead => "dead",
             HealthState::Silent => "silent",
-            HealthState::ClockNotSet => "clock_not_set",
+            HealthState::ClockNotSynchronized => "clock_not_synchronized",
         }
     }
 
@@ -320,7 +321,7 @@ pub enum GovernorState {
     /// There is no camera that could be slowed down; the board is not sampled.
     Idle,
     /// All cameras have what they are to have.
-    Watching,
+    Normal,
     /// Some cameras have less.
     Degraded,
 }
@@ -334,54 +335,58 @@ pub enum DegradedReason {
     /// The kernel or the firmware slows the processor down.
     Throttled,
     /// A thermal zone is beyond its limit.
-    Hot,
+    Overheating,
     /// Frames are replaced before they can be analysed.
-    Late,
+    Overloaded,
 }
 
 impl DegradedReason {
     /// All of them.
-    pub const ALL: [DegradedReason; 4] =
-        [DegradedReason::Hot, DegradedReason::Throttled, DegradedReason::UnderVoltage, DegradedReason::Late];
+    pub const ALL: [DegradedReason; 4] = [
+        DegradedReason::Overheating,
+        DegradedReason::Throttled,
+        DegradedReason::UnderVoltage,
+        DegradedReason::Overloaded,
+    ];
 
     /// As in documents.
     pub fn as_str(self) -> &'static str {
         match self {
             DegradedReason::UnderVoltage => "under_voltage",
             DegradedReason::Throttled => "throttled",
-            DegradedReason::Hot => "hot",
-            DegradedReason::Late => "late",
+            DegradedReason::Overheating => "overheating",
+            DegradedReason::Overloaded => "overloaded",
         }
     }
 }
 
 /// The thermal zone that is nearest to its limit, or furthest beyond it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Hottest {
+pub struct ThermalZone {
     /// Its type, as the kernel names it.
     pub zone: String,
     /// Its temperature.
-    pub celsius: f32,
+    pub temperature_c: f32,
     /// The temperature from which on the node slows down.
     pub limit_c: f32,
 }
 
-impl Hottest {
+impl ThermalZone {
     /// By how much it is beyond its limit; negative below it.
     pub fn over_c(&self) -> f32 {
-        self.celsius - self.limit_c
+        self.temperature_c - self.limit_c
     }
 }
 
 /// The frequency of the fastest processor core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Frequency {
+pub struct CpuFrequency {
     /// Now, in MHz.
-    pub now_mhz: u32,
+    pub current_mhz: u32,
     /// The highest that it may have now.
-    pub allowed_mhz: u32,
+    pub limit_mhz: u32,
     /// The highest that it is able to have.
-    pub able_mhz: u32,
+    pub max_mhz: u32,
 }
 
 /// What one camera has of what it is to have.
@@ -392,9 +397,9 @@ pub struct CameraShare {
     /// 1 is slowed down first, 9 last.
     pub priority: u8,
     /// Analysed frames a second that the configuration asks for.
-    pub fps_wanted: f32,
+    pub fps_configured: f32,
     /// What it has of them.
-    pub fps_given: f32,
+    pub fps_allowed: f32,
     /// Whether its smaller models do the work.
     pub smaller_models: bool,
     /// The models that do the work, in the order of the chain.
@@ -404,7 +409,7 @@ pub struct CameraShare {
 impl CameraShare {
     /// Whether it has all that it is to have.
     pub fn is_whole(&self) -> bool {
-        self.fps_given >= self.fps_wanted && !self.smaller_models
+        self.fps_allowed >= self.fps_configured && !self.smaller_models
     }
 }
 
@@ -413,10 +418,10 @@ impl CameraShare {
 pub struct GovernorHealth {
     /// Whether it does.
     pub state: GovernorState,
-    /// Steps that all cameras together are down; 0 unless `degraded`.
+    /// Steps by which the cameras are slowed down, in total; 0 unless `degraded`.
     pub level: u32,
-    /// Steps that there are.
-    pub levels: u32,
+    /// The most steps that are possible.
+    pub max_level: u32,
     /// Why; null unless `degraded`.
     pub reason: Option<DegradedReason>,
     /// Since when it is `degraded`.
@@ -424,13 +429,13 @@ pub struct GovernorHealth {
     #[schemars(with = "Option<crate::schema::DateTime>")]
     pub since: Option<Timestamp>,
     /// The thermal zone that is nearest to its limit; null if the board has none.
-    pub hottest: Option<Hottest>,
+    pub hottest_zone: Option<ThermalZone>,
     /// Whether the kernel or the firmware slows the processor down.
     pub throttled: bool,
     /// Whether the supply is too weak.
     pub under_voltage: bool,
     /// The processor's frequency; null where the kernel does not report it.
-    pub frequency: Option<Frequency>,
+    pub cpu_frequency: Option<CpuFrequency>,
     /// The cameras that can be slowed down: all but files that are read as fast as they are analysed.
     pub cameras: Vec<CameraShare>,
 }
@@ -442,9 +447,14 @@ impl GovernorHealth {
     }
 }
 
+/// The version of the health document.
+pub const HEALTH_SCHEMA: u32 = 2;
+
 /// The health of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthDocument {
+    /// Version of this document: [`HEALTH_SCHEMA`].
+    pub schema: u32,
     /// The site.
     pub site: Name,
     /// The node.

@@ -3,7 +3,7 @@
 //! | name | value |
 //! |---|---|
 //! | `motion` | whether the motion gate sees motion |
-//! | `sight` | [`crate::health::HealthState`] |
+//! | `health` | [`crate::health::HealthState`] |
 //! | `count/<zone>/<label>` | how many of a label are in a zone |
 //! | `line/<line>/in`, `line/<line>/out` | how often a line was crossed |
 //! | `level` | [`LevelState`] |

@@ -19,9 +19,14 @@ pub enum Presence {
     Offline,
 }
 
+/// The version of the status document.
+pub const STATUS_SCHEMA: u32 = 2;
+
 /// The document of the `status` topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
+    /// Version of this document: [`STATUS_SCHEMA`].
+    pub schema: u32,
     /// Whether the node is there.
     pub state: Presence,
     /// This run of the program.

@@ -16,19 +16,21 @@ use aimass_protocol::command::{
     ProbeResult, Reply, RestartRequest, RestartResult, ResumeRequest, ResumeResult, SnapshotRequest,
     SnapshotResult, Transport,
 };
-use aimass_protocol::config::{ConfigProblem, ConfigReport, Origin, ReportState};
+use aimass_protocol::config::{CONFIG_REPORT_SCHEMA, ConfigProblem, ConfigReport, Origin, ReportState};
 use aimass_protocol::event::{
-    Because, Crossing, Direction, EVENT_SCHEMA, Event, EventData, Kind, ModelRef, Phase, Severity, TimeSource,
+    Crossing, Direction, EVENT_SCHEMA, Event, EventData, Evidence, Kind, ModelRef, Phase, Severity,
+    TimeSource,
 };
 use aimass_protocol::geometry::{Point, Polygon, Region};
 use aimass_protocol::health::{
-    BrokerHealth, BrokerState, CameraShare, ConnectionState, DegradedReason, Frequency, GovernorHealth,
-    GovernorState, HealthDocument, HealthState, Hottest, OutboxHealth, SourceHealth, SourceKind,
+    BrokerHealth, BrokerState, CameraShare, ConnectionState, CpuFrequency, DegradedReason, GovernorHealth,
+    GovernorState, HealthDocument, HealthState, OutboxHealth, SourceHealth, SourceKind, ThermalZone,
     WorkerHealth, WorkerState,
 };
+use aimass_protocol::health::HEALTH_SCHEMA;
 use aimass_protocol::name::Name;
 use aimass_protocol::state::{Level, LevelState};
-use aimass_protocol::status::{Presence, Status};
+use aimass_protocol::status::{Presence, STATUS_SCHEMA, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,7 +68,7 @@ fn event() -> Event {
         boot: Ulid::from_parts(1_795_400_000_000, 2),
         seq: 4711,
         replay: false,
-        clock_ok: true,
+        clock_synchronized: true,
         site: name("warehouse-1"),
         node: name("dock-3"),
         config_version: 7,
@@ -81,22 +83,22 @@ fn event() -> Event {
             score: Some(0.875),
             region: Some(Region { x: 0.25, y: 0.5, w: 0.125, h: 0.25 }),
             track: Some(12),
-            thing: Some(Ulid::from_parts(1_795_421_725_000, 3)),
+            occurrence_id: Some(Ulid::from_parts(1_795_421_725_000, 3)),
             zone: None,
             line: Some(Crossing { id: name("door"), direction: Direction::In, in_total: 42, out_total: 40 }),
             attributes: [("note".into(), json!("x"))].into(),
             model: Some(ModelRef { name: "coco-ssd-lite".into(), version: "1".into(), sha256: "00".into() }),
-            because: Some(Because { frames: 14, peak_score: 0.9375, still_s: 0.5 }),
+            evidence: Some(Evidence { frames: 14, peak_score: 0.9375, stationary_s: 0.5 }),
         },
     }
 }
 
 fn picture() -> Picture {
-    Picture { width: 640, height: 360, jpeg: "/9j/".into() }
+    Picture { width: 640, height: 360, jpeg_base64: "/9j/".into() }
 }
 
 fn source_health() -> SourceHealth {
-    let stages = ["gate", "prepare", "infer", "decode", "track"].map(Cow::from);
+    let stages = ["gate", "preprocess", "infer", "postprocess", "track"].map(Cow::from);
     SourceHealth {
         id: "gate".into(),
         kind: SourceKind::Camera,
@@ -106,13 +108,13 @@ fn source_health() -> SourceHealth {
         height: 1080,
         description: "rtsp, H.264, NV12".into(),
         misconfigured: false,
-        fps_wanted: 5.0,
-        fps_given: 2.5,
-        fps_seen: 15.0,
+        fps_configured: 5.0,
+        fps_allowed: 2.5,
+        fps_received: 15.0,
         fps_analysed: 2.5,
-        frames_seen_total: 100,
-        frames_idle_total: 60,
-        frames_replaced_total: 10,
+        frames_received_total: 100,
+        frames_skipped_total: 60,
+        frames_dropped_total: 10,
         frames_analysed_total: 30,
         errors_total: 1,
         reconnects_total: 2,
@@ -120,7 +122,7 @@ fn source_health() -> SourceHealth {
         stage_ms: stages.clone().into_iter().map(|stage| (stage, 1.5)).collect(),
         stage_seconds_total: stages.into_iter().map(|stage| (stage, 2.5)).collect(),
         motion: true,
-        sight: Some(HealthState::Ok),
+        health: Some(HealthState::Ok),
         level: None,
     }
 }
@@ -129,18 +131,18 @@ fn governor() -> GovernorHealth {
     GovernorHealth {
         state: GovernorState::Degraded,
         level: 1,
-        levels: 4,
-        reason: Some(DegradedReason::Hot),
+        max_level: 4,
+        reason: Some(DegradedReason::Overheating),
         since: Some(time()),
-        hottest: Some(Hottest { zone: "cpu-thermal".into(), celsius: 81.5, limit_c: 78.0 }),
+        hottest_zone: Some(ThermalZone { zone: "cpu-thermal".into(), temperature_c: 81.5, limit_c: 78.0 }),
         throttled: true,
         under_voltage: false,
-        frequency: Some(Frequency { now_mhz: 1000, allowed_mhz: 1200, able_mhz: 1500 }),
+        cpu_frequency: Some(CpuFrequency { current_mhz: 1000, limit_mhz: 1200, max_mhz: 1500 }),
         cameras: vec![CameraShare {
             id: "gate".into(),
             priority: 5,
-            fps_wanted: 5.0,
-            fps_given: 2.5,
+            fps_configured: 5.0,
+            fps_allowed: 2.5,
             smaller_models: true,
             models: vec!["nanodet".into()],
         }],
@@ -149,6 +151,7 @@ fn governor() -> GovernorHealth {
 
 fn health() -> HealthDocument {
     HealthDocument {
+        schema: HEALTH_SCHEMA,
         site: name("warehouse-1"),
         node: name("dock-3"),
         healthy: false,
@@ -186,7 +189,7 @@ fn health() -> HealthDocument {
                 id: "hall".into(),
                 kind: SourceKind::Microphone,
                 level: Some(Level { rms_dbfs: -42.5, peak_dbfs: -30.0 }),
-                sight: Some(HealthState::Silent),
+                health: Some(HealthState::Silent),
                 ..source_health()
             },
         ],
@@ -213,7 +216,7 @@ fn source() -> Source {
             masks: vec![polygon()],
         },
         motion: true,
-        health: Some(source_health()),
+        metrics: Some(source_health()),
     }
 }
 
@@ -228,16 +231,16 @@ fn events_are_as_recorded() {
     golden("event_kinds.json", &all);
     let mut lasting = event();
     lasting.what = EventData {
-        kind: Kind::Sight,
+        kind: Kind::Health,
         phase: Phase::Ended,
         label: "covered".into(),
         score: None,
         region: None,
         track: None,
         line: None,
-        attributes: [("duration_s".into(), json!(12.5)), ("reason".into(), json!("recovered"))].into(),
+        attributes: [("duration_s".into(), json!(12.5)), ("end_reason".into(), json!("recovered"))].into(),
         model: None,
-        because: None,
+        evidence: None,
         ..lasting.what
     };
     golden("event_source_health.json", &lasting);
@@ -245,7 +248,7 @@ fn events_are_as_recorded() {
         source: name("node"),
         kind: Kind::Node,
         label: "degraded".into(),
-        attributes: [("duration_s".into(), json!(12.5)), ("ended_by".into(), json!("recovered"))].into(),
+        attributes: [("duration_s".into(), json!(12.5)), ("end_reason".into(), json!("recovered"))].into(),
         ..lasting.what
     };
     golden("event_degraded.json", &lasting);
@@ -256,6 +259,7 @@ fn status_and_health_are_as_recorded() {
     golden(
         "status.json",
         &Status {
+            schema: STATUS_SCHEMA,
             state: Presence::Online,
             boot: Ulid::from_parts(1_795_400_000_000, 2),
             version: "0.1.0".into(),
@@ -274,6 +278,7 @@ fn the_report_of_a_configuration_is_as_recorded() {
     golden(
         "config_reported.json",
         &ConfigReport {
+            schema: CONFIG_REPORT_SCHEMA,
             desired_version: Some(8),
             running_version: 7,
             state: ReportState::RolledBack,
@@ -303,8 +308,8 @@ fn commands_and_replies_are_as_recorded() {
     );
     golden("command_snapshot.json", &SnapshotRequest { source: name("gate"), max_side_px: 1280 });
     golden("command_restart_source.json", &RestartRequest { source: name("gate") });
-    golden("command_set_log_level.json", &LogRequest { level: LogLevel::Debug, for_s: 600 });
-    golden("command_drain.json", &DrainRequest { within_s: 10 });
+    golden("command_set_log_level.json", &LogRequest { level: LogLevel::Debug, duration_s: 600 });
+    golden("command_drain.json", &DrainRequest { timeout_s: 10 });
     golden("command_resume.json", &ResumeRequest {});
     golden(
         "reply_probe.json",
@@ -329,7 +334,7 @@ fn commands_and_replies_are_as_recorded() {
     );
     golden("reply_restart_source.json", &Reply::from(Ok(RestartResult { source: name("gate") })));
     golden("reply_set_log_level.json", &Reply::from(Ok(LogResult { level: LogLevel::Debug, until: time() })));
-    golden("reply_drain.json", &Reply::from(Ok(DrainResult { drained: true, left: 3 })));
+    golden("reply_drain.json", &Reply::from(Ok(DrainResult { drained: true, events_pending: 3 })));
     golden("reply_resume.json", &Reply::from(Ok(ResumeResult {})));
     let error = CommandError::field("timeout_s", "0 is not within 1..60");
     golden("reply_error.json", &Reply::<Value>::from(Err(error)));
@@ -354,7 +359,7 @@ fn api_documents_are_as_recorded() {
         zones: vec![name("bay")],
     };
     let states: BTreeMap<String, Value> =
-        [("motion".to_owned(), json!(true)), ("sight".to_owned(), json!("ok"))].into();
+        [("motion".to_owned(), json!(true)), ("health".to_owned(), json!("ok"))].into();
     golden(
         "api_live_caption.json",
         &Caption {

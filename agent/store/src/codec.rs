@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use aimass_core::event::{Because, Crossing, Direction, Event, EventData, Kind, Phase, Severity};
+use aimass_core::event::{
+    Crossing, Direction, EVENT_SCHEMA, Event, EventData, Evidence, Kind, Phase, Severity,
+};
 use aimass_core::finding::{Attributes, Label, ModelRef};
 use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
@@ -25,7 +27,8 @@ pub(crate) struct Context {
     pub(crate) schema: u32,
     pub(crate) boot: Ulid,
     pub(crate) replay: bool,
-    pub(crate) clock_ok: bool,
+    #[serde(alias = "clock_ok")]
+    pub(crate) clock_synchronized: bool,
     pub(crate) site: Name,
     pub(crate) node: Name,
     pub(crate) config_version: u64,
@@ -57,13 +60,13 @@ struct Body {
     /// Track.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     t: Option<u64>,
-    /// Thing.
+    /// Occurrence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     h: Option<Ulid>,
     /// Line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     l: Option<(Name, Direction, u64, u64)>,
-    /// Because.
+    /// Evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     b: Option<(u32, f32, f32)>,
     /// Attributes.
@@ -90,7 +93,7 @@ pub(crate) fn encode(event: &Event) -> Result<Parts, String> {
         schema: event.schema,
         boot: event.boot,
         replay: event.replay,
-        clock_ok: event.clock_ok,
+        clock_synchronized: event.clock_synchronized,
         site: event.site.clone(),
         node: event.node.clone(),
         config_version: event.config_version,
@@ -109,9 +112,9 @@ pub(crate) fn encode(event: &Event) -> Result<Parts, String> {
         s: what.score.filter(|s| s.is_finite()),
         r: what.region.map(|r| (r.x, r.y, r.w, r.h)).filter(|r| (r.0 + r.1 + r.2 + r.3).is_finite()),
         t: what.track,
-        h: what.thing,
+        h: what.occurrence_id,
         l: what.line.as_ref().map(|l| (l.id.clone(), l.direction, l.in_total, l.out_total)),
-        b: what.because.as_ref().map(|b| (b.frames, finite(b.peak_score), finite(b.still_s))),
+        b: what.evidence.as_ref().map(|b| (b.frames, finite(b.peak_score), finite(b.stationary_s))),
         a: what.attributes.clone(),
     };
     let body = serde_json::to_string(&body).map_err(|e| e.to_string())?;
@@ -136,13 +139,13 @@ pub(crate) fn decode(
     let body: Body = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     let id: [u8; 16] = id.try_into().map_err(|_| "the id is not 16 bytes".to_owned())?;
     let label = body.n.or_else(|| context.label.clone()).unwrap_or_else(|| Arc::from(""));
-    Ok(Event {
-        schema: context.schema,
+    let mut event = Event {
+        schema: EVENT_SCHEMA,
         id: Ulid::from_bytes(id),
         boot: context.boot,
         seq,
         replay: context.replay,
-        clock_ok: context.clock_ok,
+        clock_synchronized: context.clock_synchronized,
         site: context.site.clone(),
         node: context.node.clone(),
         config_version: context.config_version,
@@ -157,7 +160,7 @@ pub(crate) fn decode(
             score: body.s,
             region: body.r.map(|(x, y, w, h)| Region { x, y, w, h }),
             track: body.t,
-            thing: body.h,
+            occurrence_id: body.h,
             zone: context.zone.clone(),
             line: body.l.map(|(id, direction, in_total, out_total)| Crossing {
                 id,
@@ -167,9 +170,17 @@ pub(crate) fn decode(
             }),
             attributes: body.a,
             model: context.model.clone(),
-            because: body.b.map(|(frames, peak_score, still_s)| Because { frames, peak_score, still_s }),
+            evidence: body.b.map(|(frames, peak_score, stationary_s)| Evidence {
+                frames,
+                peak_score,
+                stationary_s,
+            }),
         },
-    })
+    };
+    if context.schema < 2 {
+        event.what.upgrade_from_schema_1();
+    }
+    Ok(event)
 }
 
 #[cfg(test)]
@@ -185,12 +196,12 @@ mod tests {
         }
         let [x, y, w, h] = numbers;
         Event {
-            schema: 1,
+            schema: EVENT_SCHEMA,
             id: Ulid::from_parts(1_790_000_000_000, track.unwrap_or(3).into()),
             boot: Ulid::from_parts(1_780_000_000_000, 7),
             seq: 77,
             replay: full,
-            clock_ok: true,
+            clock_synchronized: true,
             site: "s".parse().unwrap(),
             node: "n".parse().unwrap(),
             config_version: 3,
@@ -205,7 +216,7 @@ mod tests {
                 score: Some(score),
                 region: full.then_some(Region { x, y, w, h }),
                 track,
-                thing: full.then(|| Ulid::from_parts(5, 5)),
+                occurrence_id: full.then(|| Ulid::from_parts(5, 5)),
                 zone: full.then(|| "bay".parse().unwrap()),
                 line: full.then(|| Crossing {
                     id: "door".parse().unwrap(),
@@ -215,7 +226,7 @@ mod tests {
                 }),
                 attributes,
                 model: full.then(|| ModelRef { name: "m".into(), version: "1".into(), sha256: "00".into() }),
-                because: full.then_some(Because { frames: 3, peak_score: score, still_s: h }),
+                evidence: full.then_some(Evidence { frames: 3, peak_score: score, stationary_s: h }),
             },
         }
     }
@@ -239,6 +250,29 @@ mod tests {
             let context: Context = serde_json::from_str(&parts.context).unwrap();
             decode(1, &context, at, &id, &bytes).ok();
         }
+    }
+
+    #[test]
+    fn an_event_that_was_stored_in_schema_1_is_read_as_one_of_schema_2() {
+        let context = r#"{"schema":1,"boot":"00000000010000000000000002","replay":false,"clock_ok":true,"site":"s",
+            "node":"n","config_version":3,"time_source":"clock","source":"dock","kind":"sight","phase":"ended",
+            "severity":"notice","label":"covered"}"#;
+        let body = br#"{"h":"00000000050000000000000005","a":{"duration_s":2.5,"reason":"recovered","edges_gone":0.5}}"#;
+        let context: Context = serde_json::from_str(context).unwrap();
+        let event = decode(9, &context, 1_790_000_000_123, &[1; 16], body).unwrap();
+        assert_eq!((event.schema, event.what.kind, event.clock_synchronized), (2, Kind::Health, true));
+        let attributes = serde_json::to_value(&event.what.attributes).unwrap();
+        let expected =
+            serde_json::json!({"duration_s": 2.5, "edges_missing": 0.5, "end_reason": "recovered"});
+        assert_eq!(attributes, expected);
+        // It is written in the new form, and read again as it is.
+        let parts = encode(&event).unwrap();
+        assert!(
+            parts.context.contains(r#""clock_synchronized":true"#)
+                && parts.context.contains(r#""kind":"health""#)
+        );
+        let context: Context = serde_json::from_str(&parts.context).unwrap();
+        assert_eq!(decode(9, &context, parts.at_ms, &parts.id, parts.body.as_bytes()).unwrap(), event);
     }
 
     #[test]

@@ -83,12 +83,12 @@ impl Loss {
             score: None,
             region: None,
             track: None,
-            thing: None,
+            occurrence_id: None,
             zone: None,
             line: None,
             attributes,
             model: None,
-            because: None,
+            evidence: None,
         }
     }
 }

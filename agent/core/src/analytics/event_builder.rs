@@ -7,7 +7,7 @@ use serde_json::Value;
 use ulid::Ulid;
 
 use crate::analytics::zone::ZoneConfig;
-use crate::event::{Because, Crossing, EventData, Kind, Phase, Severity};
+use crate::event::{Crossing, EventData, Evidence, Kind, Phase, Severity};
 use crate::finding::{Attributes, Label};
 use crate::frame::TimeSource;
 use crate::id::Name;
@@ -55,15 +55,15 @@ impl EventBuilder<'_> {
             score: Some(track.score()),
             region: Some(track.last_region().clipped()),
             track: Some(track.id),
-            thing: None,
+            occurrence_id: None,
             zone: None,
             line: None,
             attributes: Attributes::new(),
             model: Some((**track.model()).clone()),
-            because: Some(Because {
+            evidence: Some(Evidence {
                 frames: track.frames(),
                 peak_score: track.peak_score(),
-                still_s: track.still_s(),
+                stationary_s: track.still_s(),
             }),
         }
     }
@@ -77,13 +77,13 @@ impl EventBuilder<'_> {
     ) {
         let kind = if **track.label() == *FACE { Kind::Face } else { Kind::Object };
         let attributes = facts.into_iter().collect();
-        self.out.push(EventData { thing: Some(thing), attributes, ..self.about(track, kind, phase) });
+        self.out.push(EventData { occurrence_id: Some(thing), attributes, ..self.about(track, kind, phase) });
     }
 
     pub(super) fn object_ended(&mut self, track: &Track, thing: Ulid) {
         let facts = [
             fact("duration_s", seconds(track.age().as_secs_f32())),
-            fact("still_s", seconds(track.still_s())),
+            fact("stationary_s", seconds(track.still_s())),
         ];
         self.object(track, thing, Phase::Ended, facts);
     }
@@ -98,7 +98,7 @@ impl EventBuilder<'_> {
         dwell_s: Option<f32>,
     ) {
         self.out.push(EventData {
-            thing: Some(thing),
+            occurrence_id: Some(thing),
             severity: zone.severity,
             label: label.clone(),
             zone: Some(zone.id.clone()),
@@ -115,7 +115,7 @@ impl EventBuilder<'_> {
         crossing: Crossing,
     ) {
         self.out.push(EventData {
-            thing,
+            occurrence_id: thing,
             severity,
             line: Some(crossing),
             ..self.about(track, Kind::Line, Phase::Once)

@@ -110,16 +110,20 @@ fn a_walk_through_the_bay_and_the_door_is_told_as_it_is() {
         ]
     );
     let [began, entered, left, crossed, ended] = &story.told[..] else { panic!() };
-    assert_eq!((began.thing, ended.thing), (ended.thing, crossed.thing));
-    assert!(began.thing.is_some() && entered.thing == left.thing && entered.thing != began.thing);
+    assert_eq!((began.occurrence_id, ended.occurrence_id), (ended.occurrence_id, crossed.occurrence_id));
+    assert!(
+        began.occurrence_id.is_some()
+            && entered.occurrence_id == left.occurrence_id
+            && entered.occurrence_id != began.occurrence_id
+    );
     assert_eq!((began.track, began.severity, entered.severity), (Some(1), Severity::Info, Severity::Alarm));
     assert_eq!((began.time_source, &*began.label), (TimeSource::Rtp, "person"));
     assert_eq!(entered.zone.as_ref().unwrap().as_str(), "bay");
     // The line goes down the picture: its left-hand side is the right of the picture, so rightwards is out.
     let crossing = crossed.line.as_ref().unwrap();
     assert_eq!((crossing.direction, crossing.in_total, crossing.out_total), (Direction::Out, 0, 1));
-    assert_eq!(ended.because.as_ref().unwrap().frames, 25);
-    assert!((ended.because.as_ref().unwrap().peak_score - 0.74).abs() < 1e-3);
+    assert_eq!(ended.evidence.as_ref().unwrap().frames, 25);
+    assert!((ended.evidence.as_ref().unwrap().peak_score - 0.74).abs() < 1e-3);
     assert_eq!(ended.attributes["duration_s"], 4.8);
     assert_eq!(ended.model.as_ref().unwrap().name, "m");
     assert_eq!(story.states["count/bay/person"], 0);
@@ -135,12 +139,12 @@ fn a_parked_car_is_told_once_however_long_it_stands_and_however_badly_it_is_seen
         story.frame(if look % 3 == 0 { vec![finding("car", 0.3, 0.6)] } else { vec![] });
     }
     assert_eq!(story.phases(Kind::Object), [Phase::Began, Phase::Updated], "began, became still");
-    assert_eq!(story.told[1].attributes["still"], true);
+    assert_eq!(story.told[1].attributes["stationary"], true);
     story.frames(20, |n| finding("car", 0.3 + n as f32 * 0.02, 0.8));
     assert_eq!(story.phases(Kind::Object)[2..], [Phase::Updated]);
     let moved_on = &story.told[2];
-    assert_eq!(moved_on.attributes["still"], false);
-    assert!(moved_on.attributes["stood_s"].as_f64().unwrap() > 1900.0, "{moved_on:?}");
+    assert_eq!(moved_on.attributes["stationary"], false);
+    assert!(moved_on.attributes["stationary_s"].as_f64().unwrap() > 1900.0, "{moved_on:?}");
 }
 
 #[test]
@@ -170,9 +174,9 @@ fn a_face_has_a_kind_of_its_own() {
 fn a_label_that_is_outvoted_is_told_once() {
     let mut story = Story::new();
     story.frames(60, |n| finding(if n < 5 { "car" } else { "truck" }, 0.3 + n as f32 * 0.005, 0.8));
-    let changed: Vec<_> = story.told.iter().filter(|h| h.attributes.contains_key("label_before")).collect();
+    let changed: Vec<_> = story.told.iter().filter(|h| h.attributes.contains_key("previous_label")).collect();
     assert_eq!((changed.len(), &*changed[0].label), (1, "truck"));
-    assert_eq!(changed[0].attributes["label_before"], "car");
+    assert_eq!(changed[0].attributes["previous_label"], "car");
 }
 
 #[test]
@@ -229,7 +233,7 @@ proptest! {
         story.keep(seen);
         let mut open = BTreeMap::new();
         for h in story.told.iter().filter(|h| h.phase != Phase::Once) {
-            let thing = h.thing.unwrap();
+            let thing = h.occurrence_id.unwrap();
             match h.phase {
                 Phase::Began => prop_assert!(open.insert(thing, (h.track, true)).is_none(), "{h:?}"),
                 _ => {

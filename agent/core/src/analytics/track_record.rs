@@ -92,13 +92,13 @@ impl TrackRecord {
         };
         if *track.label() != self.label {
             let before = std::mem::replace(&mut self.label, track.label().clone());
-            teller.object(track, thing, Phase::Updated, [fact("label_before", &*before)]);
+            teller.object(track, thing, Phase::Updated, [fact("previous_label", &*before)]);
         }
         if is_still != self.still {
             self.still = is_still;
-            let mut facts = vec![fact("still", is_still)];
+            let mut facts = vec![fact("stationary", is_still)];
             if !is_still {
-                facts.push(fact("stood_s", seconds(self.stood_s)));
+                facts.push(fact("stationary_s", seconds(self.stood_s)));
             }
             teller.object(track, thing, Phase::Updated, facts);
         }

@@ -20,7 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use aimass_protocol::health::{DegradedReason as Reason, Hottest};
+pub use aimass_protocol::health::{DegradedReason as Reason, ThermalZone};
 
 use crate::id::Name;
 
@@ -164,9 +164,9 @@ impl Governor {
         } else if signs.throttled || (signs.capped && warm) {
             Some(Reason::Throttled)
         } else if over.is_some_and(|over| over >= 0.0) {
-            Some(Reason::Hot)
+            Some(Reason::Overheating)
         } else {
-            self.cameras.values().any(|c| c.is_late).then_some(Reason::Late)
+            self.cameras.values().any(|c| c.is_late).then_some(Reason::Overloaded)
         }
     }
 
@@ -179,17 +179,17 @@ impl Governor {
         let over = over.unwrap_or(f32::INFINITY);
         let falling = over <= self.over_before - FALLING_C && over < self.config.margin_c;
         self.over_before = over;
-        if reason == Reason::Hot && falling {
+        if reason == Reason::Overheating && falling {
             // What was taken away works already: it gets its time.
             self.trouble_since = Some(now);
             return;
         }
-        let stepped = if reason == Reason::Late { self.down_late() } else { self.down() };
+        let stepped = if reason == Reason::Overloaded { self.down_late() } else { self.down() };
         if !stepped {
             return;
         }
         self.reason = Some(reason);
-        self.was_late |= reason == Reason::Late;
+        self.was_late |= reason == Reason::Overloaded;
         self.last_step = Some(now);
         let longest = seconds(self.config.longest_wait_s);
         if let Some(up) = self.last_up.take()

@@ -2,7 +2,7 @@
 //!
 //! Pure. Invariant: a sensor that shows nonsense counts for nothing.
 
-use super::{GovernorConfig, Hottest};
+use super::{GovernorConfig, ThermalZone};
 
 /// Zones that say nothing about the processor: radios, batteries, chargers.
 const OTHERS: [&str; 9] = ["iwlwifi", "ath", "mt7", "bat", "charg", "int3400", "nvme", "phy", "wifi"];
@@ -67,10 +67,10 @@ impl GovernorConfig {
     }
 
     /// The zone that matters most; `None` if the board has none that counts.
-    pub fn hottest(&self, signs: &BoardReadings) -> Option<Hottest> {
+    pub fn hottest(&self, signs: &BoardReadings) -> Option<ThermalZone> {
         let zones = signs.zones.iter().filter(|zone| self.counts(zone));
         zones
-            .map(|z| Hottest { zone: z.name.clone(), celsius: z.celsius, limit_c: self.limit_c(z) })
+            .map(|z| ThermalZone { zone: z.name.clone(), temperature_c: z.celsius, limit_c: self.limit_c(z) })
             .max_by(|a, b| a.over_c().total_cmp(&b.over_c()))
     }
 }

@@ -68,7 +68,7 @@ fn a_hot_board_takes_frames_from_the_least_important_camera_first_and_stops_at_t
         }
     }
     assert_eq!(seen, [(4.0, 2.0), (4.0, 1.0), (2.0, 1.0), (1.0, 1.0)]);
-    assert_eq!((watch.0.level(), watch.0.reason()), ((4, 4), Some(Reason::Hot)));
+    assert_eq!((watch.0.level(), watch.0.reason()), ((4, 4), Some(Reason::Overheating)));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_camera_that_is_too_slow_for_itself_steps_down_alone_and_stays_there() {
     }
     assert_eq!((watch.fps("fast"), watch.fps("slow")), (5.0, 4.0));
     assert_eq!(steps, 2, "16 → 8 → 4 and no attempt that must fail");
-    assert_eq!(watch.0.reason(), Some(Reason::Late));
+    assert_eq!(watch.0.reason(), Some(Reason::Overloaded));
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl AudioFault {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioHealthConfig {
-    /// Whether samples are judged and losses told as events of kind `sight`. If not, `state/<microphone>/sight` still
+    /// Whether samples are judged and losses told as events of kind `health`. If not, `state/<microphone>/health` still
     /// tells `stalled` and `failed`.
     pub enabled: bool,
     /// The severity of `stalled`, `failed`, `dead` and `silent`.

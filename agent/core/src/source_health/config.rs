@@ -10,7 +10,7 @@ use crate::event::Severity;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VideoHealthConfig {
-    /// Whether pictures are judged and losses of sight told as events. If not, `state/<source>/sight` still tells
+    /// Whether pictures are judged and losses of sight told as events. If not, `state/<source>/health` still tells
     /// `stalled` and `failed`.
     pub enabled: bool,
     /// What pictures are judged for: `black`, `covered`, `frozen`, `moved`, `out_of_focus`. Leave `moved` out for a

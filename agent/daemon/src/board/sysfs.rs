@@ -7,11 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aimass_core::governor::{BoardReadings, Zone};
-pub use aimass_protocol::health::Frequency;
+pub use aimass_protocol::health::CpuFrequency;
 
 /// Bits of the Raspberry Pi's `get_throttled` that hold now; those above 15 tell of the past.
 const UNDER_VOLTAGE: u32 = 1;
-/// Frequency capped, throttled, soft temperature limit.
+/// CpuFrequency capped, throttled, soft temperature limit.
 const THROTTLED: u32 = 0b1110;
 /// The folder in which Raspberry Pi's kernels show what `vcgencmd get_throttled` prints, on most of them …
 const FIRMWARE: &str = "devices/platform/soc/soc:firmware";
@@ -24,7 +24,7 @@ pub struct BoardSample {
     /// Its troubles.
     pub signs: BoardReadings,
     /// Its frequency, where it can be told.
-    pub frequency: Option<Frequency>,
+    pub frequency: Option<CpuFrequency>,
 }
 
 /// The kernel's tree.
@@ -55,7 +55,7 @@ impl Sysfs {
             zones: self.zones(),
             throttled: bits & THROTTLED != 0 || self.is_cooled_by_slowing(),
             under_voltage: bits & UNDER_VOLTAGE != 0 || self.has_low_supply(),
-            capped: frequency.is_some_and(|f| f.allowed_mhz < f.able_mhz),
+            capped: frequency.is_some_and(|f| f.limit_mhz < f.max_mhz),
         };
         BoardSample { signs, frequency }
     }
@@ -102,14 +102,14 @@ impl Sysfs {
     }
 
     /// The fastest core's, as boards with two kinds of cores slow the fast ones first.
-    fn frequency(&self) -> Option<Frequency> {
+    fn frequency(&self) -> Option<CpuFrequency> {
         let policies = self.below("devices/system/cpu/cpufreq", "policy");
         let read = |folder: &PathBuf| {
             let mhz = |file: &str| Some(number::<u32>(&folder.join(file))? / 1000);
-            let (allowed_mhz, able_mhz) = (mhz("scaling_max_freq")?, mhz("cpuinfo_max_freq")?);
-            Some(Frequency { now_mhz: mhz("scaling_cur_freq")?, allowed_mhz, able_mhz })
+            let (limit_mhz, max_mhz) = (mhz("scaling_max_freq")?, mhz("cpuinfo_max_freq")?);
+            Some(CpuFrequency { current_mhz: mhz("scaling_cur_freq")?, limit_mhz, max_mhz })
         };
-        policies.iter().filter_map(read).max_by_key(|f| f.able_mhz)
+        policies.iter().filter_map(read).max_by_key(|f| f.max_mhz)
     }
 }
 
@@ -178,7 +178,7 @@ pub(crate) mod tests {
             BoardReadings { zones: vec![zone], ..BoardReadings::default() },
             "what was is no trouble now"
         );
-        assert_eq!(look.frequency, Some(Frequency { now_mhz: 1500, allowed_mhz: 1800, able_mhz: 1800 }));
+        assert_eq!(look.frequency, Some(CpuFrequency { current_mhz: 1500, limit_mhz: 1800, max_mhz: 1800 }));
     }
 
     #[test]

@@ -143,16 +143,16 @@ fn through_everything(
         let (load_s, chain_s) = (cpu(&view.counters.load_cpu_us), cpu(&view.counters.chain_cpu_us));
         // The stages are measured by the wall, where other programs count too; so only their shares are used.
         let of = |stage: &str| source.stage_seconds_total.get(stage).copied().unwrap_or(0.0);
-        let wall = of("prepare") + of("infer") + of("decode");
+        let wall = of("preprocess") + of("infer") + of("postprocess");
         let infer = if wall > 0.0 { chain_s * of("infer") / wall } else { 0.0 };
         let outside = (total - start_s - decode_s - load_s - infer).max(0.0);
         let frames = source.frames_analysed_total.max(1) as f64;
         Ok(Figures {
             source: args.source.clone(),
             chain: args.chain.clone(),
-            frames_seen: source.frames_seen_total,
+            frames_seen: source.frames_received_total,
             frames_analysed: source.frames_analysed_total,
-            frames_idle: source.frames_idle_total,
+            frames_idle: source.frames_skipped_total,
             inferences: source.inferences_total,
             events: health.outbox.newest_seq,
             clip_s,

@@ -181,9 +181,9 @@ fn summarise(health: &crate::health::document::HealthDocument, seen: Seen, clock
     Summary {
         seconds,
         first_event_s: seen.first.map(|f| f.as_secs_f64()),
-        frames_seen: sum(|s| s.frames_seen_total),
+        frames_seen: sum(|s| s.frames_received_total),
         frames_analysed: analysed,
-        frames_idle: sum(|s| s.frames_idle_total),
+        frames_idle: sum(|s| s.frames_skipped_total),
         fps_analysed: analysed as f64 / seconds.max(0.001),
         events: seen.events,
         delivered: health.broker.delivered_total,

@@ -119,11 +119,11 @@ pub fn run(config: Option<&Path>, json: bool) -> Result<(), Failure> {
 
 fn tell_trouble(trouble: &board::Trouble) {
     let mut now = Vec::new();
-    if let Some(hottest) = &trouble.hottest {
+    if let Some(hottest) = &trouble.hottest_zone {
         now.push(format!("slows down at {:.0} °C of {}", hottest.limit_c, hottest.zone));
     }
     if let Some(f) = trouble.frequency {
-        now.push(format!("{} of {} MHz, {} allowed", f.now_mhz, f.able_mhz, f.allowed_mhz));
+        now.push(format!("{} of {} MHz, {} allowed", f.current_mhz, f.max_mhz, f.limit_mhz));
     }
     now.push(if trouble.throttled { "throttled now" } else { "not throttled" }.to_owned());
     if trouble.under_voltage {

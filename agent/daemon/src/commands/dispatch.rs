@@ -183,7 +183,7 @@ impl Executor {
     async fn execute_within_deadline(&self, request: Request) -> Result<Value, CommandError> {
         let requested = match &request {
             Request::Probe(probe) => Duration::from_secs_f32(probe.timeout_s),
-            Request::Drain(drain) => Duration::from_secs(drain.within_s.into()),
+            Request::Drain(drain) => Duration::from_secs(drain.timeout_s.into()),
             _ => Duration::ZERO,
         };
         let limit = requested + DEADLINE;
@@ -243,7 +243,7 @@ impl Executor {
     }
 
     fn set_log_level(&self, request: &LogRequest) -> Result<Value, CommandError> {
-        let period = Duration::from_secs(request.for_s.into());
+        let period = Duration::from_secs(request.duration_s.into());
         self.deps.node.set_log_level(request.level.as_str(), period)?;
         let until = self.deps.node.clock().wall() + period;
         document(LogResult { level: request.level, until })
@@ -265,9 +265,10 @@ impl Executor {
             }
         };
         // Running out of time is no error: the reply says how many events are left.
-        tokio::time::timeout(Duration::from_secs(request.within_s.into()), empty).await.ok();
-        let left = node.outbox_depth().await.map_err(|e| CommandError::new("store", e.to_string()))?;
-        document(DrainResult { drained: true, left })
+        tokio::time::timeout(Duration::from_secs(request.timeout_s.into()), empty).await.ok();
+        let events_pending =
+            node.outbox_depth().await.map_err(|e| CommandError::new("store", e.to_string()))?;
+        document(DrainResult { drained: true, events_pending })
     }
 }
 

@@ -60,8 +60,8 @@ impl Request {
                 within("max_side_px", probe.max_side_px.into(), 16.0, 1920.0)
             }
             Request::Snapshot(snapshot) => within("max_side_px", snapshot.max_side_px.into(), 16.0, 1920.0),
-            Request::SetLogLevel(log) => within("for_s", log.for_s.into(), 1.0, 3600.0),
-            Request::Drain(drain) => within("within_s", drain.within_s.into(), 0.0, 300.0),
+            Request::SetLogLevel(log) => within("duration_s", log.duration_s.into(), 1.0, 3600.0),
+            Request::Drain(drain) => within("timeout_s", drain.timeout_s.into(), 0.0, 300.0),
             Request::RestartSource(_) | Request::Resume(_) => Ok(()),
         }
     }

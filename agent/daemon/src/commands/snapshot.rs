@@ -26,5 +26,5 @@ pub(super) fn encode(frame: &Frame, max_side_px: u32) -> Result<Picture, Command
         factor *= 2;
     }
     let (width, height) = jpeg::scaled_size(width, height, factor);
-    Ok(Picture { width, height, jpeg: STANDARD.encode(&out) })
+    Ok(Picture { width, height, jpeg_base64: STANDARD.encode(&out) })
 }

@@ -87,7 +87,8 @@ async fn answer_of(answer: oneshot::Receiver<Value>) -> Value {
 }
 
 fn jpeg_size(picture: &Value) -> (u32, u32) {
-    let bytes = base64::engine::general_purpose::STANDARD.decode(picture["jpeg"].as_str().unwrap()).unwrap();
+    let bytes =
+        base64::engine::general_purpose::STANDARD.decode(picture["jpeg_base64"].as_str().unwrap()).unwrap();
     assert!(bytes.len() <= snapshot::MAX_JPEG_BYTES, "{} bytes", bytes.len());
     let decoded = image::load_from_memory(&bytes).unwrap();
     assert_eq!(
@@ -112,9 +113,9 @@ async fn every_refusal_is_answered_with_its_kind_and_where_it_lies() {
         ("snapshot", r#"{"source":"dock"}"#, "no_picture", None),
         ("restart-source", r#"{"source":"yard"}"#, "unknown_source", None),
         ("set-log-level", r#"{"level":"trace"}"#, "bad_body", Some("level")),
-        ("set-log-level", r#"{"level":"debug","for_s":7200}"#, "bad_body", Some("for_s")),
+        ("set-log-level", r#"{"level":"debug","duration_s":7200}"#, "bad_body", Some("duration_s")),
         ("set-log-level", r#"{"level":"debug"}"#, "unavailable", None),
-        ("drain", r#"{"within_s":301}"#, "bad_body", Some("within_s")),
+        ("drain", r#"{"timeout_s":301}"#, "bad_body", Some("timeout_s")),
         ("resume", r#"{"now":1}"#, "bad_body", Some("now")),
         ("probe", r#"{"source":"gst:filesrc location=/etc/shadow"}"#, "bad_body", Some("source")),
         ("probe", r#"{"source":"what"}"#, "bad_body", Some("source")),
@@ -212,12 +213,15 @@ async fn slow_probes_hold_nobody_up_and_a_third_one_finds_no_room() {
 async fn a_drain_closes_the_sources_and_tells_what_is_left_and_resume_opens_them() {
     let rig = Rig::start();
     rig.node.history.outbox_depth.store(3, Ordering::Relaxed);
-    let answer = rig.ask("drain", r#"{"within_s":60}"#).await;
-    assert_eq!(answer["result"], json!({"drained": true, "left": 0}), "{answer}");
+    let answer = rig.ask("drain", r#"{"timeout_s":60}"#).await;
+    assert_eq!(answer["result"], json!({"drained": true, "events_pending": 0}), "{answer}");
     assert_eq!(*rig.done.lock().unwrap(), ["close"]);
     rig.node.history.outbox_depth.store(1000, Ordering::Relaxed);
-    let answer = rig.ask("drain", r#"{"within_s":0}"#).await;
-    assert!(answer["result"]["left"].as_u64() > Some(900), "out of time is told, not hidden: {answer}");
+    let answer = rig.ask("drain", r#"{"timeout_s":0}"#).await;
+    assert!(
+        answer["result"]["events_pending"].as_u64() > Some(900),
+        "out of time is told, not hidden: {answer}"
+    );
     assert_eq!(rig.ask("resume", "null").await["ok"], true);
     assert_eq!(*rig.done.lock().unwrap(), ["close", "close", "open"]);
 }
@@ -231,8 +235,8 @@ async fn a_log_level_is_set_back_by_itself_and_an_earlier_end_does_not_undo_a_la
         Ok(())
     })));
     let rig = Rig::with_logs(Some(logs));
-    assert_eq!(rig.ask("set-log-level", r#"{"level":"debug","for_s":1}"#).await["ok"], true);
-    let answer = rig.ask("set-log-level", r#"{"level":"error","for_s":2}"#).await;
+    assert_eq!(rig.ask("set-log-level", r#"{"level":"debug","duration_s":1}"#).await["ok"], true);
+    let answer = rig.ask("set-log-level", r#"{"level":"error","duration_s":2}"#).await;
     assert_eq!(answer["result"]["level"], "error", "{answer}");
     let until = async {
         while filters.lock().unwrap().len() < 3 {

@@ -148,8 +148,8 @@ fn check_camera(config: &Config, camera: &CameraConfig, at: &str, problems: &mut
     for (field, problem) in camera.motion.check() {
         say(&format!("motion.{field}"), problem);
     }
-    for (field, problem) in camera.sight.check() {
-        say(&format!("sight.{field}"), problem);
+    for (field, problem) in camera.health.check() {
+        say(&format!("health.{field}"), problem);
     }
     for (field, problem) in camera.tracker.check() {
         say(&format!("tracker.{field}"), problem);

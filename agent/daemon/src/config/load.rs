@@ -101,6 +101,7 @@ fn not_toml(text: &str, error: &toml::de::Error) -> String {
 /// Reads and checks a document tree.
 fn from_tree(mut tree: Value) -> Result<Config, ConfigErrors> {
     name_kinds(&mut tree);
+    accept_old_keys(&mut tree);
     let mut problems: Vec<Problem> = Vec::new();
     let mut removed: Vec<Vec<Step>> = Vec::new();
     // Each round takes something out or puts something in; a document needs far fewer rounds than this.
@@ -183,6 +184,29 @@ fn stand_in(tree: &mut Value, table: &[Step], field: &str) -> bool {
     match at(tree, table) {
         Some(Value::Object(map)) => map.insert(field.to_owned(), value).is_none(),
         _ => false,
+    }
+}
+
+/// Tables of sources whose key has changed: the list, the old key, the new one. A node must start with its
+/// configuration after an upgrade, and pushed or kept revisions may be older than the program.
+const OLD_KEYS: [(&str, &str, &str); 2] = [("camera", "sight", "health"), ("microphone", "sight", "health")];
+
+/// Reads old keys as the new ones, with a warning. A table that has both keeps the old one, which is then an error.
+fn accept_old_keys(tree: &mut Value) {
+    for (list, old, new) in OLD_KEYS {
+        for (n, source) in tree.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+        {
+            let Some(source) = source.as_object_mut() else { continue };
+            if source.contains_key(new) {
+                continue;
+            }
+            if let Some(table) = source.remove(old) {
+                tracing::warn!(
+                    "{list}[{n}].{old}: this key is now named {new}: rename it in the configuration."
+                );
+                source.insert(new.to_owned(), table);
+            }
+        }
     }
 }
 

@@ -256,3 +256,19 @@ fn each_wrong_field_of_an_analyzer_is_told() {
     told.sort();
     assert_eq!(told, ["analyzer.detect.labels", "analyzer.detect.min_score", "analyzer.detect.modle"]);
 }
+
+#[test]
+fn the_old_key_of_a_source_s_health_is_read_and_having_both_is_an_error() {
+    let config = |keys: &str| {
+        parse(&format!(
+            "[node]\nsite = \"s\"\nid = \"n\"\n[[camera]]\nid = \"a\"\nsource = \"test:\"\n{keys}"
+        ))
+    };
+    let old = config("[camera.sight]\nrecover_s = 7").unwrap();
+    assert_eq!(old, config("[camera.health]\nrecover_s = 7").unwrap());
+    assert_eq!(old.camera[0].health.recover_s, 7.0);
+    let both = config("[camera.sight]\nrecover_s = 7\n[camera.health]\nrecover_s = 8").unwrap_err();
+    assert_eq!(both.0[0].path, "camera[0].sight", "{both}");
+    let wrong = config("[camera.sight]\nrecover_s = -1").unwrap_err();
+    assert_eq!(wrong.0[0].path, "camera[0].health.recover_s", "{wrong}");
+}

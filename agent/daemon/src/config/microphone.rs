@@ -29,7 +29,7 @@ pub struct MicrophoneConfig {
     pub level: LevelConfig,
     /// When the microphone counts as not hearing: stalled, failed, dead, silent.
     #[serde(default)]
-    pub sight: AudioHealthConfig,
+    pub health: AudioHealthConfig,
 }
 
 impl MicrophoneConfig {
@@ -53,8 +53,8 @@ impl MicrophoneConfig {
         for (field, problem) in self.level.check() {
             say(&format!("level.{field}"), problem);
         }
-        for (field, problem) in self.sight.check() {
-            say(&format!("sight.{field}"), problem);
+        for (field, problem) in self.health.check() {
+            say(&format!("health.{field}"), problem);
         }
         problems
     }

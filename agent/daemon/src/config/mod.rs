@@ -32,6 +32,7 @@ mod microphone;
 pub mod overlay;
 pub mod paths;
 mod preflight;
+mod redact;
 pub mod reference;
 pub mod revisions;
 
@@ -41,6 +42,7 @@ pub use load::{ConfigErrors, Problem, from_document, load, parse, read, tree};
 pub use microphone::MicrophoneConfig;
 pub use overlay::effective;
 pub use preflight::missing;
+pub use redact::redacted;
 
 /// The most analysed frames a second of one camera.
 pub const MAX_FPS: f32 = 60.0;
@@ -167,7 +169,7 @@ pub struct CameraConfig {
     pub motion: MotionConfig,
     /// When the camera counts as not seeing: stalled, black, covered, frozen, moved, out of focus.
     #[serde(default)]
-    pub sight: VideoHealthConfig,
+    pub health: VideoHealthConfig,
     /// How findings become tracks.
     #[serde(default)]
     pub tracker: TrackerConfig,

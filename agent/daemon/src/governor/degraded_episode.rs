@@ -1,6 +1,6 @@
 //! The event `degraded`: began, updated, ended.
 //!
-//! Invariant: every `began` has exactly one `ended` with the same `thing`, also at shutdown (`ended_by`
+//! Invariant: every `began` has exactly one `ended` with the same `occurrence_id`, also at shutdown (`end_reason`
 //! `node_stopping`); what a crash left open is kept in the store and ended by the next life (`restarted`).
 
 use aimass_core::event::{EventData, Kind, Phase, Severity};
@@ -24,7 +24,9 @@ const DEGRADED: &str = "degraded";
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Open {
-    thing: Ulid,
+    /// `thing` before schema 2.
+    #[serde(alias = "thing")]
+    occurrence_id: Ulid,
     since: Timestamp,
 }
 
@@ -58,8 +60,8 @@ impl DegradedEpisode {
         match (self.open, health.level > 0) {
             (None, false) => None,
             (None, true) => {
-                let thing = self.node.make_id(now.as_millisecond().max(0) as u64);
-                let open = Open { thing, since: now };
+                let occurrence_id = self.node.make_id(now.as_millisecond().max(0) as u64);
+                let open = Open { occurrence_id, since: now };
                 self.open = Some(open);
                 Some(self.told(open, Phase::Began, facts(health)))
             }
@@ -74,7 +76,7 @@ impl DegradedEpisode {
         let lasted_s = self.node.clock.wall().duration_since(open.since).as_secs_f64().max(0.0);
         let facts = [
             ("duration_s".into(), Value::from((lasted_s * 10.0).round() / 10.0)),
-            ("ended_by".into(), Value::from(by)),
+            ("end_reason".into(), Value::from(by)),
         ];
         Some(self.told(open, Phase::Ended, facts.into()))
     }
@@ -91,12 +93,12 @@ impl DegradedEpisode {
             score: None,
             region: None,
             track: None,
-            thing: Some(open.thing),
+            occurrence_id: Some(open.occurrence_id),
             zone: None,
             line: None,
             attributes,
             model: None,
-            because: None,
+            evidence: None,
         };
         let kept = serde_json::to_value(self.open).unwrap_or_default();
         EventBatch { happenings: vec![happening], values: vec![(OPEN.to_owned(), kept)] }
@@ -109,11 +111,11 @@ fn facts(health: &GovernorHealth) -> Attributes {
     let mut facts = Attributes::from([
         ("reason".into(), json!(health.reason)),
         ("level".into(), json!(health.level)),
-        ("levels".into(), json!(health.levels)),
+        ("max_level".into(), json!(health.max_level)),
         ("cameras".into(), json!(held)),
     ]);
-    if let Some(hottest) = &health.hottest {
-        facts.insert("hottest".into(), json!(hottest));
+    if let Some(hottest) = &health.hottest_zone {
+        facts.insert("hottest_zone".into(), json!(hottest));
     }
     facts
 }

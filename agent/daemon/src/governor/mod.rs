@@ -178,9 +178,9 @@ impl Task {
         if changed {
             tracing::info!(
                 level = health.level,
-                levels = health.levels,
+                max_level = health.max_level,
                 reason = health.reason.map(|reason| reason.as_str()),
-                hottest_c = health.hottest.as_ref().map(|h| h.celsius),
+                hottest_c = health.hottest_zone.as_ref().map(|h| h.temperature_c),
                 "The governor gives the cameras another share."
             );
             let told = self.book.note(&health);
@@ -251,7 +251,7 @@ impl Task {
     }
 
     fn health(&self, look: &BoardSample, sources: &[Arc<SourceView>]) -> GovernorHealth {
-        let (level, levels) = self.governor.level();
+        let (level, max_level) = self.governor.level();
         let share = |source: &Arc<SourceView>| {
             let (facts, models) = (source.facts(), source.share.models());
             let whole = Allocation { fps: facts.fps_wanted, smaller: false };
@@ -263,8 +263,8 @@ impl Task {
             CameraShare {
                 id: source.id.to_string(),
                 priority: facts.priority,
-                fps_wanted: facts.fps_wanted,
-                fps_given: given.fps,
+                fps_configured: facts.fps_wanted,
+                fps_allowed: given.fps,
                 smaller_models: given.smaller,
                 models,
             }
@@ -273,19 +273,19 @@ impl Task {
         let state = match (level, cameras.is_empty()) {
             // Nobody looks again before there is a camera: what the board shows now would soon be wrong.
             (0, true) => return GovernorHealth { state: GovernorState::Idle, ..GovernorHealth::default() },
-            (0, false) => GovernorState::Watching,
+            (0, false) => GovernorState::Normal,
             _ => GovernorState::Degraded,
         };
         GovernorHealth {
             state,
             level,
-            levels,
+            max_level,
             reason: self.governor.reason(),
             since: None,
-            hottest: self.governor.config().hottest(&look.signs),
+            hottest_zone: self.governor.config().hottest(&look.signs),
             throttled: look.signs.throttled,
             under_voltage: look.signs.under_voltage,
-            frequency: look.frequency,
+            cpu_frequency: look.frequency,
             cameras,
         }
     }

@@ -83,7 +83,7 @@ impl Rig {
     }
 
     fn fps(&self, id: &str) -> f32 {
-        self.health.borrow().camera(id).unwrap().fps_given
+        self.health.borrow().camera(id).unwrap().fps_allowed
     }
 }
 
@@ -93,14 +93,14 @@ async fn a_hot_tree_takes_and_a_cool_one_gives_back_and_files_that_wait_for_nobo
     let dock = cameras[0].clone();
     let mut rig = rig(cameras).await;
     rig.looks(2, 50).await;
-    assert_eq!(rig.health.borrow().state, GovernorState::Watching);
+    assert_eq!(rig.health.borrow().state, GovernorState::Normal);
     assert!(rig.told().is_empty());
     assert!(rig.health.borrow().camera("clip").is_none());
     rig.looks(4, 90).await;
     assert_eq!((rig.fps("dock"), rig.fps("yard")), (4.0, 2.0));
     let told = rig.told();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((told[0].0, &told[0].1["reason"]), (Phase::Began, &"hot".into()));
+    assert_eq!((told[0].0, &told[0].1["reason"]), (Phase::Began, &"overheating".into()));
     let held = told[0].1["cameras"].as_array().unwrap();
     assert_eq!((held.len(), &held[0]["id"]), (1, &"yard".into()), "only what is not watched");
     rig.looks(20, 90).await;
@@ -111,7 +111,7 @@ async fn a_hot_tree_takes_and_a_cool_one_gives_back_and_files_that_wait_for_nobo
     assert!(!dock.share.wants_smaller());
     assert_eq!((rig.fps("dock"), rig.health.borrow().since), (4.0, None));
     let last = rig.told().pop().unwrap();
-    assert_eq!((last.0, &last.1["ended_by"]), (Phase::Ended, &"recovered".into()));
+    assert_eq!((last.0, &last.1["end_reason"]), (Phase::Ended, &"recovered".into()));
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_governor_that_is_switched_off_gives_everything_back_at_once() {
     rig.task.follow_settings().await;
     assert!(!rig.task.needs.sources.borrow()[0].share.wants_smaller());
     let last = rig.told().pop().unwrap();
-    assert_eq!((last.0, &last.1["ended_by"]), (Phase::Ended, &"switched_off".into()));
+    assert_eq!((last.0, &last.1["end_reason"]), (Phase::Ended, &"switched_off".into()));
     assert_eq!((rig.health.borrow().state, rig.task.wait()), (GovernorState::Off, None));
 }
 
@@ -133,15 +133,15 @@ async fn a_sensor_that_never_answers_takes_its_signs_away_and_not_the_governor()
     let mut rig = rig(vec![camera("dock", 5, false)]).await;
     rig.task.patience = Duration::from_millis(200);
     rig.looks(1, 50).await;
-    assert!(rig.health.borrow().hottest.is_some());
+    assert!(rig.health.borrow().hottest_zone.is_some());
     // A pipe without a writer: whoever opens it waits.
     let hanging = rig.folder.path().join("class/thermal/thermal_zone1");
     put(rig.folder.path(), &[("class/thermal/thermal_zone1/type", "cpu-thermal\n")]);
     rustix::fs::mkfifoat(rustix::fs::CWD, hanging.join("temp"), rustix::fs::Mode::RUSR).unwrap();
     rig.looks(2, 50).await;
     assert_eq!(
-        (rig.health.borrow().state, rig.health.borrow().hottest.is_none()),
-        (GovernorState::Watching, true)
+        (rig.health.borrow().state, rig.health.borrow().hottest_zone.is_none()),
+        (GovernorState::Normal, true)
     );
     // It answers at last.
     let temp = hanging.join("temp");
@@ -153,18 +153,18 @@ async fn a_sensor_that_never_answers_takes_its_signs_away_and_not_the_governor()
     answer.await.unwrap().unwrap();
     std::fs::remove_file(hanging.join("temp")).unwrap();
     rig.looks(1, 50).await;
-    assert!(rig.health.borrow().hottest.is_some());
+    assert!(rig.health.borrow().hottest_zone.is_some());
 }
 
 #[tokio::test]
 async fn what_the_board_showed_is_not_told_while_nobody_looks_at_it() {
     let mut rig = rig(vec![camera("dock", 5, false)]).await;
     rig.looks(1, 50).await;
-    assert!(rig.health.borrow().hottest.is_some());
+    assert!(rig.health.borrow().hottest_zone.is_some());
     rig.sources.send_replace(Arc::new(vec![camera("clip", 5, true)]));
     rig.looks(1, 50).await;
     assert_eq!(
-        (rig.health.borrow().state, rig.health.borrow().hottest.is_none()),
+        (rig.health.borrow().state, rig.health.borrow().hottest_zone.is_none()),
         (GovernorState::Idle, true)
     );
 }

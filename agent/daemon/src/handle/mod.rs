@@ -30,8 +30,7 @@ pub use request::{ConfigOutcome, Reply, Request, RequestError};
 
 /// Requests that may wait for the controller.
 const REQUEST_QUEUE: usize = 16;
-/// The name of the broker among the store's sinks.
-pub const MQTT_SINK: &str = "mqtt";
+pub use crate::health::MQTT_SINK;
 
 /// The sources, in the order of the configuration. Replaced as a whole when the configuration changes.
 pub type SourceList = Arc<Vec<Arc<SourceView>>>;

@@ -156,20 +156,22 @@ fn sources(t: &mut Text, sources: &[SourceHealth]) {
     let s = sources;
     t.by_source(s, "aimass_source_width_pixels", "Width as the camera sends it.", |s| s.width);
     t.by_source(s, "aimass_source_height_pixels", "Height as the camera sends it.", |s| s.height);
-    t.by_source(s, "aimass_source_wanted_fps", "Frames a second asked for; 0 is no limit.", |s| s.fps_wanted);
-    t.by_source(s, "aimass_source_given_fps", "Frames a second that the governor leaves.", |s| s.fps_given);
-    t.by_source(s, "aimass_source_seen_fps", "Frames a second that reach us.", |s| s.fps_seen);
+    t.by_source(s, "aimass_source_wanted_fps", "Frames a second asked for; 0 is no limit.", |s| {
+        s.fps_configured
+    });
+    t.by_source(s, "aimass_source_given_fps", "Frames a second that the governor leaves.", |s| s.fps_allowed);
+    t.by_source(s, "aimass_source_seen_fps", "Frames a second that reach us.", |s| s.fps_received);
     t.by_source(s, "aimass_source_analysed_fps", "Frames a second that are analysed.", |s| s.fps_analysed);
     t.by_source(s, "aimass_source_motion_state", "1 while the gate sees motion.", |s| u8::from(s.motion));
-    t.by_source(s, "aimass_source_seen_frames_total", "Frames that reached us.", |s| s.frames_seen_total);
+    t.by_source(s, "aimass_source_seen_frames_total", "Frames that reached us.", |s| s.frames_received_total);
     t.by_source(s, "aimass_source_idle_frames_total", "Frames that the motion gate held back.", |s| {
-        s.frames_idle_total
+        s.frames_skipped_total
     });
     t.by_source(
         s,
         "aimass_source_replaced_frames_total",
         "Frames replaced before they were analysed.",
-        |s| s.frames_replaced_total,
+        |s| s.frames_dropped_total,
     );
     t.by_source(s, "aimass_source_analysed_frames_total", "Frames that went through the chain.", |s| {
         s.frames_analysed_total

@@ -28,6 +28,7 @@ aimass_worker_heartbeat_age_seconds aimass_worker_restarts_total aimass_worker_r
 pub(crate) fn health() -> HealthDocument {
     let name = |text: &str| text.parse::<Name>().unwrap();
     HealthDocument {
+        schema: 2,
         site: name("warehouse-1"),
         node: name("dock-3"),
         healthy: true,
@@ -53,13 +54,13 @@ pub(crate) fn health() -> HealthDocument {
             height: 576,
             description: "H.264, I420".into(),
             misconfigured: false,
-            fps_wanted: 5.0,
-            fps_given: 2.5,
-            fps_seen: 25.0,
+            fps_configured: 5.0,
+            fps_allowed: 2.5,
+            fps_received: 25.0,
             fps_analysed: 4.9,
-            frames_seen_total: 250,
-            frames_idle_total: 100,
-            frames_replaced_total: 1,
+            frames_received_total: 250,
+            frames_skipped_total: 100,
+            frames_dropped_total: 1,
             frames_analysed_total: 149,
             errors_total: 0,
             reconnects_total: 2,
@@ -67,7 +68,7 @@ pub(crate) fn health() -> HealthDocument {
             stage_ms: BTreeMap::from([("infer".into(), 21.4), ("gate".into(), 0.3)]),
             stage_seconds_total: BTreeMap::from([("infer".into(), 3.1), ("gate".into(), 0.1)]),
             motion: true,
-            sight: Some(HealthState::Ok),
+            health: Some(HealthState::Ok),
             level: Some(aimass_protocol::state::Level { rms_dbfs: -42.5, peak_dbfs: -20.0 }),
         }],
         workers: vec![WorkerHealth {

@@ -11,14 +11,16 @@ use std::time::Duration;
 use aimass_core::id::Name;
 use aimass_core::runtime::worker::{Health as WorkerStatus, Heartbeat, WorkerRegistry};
 use aimass_mqtt::{LinkState, LinkStatus, RetainedStates};
-use aimass_store::Store;
+use aimass_store::{Stats, Store};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::board::process;
 use crate::governor::GovernorHealth;
+use crate::health::MQTT_SINK;
 use crate::health::document::{
-    BrokerHealth, BrokerState, ConnectionState, HealthDocument, HealthState, OutboxHealth, SourceHealth,
-    WorkerHealth, WorkerState,
+    BrokerHealth, BrokerState, ConnectionState, HEALTH_SCHEMA, HealthDocument, HealthState, OutboxHealth,
+    SourceHealth, WorkerHealth, WorkerState,
 };
 use crate::identity::{Node, VERSION, clock_ok};
 use crate::pipeline::source_health::{ClockWatch, NodeHealthReporter};
@@ -35,7 +37,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Stage names, in the order of the data.
-const STAGES: [&str; 5] = ["gate", "prepare", "infer", "decode", "track"];
+const STAGES: [&str; 5] = ["gate", "preprocess", "infer", "postprocess", "track"];
 
 /// The counters of a source at a moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -128,20 +130,7 @@ impl Monitor {
 
     async fn ask_store(&self) -> OutboxHealth {
         match self.store.stats().await {
-            Ok(stats) => {
-                let sink = stats.sinks.values().next();
-                let age = sink
-                    .and_then(|s| s.oldest)
-                    .map(|t| self.node.clock.wall().duration_since(t).as_secs_f64());
-                OutboxHealth {
-                    depth: sink.map_or(0, |s| s.depth),
-                    oldest_age_s: age.map(|s| s.max(0.0)),
-                    bytes: stats.bytes,
-                    newest_seq: stats.last_seq,
-                    lost_total: stats.lost,
-                    last_error: None,
-                }
-            }
+            Ok(stats) => outbox_health(&stats, self.node.clock.wall()),
             Err(error) => OutboxHealth { last_error: Some(error.to_string()), ..OutboxHealth::default() },
         }
     }
@@ -159,7 +148,7 @@ impl Monitor {
                 let before = known.copied().unwrap_or_default();
                 let mut health = source_health(view, &before, &Snapshot::of(view, now));
                 if let Some(share) = governor.camera(&health.id) {
-                    health.fps_given = share.fps_given.min(health.fps_wanted);
+                    health.fps_allowed = share.fps_allowed.min(health.fps_configured);
                 }
                 health
             })
@@ -171,6 +160,7 @@ impl Monitor {
         let problems = problems(&sources, &workers, &broker, &outbox);
         let (rss_bytes, peak_rss_bytes) = process::memory_bytes();
         HealthDocument {
+            schema: HEALTH_SCHEMA,
             healthy: problems.is_empty(),
             problems,
             time: self.node.clock.wall(),
@@ -215,6 +205,20 @@ impl Monitor {
     }
 }
 
+/// The figures of the events that wait for the broker; the store may have other sinks.
+fn outbox_health(stats: &Stats, now: Timestamp) -> OutboxHealth {
+    let sink = stats.sinks.get(MQTT_SINK);
+    let oldest = sink.and_then(|s| s.oldest);
+    OutboxHealth {
+        depth: sink.map_or(0, |s| s.depth),
+        oldest_age_s: oldest.map(|time| now.duration_since(time).as_secs_f64().max(0.0)),
+        bytes: stats.bytes,
+        newest_seq: stats.last_seq,
+        lost_total: stats.lost,
+        last_error: None,
+    }
+}
+
 fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> SourceHealth {
     let (status, stream) = (view.status(), view.stream().unwrap_or_default());
     let seconds = (now.at.saturating_sub(before.at)).as_secs_f64().max(0.001);
@@ -241,13 +245,13 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         width: stream.width,
         height: stream.height,
         description: stream.description,
-        fps_wanted: view.facts().fps_wanted,
-        fps_given: view.facts().fps_wanted,
-        fps_seen: rate(now.seen, before.seen),
+        fps_configured: view.facts().fps_wanted,
+        fps_allowed: view.facts().fps_wanted,
+        fps_received: rate(now.seen, before.seen),
         fps_analysed: rate(now.analysed, before.analysed),
-        frames_seen_total: now.seen,
-        frames_idle_total: get(&c.idle),
-        frames_replaced_total: get(&c.replaced),
+        frames_received_total: now.seen,
+        frames_skipped_total: get(&c.idle),
+        frames_dropped_total: get(&c.replaced),
         frames_analysed_total: now.analysed,
         errors_total: get(&c.errors),
         reconnects_total: get(&c.reconnects),
@@ -255,7 +259,7 @@ fn source_health(view: &SourceView, before: &Snapshot, now: &Snapshot) -> Source
         stage_ms,
         stage_seconds_total,
         motion: view.motion.load(Ordering::Relaxed),
-        sight: view.sight().and_then(HealthState::named),
+        health: view.sight().and_then(HealthState::named),
         level: view.level().map(Into::into),
     }
 }
@@ -285,22 +289,21 @@ fn problems(
             found.push(format!("source {}: {error}", source.id));
         } else if troubled {
             found.push(format!("source {}: {}", source.id, source.state));
-        } else if let Some(sight) =
-            source.sight.filter(|s| ![HealthState::Ok, HealthState::Ended].contains(s))
+        } else if let Some(health) =
+            source.health.filter(|s| ![HealthState::Ok, HealthState::Ended].contains(s))
         {
-            found.push(format!("source {}: its sight is lost: {sight}", source.id));
+            found.push(format!("source {}: {health}", source.id));
         }
     }
     for worker in workers {
         if worker.state == WorkerState::Failed {
             found.push(format!(
-                "worker {}: gave up: {}",
+                "worker {}: failed: {}",
                 worker.name,
                 worker.last_error.as_deref().unwrap_or("?")
             ));
         } else if worker.state == WorkerState::Running && worker.heartbeat_age_s > STUCK_AFTER.as_secs_f64() {
-            found
-                .push(format!("worker {}: no sign of life for {:.0} s", worker.name, worker.heartbeat_age_s));
+            found.push(format!("worker {}: no heartbeat for {:.0} s", worker.name, worker.heartbeat_age_s));
         }
     }
     if broker.state == BrokerState::Connecting {
@@ -313,4 +316,34 @@ fn problems(
         found.push(format!("store: {error}"));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use aimass_store::SinkStats;
+
+    use super::*;
+
+    #[test]
+    fn the_outbox_s_health_is_of_the_sink_named_mqtt_whichever_others_there_are() {
+        let now: Timestamp = "2026-11-23T08:15:30Z".parse().unwrap();
+        let oldest = "2026-11-23T08:15:20Z".parse().ok();
+        let archive = SinkStats { cursor: 9, depth: 0, oldest: None };
+        let mqtt = SinkStats { cursor: 2, depth: 7, oldest };
+        let mut stats = Stats {
+            last_seq: 9,
+            events: 9,
+            bytes: 4096,
+            bytes_max: 8192,
+            lost: 1,
+            quarantines: 0,
+            quarantined: None,
+            commits: 3,
+            sinks: [("archive".to_owned(), archive), (MQTT_SINK.to_owned(), mqtt)].into(),
+        };
+        let health = outbox_health(&stats, now);
+        assert_eq!((health.depth, health.oldest_age_s, health.lost_total), (7, Some(10.0), 1));
+        stats.sinks.remove(MQTT_SINK);
+        assert_eq!(outbox_health(&stats, now).depth, 0, "without a broker nothing waits for one");
+    }
 }

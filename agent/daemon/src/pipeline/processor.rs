@@ -323,7 +323,7 @@ async fn take(scenes: &mut HashMap<Name, Watched>, sight: &mut FaultEpisodes, in
 
 /// Tells how a source sees; without one, how the node itself does.
 fn see(watched: Option<&mut Watched>, source: &Name, report: &Report, out: &Outlets) {
-    let state = StateValue { name: "sight".to_owned(), value: report.state.into() };
+    let state = StateValue { name: "health".to_owned(), value: report.state.into() };
     let Some(watched) = watched else { return set_state(source, &mut BTreeMap::new(), state, out) };
     set_state(source, &mut watched.states, state, out);
     watched.view.set_sight(Some(report.state));

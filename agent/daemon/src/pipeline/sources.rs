@@ -106,7 +106,7 @@ impl Sources {
         let parts = CameraParts {
             source,
             motion: camera.motion,
-            sight: camera.sight.clone(),
+            sight: camera.health.clone(),
             chain: links,
             replaced_before: view.counters.replaced(),
             view: view.clone(),

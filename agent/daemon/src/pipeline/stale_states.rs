@@ -39,7 +39,7 @@ enum Fate {
 fn fate(state: &str, source: &Name, config: &Config) -> Fate {
     if config.microphone.iter().any(|m| m.id == *source) {
         return match state {
-            "sight" => Fate::Stays,
+            "health" => Fate::Stays,
             LEVEL => Fate::Reset(level_value(None).to_string()),
             _ => Fate::Withdrawn,
         };
@@ -52,7 +52,7 @@ fn of_camera(state: &str, camera: &CameraConfig) -> Fate {
     let mut levels = state.split('/');
     match (levels.next(), levels.next()) {
         (Some("motion"), None) => Fate::Reset("false".to_owned()),
-        (Some("sight"), None) => Fate::Stays,
+        (Some("health"), None) => Fate::Stays,
         (Some("count"), Some(zone)) if camera.zone.iter().any(|z| z.id.as_str() == zone) => {
             Fate::Reset("0".to_owned())
         }
@@ -61,6 +61,9 @@ fn of_camera(state: &str, camera: &CameraConfig) -> Fate {
         _ => Fate::Withdrawn,
     }
 }
+
+/// States of programs before schema 2 that no list of told states has: the node's own.
+const OLD_NODE_STATE: &str = "state/node/sight";
 
 /// Settles the states of the former life. What cannot be read is left as it is: a wrong retained value must not
 /// keep the node from its work.
@@ -83,6 +86,10 @@ pub async fn settle(config: &Config, store: &Store, board: &RetainedStates) {
             }
         }
     }
+    if let Err(error) = board.set(OLD_NODE_STATE, "", true) {
+        tracing::warn!(topic = OLD_NODE_STATE, %error, "A state of an older program could not be withdrawn.");
+    }
+    board.remove(OLD_NODE_STATE);
     remember(config, store).await;
 }
 
@@ -153,11 +160,12 @@ mod tests {
         let [dock, door, gone] = ["dock", "door", "gone"].map(|id| id.parse::<Name>().unwrap());
         for (state, expected) in [
             ("motion", Fate::Reset("false".into())),
-            ("sight", Fate::Stays),
+            ("health", Fate::Stays),
             ("count/bay/traffic-light", Fate::Reset("0".into())),
             ("count/yard/person", Fate::Withdrawn),
             ("line/door/in", Fate::Stays),
             ("line/gate/in", Fate::Withdrawn),
+            ("sight", Fate::Withdrawn),
             ("what", Fate::Withdrawn),
         ] {
             assert_eq!(fate(state, &dock, &config), expected, "{state}");
@@ -165,7 +173,7 @@ mod tests {
         }
         let unknown = r#"{"rms_dbfs":null,"peak_dbfs":null}"#;
         for (state, expected) in
-            [("level", Fate::Reset(unknown.into())), ("sight", Fate::Stays), ("motion", Fate::Withdrawn)]
+            [("level", Fate::Reset(unknown.into())), ("health", Fate::Stays), ("motion", Fate::Withdrawn)]
         {
             assert_eq!(fate(state, &door, &config), expected, "{state} of a microphone");
         }

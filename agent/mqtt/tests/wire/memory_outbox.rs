@@ -56,7 +56,7 @@ impl MemoryOutbox {
             boot: Ulid::from_parts(1, 1),
             seq,
             replay: false,
-            clock_ok: true,
+            clock_synchronized: true,
             site: "site".parse().unwrap(),
             node: "node".parse().unwrap(),
             config_version: 1,
@@ -71,12 +71,12 @@ impl MemoryOutbox {
                 score: Some(0.5),
                 region: None,
                 track: None,
-                thing: None,
+                occurrence_id: None,
                 zone: None,
                 line: None,
                 attributes,
                 model: None,
-                because: None,
+                evidence: None,
             },
         };
         pending.insert(seq, event.clone());

@@ -24,13 +24,13 @@ async fn on_every_connect_all_states_come_before_online_and_events_after_it() {
     proxy.set(|b| b.refuse = true).await;
     let rig = Rig::with_states(config(&proxy.url()), outbox, |link| {
         link.board().set("state/dock/motion", "true", true).unwrap();
-        link.board().set("state/dock/sight", "\"ok\"", true).unwrap();
+        link.board().set("state/dock/health", "\"ok\"", true).unwrap();
     });
     rig.status("the door is shut", |s| s.last_error.is_some()).await;
     proxy.set(|b| b.refuse = false).await;
     rig.outbox.drained_to(0, SOON).await;
     subscriber.expect_all("four messages", SOON, |all| all.len() >= 4).await;
-    let first = ["state/dock/motion", "state/dock/sight", "status", "event/dock/object"];
+    let first = ["state/dock/motion", "state/dock/health", "status", "event/dock/object"];
     assert_eq!(topics(&subscriber), first);
 
     subscriber.forget();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimass_core::event::{Because, Event, EventData, Kind, Phase, Severity};
+use aimass_core::event::{Event, EventData, Evidence, Kind, Phase, Severity};
 use aimass_core::finding::{Attributes, ModelRef};
 use aimass_core::frame::TimeSource;
 use aimass_core::geometry::Region;
@@ -30,12 +30,12 @@ pub(crate) fn event(severity: Severity, n: u64) -> Event {
         score: Some(score),
         region: Some(Region { x: score / 3.0, y: score / 2.0, w: 0.0814 * score, h: 0.3371 * score }),
         track: Some(n),
-        thing: Some(Ulid::new()),
+        occurrence_id: Some(Ulid::new()),
         zone: None,
         line: None,
         attributes: Attributes::new(),
         model: Some(ModelRef { name: "coco-ssd-lite".into(), version: "1".into(), sha256: "7c".repeat(32) }),
-        because: Some(Because { frames: 6, peak_score: score, still_s: 0.25 }),
+        evidence: Some(Evidence { frames: 6, peak_score: score, stationary_s: 0.25 }),
     })
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn stamp(what: EventData) -> Event {
         boot: Ulid::from_parts(1_790_000_000_000, 1),
         seq: 0,
         replay: false,
-        clock_ok: true,
+        clock_synchronized: true,
         site: "warehouse-1".parse().unwrap(),
         node: "dock-3".parse().unwrap(),
         config_version: 7,

@@ -89,8 +89,8 @@ function showHealth(health) {
 
 /** What is not watched now, in one line. */
 function heldBack({ reason, cameras }) {
-  const less = cameras.filter((c) => c.fps_given < c.fps_wanted || c.smaller_models);
-  const shown = less.map((c) => `${c.id} ${c.fps_given.toFixed(1)} of ${c.fps_wanted} fps${c.smaller_models ? ' by a smaller model' : ''}`);
+  const less = cameras.filter((c) => c.fps_allowed < c.fps_configured || c.smaller_models);
+  const shown = less.map((c) => `${c.id} ${c.fps_allowed.toFixed(1)} of ${c.fps_configured} fps${c.smaller_models ? ' by a smaller model' : ''}`);
   return `Held back (${reason}): ${shown.join(', ')}.`;
 }
 
@@ -156,7 +156,7 @@ function choose() {
 }
 
 const BADGES = { delivering: 'good', connecting: 'warn', stalled: 'warn', failed: 'bad' };
-const STAGES = ['gate', 'prepare', 'infer', 'decode', 'track'];
+const STAGES = ['gate', 'preprocess', 'infer', 'postprocess', 'track'];
 const NOTICES = { connecting: 'Connecting…', stalled: 'No new pictures', failed: 'Not available, trying again', ended: 'The recording is over' };
 
 /** One source: its live picture with what was found, its state and its figures. */
@@ -186,17 +186,17 @@ class SourceCard {
     this.badge.className = `badge ${BADGES[now] ?? ''}`;
     setText(this.badge, now);
     this.motion.hidden = !source.motion;
-    const level = source.health?.level;
+    const level = source.metrics?.level;
     const heard = level ? `${level.rms_dbfs.toFixed(1)} dBFS, peak ${level.peak_dbfs.toFixed(1)}` : 'Listening…';
     const text = NOTICES[now] ?? (this.hears ? heard : this.picture ? '' : 'Waiting for the first picture…');
     this.notice.hidden = !text;
     if (text) this.notice.replaceChildren(el('span', '', text), el('small', '', error ?? ''));
-    const h = source.health;
+    const h = source.metrics;
     if (h) {
       const fps = (v) => v.toFixed(1);
-      const figures = this.hears ? [['sight', h.sight ?? 'unknown']] : [
-        ['seen', `${fps(h.fps_seen)} fps`],
-        ['analysed', `${fps(h.fps_analysed)} fps${h.fps_wanted ? ` of ${fps(h.fps_wanted)}` : ''}`],
+      const figures = this.hears ? [['health', h.health ?? 'unknown']] : [
+        ['seen', `${fps(h.fps_received)} fps`],
+        ['analysed', `${fps(h.fps_analysed)} fps${h.fps_configured ? ` of ${fps(h.fps_configured)}` : ''}`],
         ...STAGES.filter((stage) => stage in h.stage_ms).map((stage) => [stage, h.stage_ms[stage]]).map(([stage, ms]) => [stage, `${ms < 10 ? ms.toFixed(2) : ms.toFixed(1)} ms`]),
       ];
       if (h.errors_total) figures.push(['errors', String(h.errors_total)]);

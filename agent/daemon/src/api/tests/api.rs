@@ -29,7 +29,7 @@ async fn sources_are_listed_and_shown_one_by_one() {
     assert_eq!(list["sources"][0], one);
     assert_eq!(one["status"]["state"], "connecting");
     assert_eq!(one["shapes"]["lines"][0]["id"], "door");
-    assert_eq!(one["health"]["frames_seen_total"], 250);
+    assert_eq!(one["metrics"]["frames_received_total"], 250);
     assert_eq!(one["stream"], serde_json::Value::Null);
 }
 

@@ -41,7 +41,7 @@ fn event(seq: u64, source: &str, kind: Kind) -> Event {
         boot: ulid::Ulid::nil(),
         seq,
         replay: false,
-        clock_ok: true,
+        clock_synchronized: true,
         site: name("warehouse-1"),
         node: name("dock-3"),
         config_version: 7,
@@ -56,12 +56,12 @@ fn event(seq: u64, source: &str, kind: Kind) -> Event {
             score: Some(0.9),
             region: None,
             track: Some(seq),
-            thing: None,
+            occurrence_id: None,
             zone: None,
             line: None,
             attributes: BTreeMap::new(),
             model: None,
-            because: None,
+            evidence: None,
         },
     }
 }

@@ -30,7 +30,7 @@ fn document(source: &SourceView, health: &HealthDocument) -> Source {
         chain: facts.chain.clone(),
         shapes: facts.shapes.clone(),
         motion: source.motion.load(std::sync::atomic::Ordering::Relaxed),
-        health: health.sources.iter().find(|h| h.id == source.id.as_str()).cloned(),
+        metrics: health.sources.iter().find(|h| h.id == source.id.as_str()).cloned(),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aimass_core::governor::{GovernorConfig, Hottest};
+use aimass_core::governor::{GovernorConfig, ThermalZone};
 use serde::Serialize;
 
-use crate::board::sysfs::{Frequency, Sysfs};
+use crate::board::sysfs::{CpuFrequency, Sysfs};
 
 /// The file system of the store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,13 +25,13 @@ pub struct Disk {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trouble {
     /// The thermal zone that is nearest to where the governor slows down; null if the board has none.
-    pub hottest: Option<Hottest>,
+    pub hottest_zone: Option<ThermalZone>,
     /// Whether the kernel or the firmware slows the processor down.
     pub throttled: bool,
     /// Whether the supply is too weak.
     pub under_voltage: bool,
     /// The processor's frequency; null where the kernel does not tell.
-    pub frequency: Option<Frequency>,
+    pub frequency: Option<CpuFrequency>,
 }
 
 /// The board's name, as its firmware has it: `Raspberry Pi 4 Model B Rev 1.4`.
@@ -51,7 +51,7 @@ fn named(raw: &[u8]) -> Option<String> {
 pub fn trouble(tree: &Sysfs, config: &GovernorConfig) -> Trouble {
     let look = tree.look();
     Trouble {
-        hottest: config.hottest(&look.signs),
+        hottest_zone: config.hottest(&look.signs),
         throttled: look.signs.throttled,
         under_voltage: look.signs.under_voltage,
         frequency: look.frequency,

@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::files::{Files, Found};
-use super::report::shown;
 use super::state::{HistoryEntry, State};
 use super::{base_config, config_of};
 use crate::exit::Failure;
@@ -60,7 +59,7 @@ pub fn body_of(file: &Path, revision: Option<u64>) -> Result<Value, Failure> {
     })?;
     let config = config_of(file, &content, &state.trust)
         .map_err(|e| Failure::BadInput(format!("revision {revision} is no longer valid:\n{e}")))?;
-    Ok(shown(&config))
+    Ok(crate::config::redacted(&config))
 }
 
 fn look(file: &Path) -> Result<(Files, State), Failure> {

@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use super::controls;
 use crate::config::{CameraConfig, Config, MicrophoneConfig};
 
-/// Everything that `state/<source>/sight` may say.
-pub(super) const SIGHTS: [&str; 9] =
+/// All values of a camera's `state/<source>/health`.
+pub(super) const CAMERA_HEALTH: [&str; 9] =
     ["ok", "stalled", "failed", "ended", "frozen", "black", "covered", "moved", "out_of_focus"];
 /// The same of a microphone.
-pub(super) const HEARINGS: [&str; 6] = ["ok", "stalled", "failed", "ended", "dead", "silent"];
+pub(super) const MICROPHONE_HEALTH: [&str; 6] = ["ok", "stalled", "failed", "ended", "dead", "silent"];
 /// The health comes once a minute: after three that are missing, nobody knows.
 const HEALTH_EXPIRES_S: u32 = 200;
 
@@ -78,7 +78,7 @@ fn of_camera(entities: &mut Entities<'_>, config: &Config, camera: &CameraConfig
         &topic("motion"),
         json!({"device_class": "motion", "payload_on": "true", "payload_off": "false"}),
     );
-    sight(entities, id, &SIGHTS, "mdi:eye");
+    health(entities, id, &CAMERA_HEALTH, "mdi:eye");
     for zone in &camera.zone {
         let zone_id = zone.id.as_str();
         for label in labels(config, camera, &zone.labels) {
@@ -117,12 +117,13 @@ fn of_camera(entities: &mut Entities<'_>, config: &Config, camera: &CameraConfig
     }
 }
 
-fn sight(entities: &mut Entities<'_>, id: &str, options: &[&str], icon: &str) {
-    let topic = format!("state/{id}/sight");
+/// The keys are `sight` since the first release: other keys would be new entities without their history.
+fn health(entities: &mut Entities<'_>, id: &str, options: &[&str], icon: &str) {
+    let topic = format!("state/{id}/health");
     entities.add(
         "binary_sensor",
         &[id, "sight", "problem"],
-        &[id, "sight problem"],
+        &[id, "health problem"],
         &topic,
         json!({
             "device_class": "problem",
@@ -133,7 +134,7 @@ fn sight(entities: &mut Entities<'_>, id: &str, options: &[&str], icon: &str) {
     entities.add(
         "sensor",
         &[id, "sight"],
-        &[id, "sight"],
+        &[id, "health"],
         &topic,
         json!({
             "device_class": "enum",
@@ -165,7 +166,7 @@ fn of_microphone(entities: &mut Entities<'_>, microphone: &MicrophoneConfig) {
             }),
         );
     }
-    sight(entities, id, &HEARINGS, "mdi:microphone");
+    health(entities, id, &MICROPHONE_HEALTH, "mdi:microphone");
 }
 
 fn controls_of(entities: &mut Entities<'_>, camera: &CameraConfig) {

@@ -54,7 +54,10 @@ impl CameraHealth {
         self.presence.seen();
         let change = self.sight.look(frame)?;
         let mut report = match change.loss {
-            None => Report::new("ok", Meaning::Well(if change.relearnt { "relearnt" } else { "recovered" })),
+            None => Report::new(
+                "ok",
+                Meaning::Well(if change.relearnt { "reference_updated" } else { "recovered" }),
+            ),
             Some(loss) => {
                 let c = &self.config;
                 let severity = if loss.may_be_tampering() { c.tamper_severity } else { c.severity };
@@ -90,11 +93,11 @@ fn facts(change: &Change) -> Attributes {
         }
         Some(VideoFault::Covered) => {
             say("brightness", m.brightness);
-            say("edges_gone", m.gone);
+            say("edges_missing", m.gone);
         }
-        Some(VideoFault::Frozen) => say("same_s", m.same_s),
+        Some(VideoFault::Frozen) => say("unchanged_s", m.same_s),
         Some(VideoFault::Moved) => {
-            say("alike", m.alike);
+            say("similarity", m.alike);
             if let Some([x, y]) = m.shift {
                 say("shift_x", x);
                 say("shift_y", y);

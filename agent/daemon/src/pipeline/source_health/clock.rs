@@ -62,7 +62,7 @@ impl ClockWatch {
             let since = *self.wrong_since.get_or_insert(now);
             let lasts = now.saturating_sub(since) >= SETTLES;
             let meaning = if lasts { Meaning::Lost(Severity::Notice) } else { Meaning::StateOnly };
-            Report::new("clock_not_set", meaning)
+            Report::new("clock_not_synchronized", meaning)
         };
         let changed = self.told.as_ref() != Some(&report);
         changed.then(|| self.told.insert(report).clone())

@@ -3,10 +3,10 @@
 //! [`CameraHealth`] live on a camera's thread and say how it sees, [`MicrophoneHealth`] on a microphone's; the task `events` owns the [`FaultEpisodes`], which makes
 //! happenings of that: one loss a source at a time, the worst. A source without pictures is worst, whether it stalled
 //! or failed; then come black, covered, frozen, moved, out of focus. Frames of a camera that sees badly still go to
-//! the gate and the chain: what is found in them is found, and who reads `sight` knows what it is worth.
+//! the gate and the chain: what is found in them is found, and who reads `health` knows what it is worth.
 //!
-//! Invariant: every `began` has exactly one `ended` with the same `thing`, also at shutdown (`reason`
-//! `node_stopping`); what a crash left open is kept in the store and ended by the next life (`reason` `restarted`).
+//! Invariant: every `began` has exactly one `ended` with the same `occurrence_id`, also at shutdown (`end_reason`
+//! `node_stopping`); what a crash left open is kept in the store and ended by the next life (`end_reason` `restarted`).
 
 mod camera;
 mod clock;
@@ -53,7 +53,7 @@ pub enum Meaning {
 /// How a source sees from now on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// For `state/<source>/sight`; the label of a loss.
+    /// For `state/<source>/health`; the label of a loss.
     pub state: &'static str,
     /// What it means for events.
     pub meaning: Meaning,
@@ -78,7 +78,9 @@ impl Report {
 /// A loss that lasts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Open {
-    thing: Ulid,
+    /// `thing` before schema 2.
+    #[serde(alias = "thing")]
+    occurrence_id: Ulid,
     label: String,
     severity: Severity,
     since: Timestamp,
@@ -148,8 +150,8 @@ impl FaultEpisodes {
         severity: Severity,
         at: (Timestamp, TimeSource),
     ) -> EventData {
-        let thing = self.node.make_id(at.0.as_millisecond().max(0) as u64);
-        let open = Open { thing, label: report.state.to_owned(), severity, since: at.0 };
+        let occurrence_id = self.node.make_id(at.0.as_millisecond().max(0) as u64);
+        let open = Open { occurrence_id, label: report.state.to_owned(), severity, since: at.0 };
         let told = happening(source, &open, Phase::Began, at, report.facts.clone());
         self.open.insert(source.clone(), open);
         told
@@ -165,7 +167,7 @@ impl FaultEpisodes {
         let lasted_s = at.0.duration_since(open.since).as_secs_f64().max(0.0);
         let facts = [
             ("duration_s".into(), Value::from((lasted_s * 10.0).round() / 10.0)),
-            ("reason".into(), Value::from(reason)),
+            ("end_reason".into(), Value::from(reason)),
         ];
         Some(happening(source, &open, Phase::Ended, at, facts.into()))
     }
@@ -182,18 +184,18 @@ fn happening(
         time,
         time_source,
         source: source.clone(),
-        kind: Kind::Sight,
+        kind: Kind::Health,
         phase,
         severity: open.severity,
         label: open.label.as_str().into(),
         score: None,
         region: None,
         track: None,
-        thing: Some(open.thing),
+        occurrence_id: Some(open.occurrence_id),
         zone: None,
         line: None,
         attributes,
         model: None,
-        because: None,
+        evidence: None,
     }
 }

@@ -38,7 +38,7 @@ fn stalled() -> SourceState {
 fn words(happenings: &[EventData]) -> Vec<String> {
     let word = |h: &EventData| match h.phase {
         Phase::Began => format!("began {}", h.label),
-        _ => format!("ended {}: {}", h.label, h.attributes["reason"].as_str().unwrap()),
+        _ => format!("ended {}: {}", h.label, h.attributes["end_reason"].as_str().unwrap()),
     };
     happenings.iter().map(word).collect()
 }
@@ -71,7 +71,7 @@ fn stalled_and_failed_are_one_loss_and_it_ends_with_the_first_frame() {
         told.extend(eyes.state(&state).map(|report| book.take(&dock, &report)).unwrap_or_default());
     }
     assert_eq!(words(&told), ["began stalled", "ended stalled: recovered"]);
-    assert_eq!(told[0].thing, told[1].thing);
+    assert_eq!(told[0].occurrence_id, told[1].occurrence_id);
     assert_eq!(told[1].attributes["duration_s"], 60.0);
 }
 
@@ -111,7 +111,7 @@ fn a_worse_loss_replaces_another_and_every_began_has_one_ended() {
     ];
     assert_eq!(words(&told), expected);
     let things = |phase| {
-        let mut things: Vec<_> = told.iter().filter(|h| h.phase == phase).map(|h| h.thing).collect();
+        let mut things: Vec<_> = told.iter().filter(|h| h.phase == phase).map(|h| h.occurrence_id).collect();
         things.sort();
         things
     };
@@ -127,7 +127,7 @@ fn what_is_open_is_kept_as_a_value_that_the_next_life_reads() {
     let mut next = FaultEpisodes { node: book.node.clone(), open: serde_json::from_value(value).unwrap() };
     clock.advance(Duration::from_secs(90));
     let ended = next.end_all("restarted");
-    assert_eq!((ended[0].thing, ended[0].severity), (began[0].thing, Severity::Alarm));
+    assert_eq!((ended[0].occurrence_id, ended[0].severity), (began[0].occurrence_id, Severity::Alarm));
     assert_eq!(ended[0].attributes["duration_s"], 90.0);
     assert_eq!(next.value().1, serde_json::json!({}));
 }
@@ -144,9 +144,9 @@ fn a_clock_that_stays_wrong_is_a_loss_and_one_that_is_set_in_time_is_none() {
     assert_eq!(look(0), Some(("ok", Meaning::Well("recovered"))));
     assert_eq!(look(10), None);
     simulated.set_wall(Timestamp::UNIX_EPOCH);
-    assert_eq!(look(10), Some(("clock_not_set", Meaning::StateOnly)));
+    assert_eq!(look(10), Some(("clock_not_synchronized", Meaning::StateOnly)));
     assert_eq!(look(50), None);
-    assert_eq!(look(10), Some(("clock_not_set", Meaning::Lost(Severity::Notice))));
+    assert_eq!(look(10), Some(("clock_not_synchronized", Meaning::Lost(Severity::Notice))));
     assert_eq!(look(10), None);
     simulated.set_wall(Timestamp::from_second(1_800_000_000).unwrap());
     assert_eq!(look(10), Some(("ok", Meaning::Well("recovered"))));
@@ -156,7 +156,7 @@ fn a_clock_that_stays_wrong_is_a_loss_and_one_that_is_set_in_time_is_none() {
 async fn the_nodes_own_reports_go_through_the_sources_queue_and_keep_it_not_open() {
     let (inputs, mut queue) = tokio::sync::mpsc::channel(4);
     let teller = NodeHealthReporter::new(&inputs);
-    teller.sight(Report::new("clock_not_set", Meaning::StateOnly)).await;
+    teller.sight(Report::new("clock_not_synchronized", Meaning::StateOnly)).await;
     let got = queue.recv().await;
     assert!(
         matches!(got, Some(crate::pipeline::processor::Input::Sight { source, .. }) if source == node_source())

@@ -31,7 +31,7 @@ impl Sources {
         let parts = MicrophoneParts {
             source,
             level: config.level.clone(),
-            hearing: config.sight.clone(),
+            hearing: config.health.clone(),
             view: view.clone(),
             events: shared.inputs.clone(),
             clock: shared.node.clock.clone(),
