@@ -22,12 +22,12 @@ use aimass_protocol::event::{
     TimeSource,
 };
 use aimass_protocol::geometry::{Point, Polygon, Region};
+use aimass_protocol::health::HEALTH_SCHEMA;
 use aimass_protocol::health::{
     BrokerHealth, BrokerState, CameraShare, ConnectionState, CpuFrequency, DegradedReason, GovernorHealth,
     GovernorState, HealthDocument, HealthState, OutboxHealth, SourceHealth, SourceKind, ThermalZone,
     WorkerHealth, WorkerState,
 };
-use aimass_protocol::health::HEALTH_SCHEMA;
 use aimass_protocol::name::Name;
 use aimass_protocol::state::{Level, LevelState};
 use aimass_protocol::status::{Presence, STATUS_SCHEMA, Status};
