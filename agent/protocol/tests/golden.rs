@@ -2,6 +2,9 @@
 //!
 //! After a wanted change: `GOLDEN=write cargo test -p aimass-protocol`, and look at the difference.
 
+#![expect(clippy::unwrap_used, reason = "a test ends there")]
+#![expect(clippy::disallowed_methods, reason = "golden files are written by hand-started runs only")]
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
