@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod clock;
 pub mod files;
 pub mod latest_slot;
+pub mod lossless_queue;
 pub mod semaphore;
 pub mod stop;
 pub mod worker;
