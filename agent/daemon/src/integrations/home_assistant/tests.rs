@@ -80,7 +80,7 @@ fn the_entities_of_a_camera_name_the_topics_that_the_node_tells() {
     let camera = |name: &str| format!("{root}state/front_door/{name}");
     for name in [
         "motion",
-        "sight",
+        "health",
         "count/bay/person",
         "count/yard/person",
         "count/yard/traffic-light",
