@@ -168,7 +168,7 @@ fn a_demo_ends_after_its_time_with_a_summary() {
     let events = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(events.lines().count() > 2);
     for line in events.lines() {
-        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["schema"], 1);
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["schema"], 2);
     }
     assert!(stderr(&output).contains("Summary of"));
 }

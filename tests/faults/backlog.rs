@@ -71,7 +71,7 @@ fn event(n: u64) -> Event {
 
 fn stamp(what: EventData) -> Event {
     Event {
-        schema: 1,
+        schema: 2,
         id: Ulid::new(),
         boot: Ulid::from_parts(1_790_000_000_000, 1),
         seq: 0,

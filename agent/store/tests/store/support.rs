@@ -41,7 +41,7 @@ pub(crate) fn event(severity: Severity, n: u64) -> Event {
 
 pub(crate) fn stamp(what: EventData) -> Event {
     Event {
-        schema: 1,
+        schema: 2,
         id: Ulid::new(),
         boot: Ulid::from_parts(1_790_000_000_000, 1),
         seq: 0,

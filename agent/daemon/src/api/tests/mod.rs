@@ -36,7 +36,7 @@ fn name(text: &str) -> Name {
 
 fn event(seq: u64, source: &str, kind: Kind) -> Event {
     Event {
-        schema: 1,
+        schema: 2,
         id: ulid::Ulid::from_parts(seq, 1),
         boot: ulid::Ulid::nil(),
         seq,
