@@ -44,7 +44,7 @@ async fn a_clip_becomes_events_states_and_a_status_as_documented() {
             event["kind"].as_str().unwrap()
         );
         assert_eq!(message.topic, topic);
-        assert_eq!((&event["schema"], &event["boot"]), (&Value::from(1), &birth["boot"]));
+        assert_eq!((&event["schema"], &event["boot"]), (&Value::from(2), &birth["boot"]));
         assert_eq!(event["replay"], false);
         assert!(event["time"].as_str().unwrap().ends_with('Z'));
         assert!((0.0..=1.0).contains(&event["region"]["x"].as_f64().unwrap_or(0.0)));
