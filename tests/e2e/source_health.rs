@@ -169,7 +169,7 @@ async fn every_camera_fault_begins_and_ends_as_an_event_with_its_measurements() 
     }
     let fact = |n: usize, name: &str| events[n]["attributes"][name].as_f64().unwrap();
     assert!(fact(0, "brightness") < 8.0);
-    assert!(fact(2, "edges_gone") > 0.7);
+    assert!(fact(2, "edges_missing") > 0.7);
     assert!((fact(4, "shift_x") + 48.0 / 384.0).abs() < 0.04, "{}", events[4]);
     assert!(fact(6, "sharpness") < 0.2);
 }
@@ -292,9 +292,11 @@ async fn a_node_whose_clock_is_not_set_says_so_until_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::run_with(&config(&broker, folder.path(), &[], ""), &clock.environment());
     let states = |all: &[Message]| all.iter().map(Message::json).collect::<Vec<Value>>();
-    subscriber.expect_all("the wrong clock", TIMEOUT, |all| states(all) == ["clock_not_set"]).await;
+    subscriber.expect_all("the wrong clock", TIMEOUT, |all| states(all) == ["clock_not_synchronized"]).await;
     clock.jump("+0d");
-    subscriber.expect_all("the right clock", TIMEOUT, |all| states(all) == ["clock_not_set", "ok"]).await;
+    subscriber
+        .expect_all("the right clock", TIMEOUT, |all| states(all) == ["clock_not_synchronized", "ok"])
+        .await;
     agent.terminate();
     assert!(agent.wait(TIMEOUT).await.success());
 }
