@@ -288,7 +288,7 @@ async fn a_node_whose_clock_is_not_set_says_so_until_it_is() {
     let Some(clock) = WallClock::new() else { return };
     clock.jump("-20y");
     let broker = Broker::plain().await;
-    let subscriber = Subscriber::on(broker.port(), "aimass/v1/test/board/state/node/#").await;
+    let subscriber = Subscriber::on(broker.port(), "aimass/v1/test/board/state/node/health").await;
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::run_with(&config(&broker, folder.path(), &[], ""), &clock.environment());
     let states = |all: &[Message]| all.iter().map(Message::json).collect::<Vec<Value>>();
