@@ -11,7 +11,7 @@ pub use aimass_protocol::health::CpuFrequency;
 
 /// Bits of the Raspberry Pi's `get_throttled` that hold now; those above 15 tell of the past.
 const UNDER_VOLTAGE: u32 = 1;
-/// CpuFrequency capped, throttled, soft temperature limit.
+/// Frequency capped, throttled, soft temperature limit.
 const THROTTLED: u32 = 0b1110;
 /// The folder in which Raspberry Pi's kernels show what `vcgencmd get_throttled` prints, on most of them …
 const FIRMWARE: &str = "devices/platform/soc/soc:firmware";

@@ -16,9 +16,8 @@ use aimass_core::runtime::stop::StopToken;
 use aimass_core::tracking::{Tracker, TrackerConfig};
 use aimass_core::traits::{Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
 use aimass_inference::ModelCache;
-use aimass_media::video::SourceOptions;
-use aimass_media::video::SourceUri;
 use aimass_media::video::stills::{self, Stills};
+use aimass_media::video::{SourceOptions, SourceUri};
 use serde::Serialize;
 
 use crate::cli::args::AnalyzeArgs;

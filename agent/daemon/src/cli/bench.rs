@@ -12,8 +12,7 @@ use aimass_core::frame::Frame;
 use aimass_core::runtime::clock::SystemClock;
 use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Flow, FrameSink, StreamInfo};
-use aimass_media::video::SourceOptions;
-use aimass_media::video::SourceUri;
+use aimass_media::video::{SourceOptions, SourceUri};
 use serde::Serialize;
 use serde_json::json;
 

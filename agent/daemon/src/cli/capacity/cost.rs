@@ -13,8 +13,7 @@ use aimass_core::runtime::clock::{SharedClock, Stopwatch, SystemClock};
 use aimass_core::runtime::stop::StopToken;
 use aimass_core::traits::{Flow, FrameSink, SourceError, SourceErrorKind, StreamInfo};
 use aimass_inference::{AnalyzerConfig, ModelCache};
-use aimass_media::video::SourceOptions;
-use aimass_media::video::SourceUri;
+use aimass_media::video::{SourceOptions, SourceUri};
 use serde::Serialize;
 
 use crate::board::process;
